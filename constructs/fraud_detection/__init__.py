@@ -1,0 +1,1 @@
+"""The fraud-detection system as constructs: one module per service, `system.py` connects them."""

@@ -1,0 +1,116 @@
+"""What holds for a whole namespace: default deny, the way to DNS, quota, limits, pull secret."""
+
+from dataclasses import dataclass
+
+from cdk8s_plus_27 import k8s
+
+from constructs import Construct
+from fraud_detection.network import OutsidePods
+from fraud_detection.sync import Wave, metadata
+from fraud_detection.values import number, quantity
+
+_CLUSTER_DNS = OutsidePods(namespace="kube-system", labels={"k8s-app": "kube-dns"})
+_NODE_LOCAL_DNS = "169.254.20.10/32"
+"""NodeLocal DNSCache listens on the host network, where no pod selector finds it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamespaceSettings:
+    """What an environment may use at the most.
+
+    The limits must hold every pod at the autoscalers' maximum while the largest rollout runs.
+
+    Attributes:
+        cpu_requests: Sum of all requests, in cores.
+        cpu_limits: Sum of all limits, in cores.
+        memory: Sum of all memory limits (requests are the same), in GiB.
+        storage: Sum of all volume claims, in GiB.
+        volume_claims: Number of volume claims.
+        pods: Number of pods.
+        image_pull_secret: Name of a Secret of type `kubernetes.io/dockerconfigjson` in the
+            namespace, made by hand, for registries that ask for credentials. Default: none.
+    """
+
+    cpu_requests: int
+    cpu_limits: int
+    memory: int
+    storage: int
+    volume_claims: int
+    pods: int
+    image_pull_secret: str | None = None
+
+
+class Namespace(Construct):
+    """The rules of one environment's namespace; Argo CD itself makes the namespace."""
+
+    def __init__(self, scope: Construct, id: str, *, settings: NamespaceSettings) -> None:
+        super().__init__(scope, id)
+
+        everything = k8s.LabelSelector()
+        k8s.KubeNetworkPolicy(
+            self,
+            "default-deny",
+            metadata=metadata("default-deny", wave=Wave.NAMESPACE),
+            spec=k8s.NetworkPolicySpec(pod_selector=everything, policy_types=["Ingress", "Egress"]),
+        )
+        k8s.KubeNetworkPolicy(
+            self,
+            "dns",
+            metadata=metadata("dns", wave=Wave.NAMESPACE),
+            spec=k8s.NetworkPolicySpec(
+                pod_selector=everything,
+                policy_types=["Egress"],
+                egress=[
+                    k8s.NetworkPolicyEgressRule(
+                        to=[
+                            _CLUSTER_DNS.peer,
+                            k8s.NetworkPolicyPeer(ip_block=k8s.IpBlock(cidr=_NODE_LOCAL_DNS)),
+                        ],
+                        ports=[
+                            k8s.NetworkPolicyPort(protocol=protocol, port=number(53))
+                            for protocol in ("UDP", "TCP")
+                        ],
+                    )
+                ],
+            ),
+        )
+        k8s.KubeResourceQuota(
+            self,
+            "quota",
+            metadata=metadata("quota", wave=Wave.NAMESPACE),
+            spec=k8s.ResourceQuotaSpec(
+                hard={
+                    "limits.cpu": quantity(str(settings.cpu_limits)),
+                    "limits.memory": quantity(f"{settings.memory}Gi"),
+                    "persistentvolumeclaims": quantity(str(settings.volume_claims)),
+                    "pods": quantity(str(settings.pods)),
+                    "requests.cpu": quantity(str(settings.cpu_requests)),
+                    "requests.memory": quantity(f"{settings.memory}Gi"),
+                    "requests.storage": quantity(f"{settings.storage}Gi"),
+                }
+            ),
+        )
+        # The quota refuses a container without resources; someone's debugging pod gets these.
+        k8s.KubeLimitRange(
+            self,
+            "limits",
+            metadata=metadata("limits", wave=Wave.NAMESPACE),
+            spec=k8s.LimitRangeSpec(
+                limits=[
+                    k8s.LimitRangeItem(
+                        type="Container",
+                        default_request={"cpu": quantity("50m"), "memory": quantity("64Mi")},
+                        default={"cpu": quantity("250m"), "memory": quantity("128Mi")},
+                        max={"cpu": quantity("4"), "memory": quantity("8Gi")},
+                    )
+                ]
+            ),
+        )
+        secret = settings.image_pull_secret
+        k8s.KubeServiceAccount(
+            self,
+            "service-account",
+            metadata=metadata("default", wave=Wave.NAMESPACE),
+            automount_service_account_token=False,
+            image_pull_secrets=[k8s.LocalObjectReference(name=secret)] if secret else None,
+        )

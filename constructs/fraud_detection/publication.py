@@ -1,0 +1,79 @@
+"""Publishing a service outside of the cluster: an Ingress, and the network edge it needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cdk8s_plus_27 import k8s
+
+from constructs import Construct
+from fraud_detection.network import Connection, Endpoint, OutsidePods
+from fraud_detection.sync import Wave, metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """Under which name the world reaches a service, and through which ingress controller.
+
+    Without a controller an Ingress never gets an address, and Argo CD never calls it healthy: set
+    this only where the controller runs.
+
+    Attributes:
+        host: The DNS name.
+        ingress_class: Name of the IngressClass.
+        tls_secret: Secret of type `kubernetes.io/tls` in the namespace. Default: plain HTTP.
+        controller_namespace: Where the controller's pods run.
+        controller_labels: Labels of the controller's pods.
+    """
+
+    host: str
+    ingress_class: str
+    controller_namespace: str
+    controller_labels: Mapping[str, str]
+    tls_secret: str | None = None
+
+
+def publish(scope: Construct, endpoint: Endpoint, publication: Publication) -> Connection:
+    """Route a host's requests to an endpoint.
+
+    Args:
+        scope: The construct that owns the endpoint.
+        endpoint: Where requests go; its Service is in the same namespace.
+        publication: The name and the controller.
+
+    Returns:
+        The controller's connection to the endpoint, for the NetworkPolicy.
+    """
+    k8s.KubeIngress(
+        scope,
+        "ingress",
+        metadata=metadata(endpoint.host, wave=Wave.APPLICATIONS),
+        spec=k8s.IngressSpec(
+            ingress_class_name=publication.ingress_class,
+            tls=None
+            if publication.tls_secret is None
+            else [k8s.IngressTls(hosts=[publication.host], secret_name=publication.tls_secret)],
+            rules=[
+                k8s.IngressRule(
+                    host=publication.host,
+                    http=k8s.HttpIngressRuleValue(
+                        paths=[
+                            k8s.HttpIngressPath(
+                                path="/",
+                                path_type="Prefix",
+                                backend=k8s.IngressBackend(
+                                    service=k8s.IngressServiceBackend(
+                                        name=endpoint.host,
+                                        port=k8s.ServiceBackendPort(number=endpoint.port),
+                                    )
+                                ),
+                            )
+                        ]
+                    ),
+                )
+            ],
+        ),
+    )
+    controller = OutsidePods(
+        namespace=publication.controller_namespace, labels=publication.controller_labels
+    )
+    return Connection(client=controller, endpoint=endpoint)
