@@ -1,0 +1,485 @@
+"""The launcher of the JobManager, run against a Flink that only writes down how it was started."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+LAUNCHER = Path(__file__).parents[2] / "constructs/fraud_detection/files/flink/jobmanager.sh"
+OLD_JOB, NEW_JOB, OTHER_JOB = "a" * 32, "b" * 32, "0123456789abcdef" * 2
+STARTS = 3
+"""How often one checkpoint is tried."""
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the launcher runs in a Linux container"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """One run of the launcher.
+
+    Attributes:
+        status: Its exit status.
+        output: What it said.
+        arguments: What standalone-job.sh got; None if it was not started.
+    """
+
+    status: int
+    output: str
+    arguments: list[str] | None
+
+    @property
+    def restored(self) -> str | None:
+        """The checkpoint that Flink was told to restore, as `job/chk-N`."""
+        assert self.arguments is not None, self.output
+        if "--fromSavepoint" not in self.arguments:
+            return None
+        path = self.arguments[self.arguments.index("--fromSavepoint") + 1]
+        return "/".join(path.split("/")[-2:])
+
+
+Launch = Callable[..., Start]
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """An empty checkpoint volume."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path: Path, volume: Path) -> dict[str, str]:
+    """What the launcher finds in its environment: a Flink that records its arguments."""
+    flink = tmp_path / "flink/bin/standalone-job.sh"
+    write_program(flink, 'printf "%s\\0" "$@" >"$RECORD"')
+    return {
+        **os.environ,
+        # Programs that a test puts there replace the real ones.
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "FLINK_HOME": str(tmp_path / "flink"),
+        "CHECKPOINTS_DIR": str(volume),
+        "RECORD": str(tmp_path / "record"),
+    }
+
+
+@pytest.fixture
+def launch(environment: dict[str, str]) -> Launch:
+    """Run the launcher to its end."""
+    record = Path(environment["RECORD"])
+
+    def run(*options: str, **variables: str) -> Start:
+        record.unlink(missing_ok=True)
+        process = subprocess.run(
+            ["bash", LAUNCHER, *options],
+            env={**environment, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Start(
+            status=process.returncode,
+            output=process.stdout + process.stderr,
+            arguments=record.read_text().split("\0")[:-1] if record.exists() else None,
+        )
+
+    return run
+
+
+def write_program(path: Path, body: str) -> None:
+    """Make an executable shell script."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/usr/bin/env bash\n{body}\n")
+    path.chmod(0o755)
+
+
+def add_checkpoint(
+    volume: Path, name: str, *, time: int = 0, file: str = "_metadata", content: str = "state"
+) -> None:
+    """Write a checkpoint as Flink does.
+
+    Args:
+        volume: The checkpoint volume.
+        name: `job/chk-N`.
+        time: When its last file was written; only the order matters.
+        file: The name of that file, which tells whether the checkpoint is complete.
+        content: What that file holds.
+    """
+    path = volume / name / file
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    os.utime(path, (1_700_000_000 + time, 1_700_000_000 + time))
+
+
+def add_three_checkpoints(volume: Path) -> None:
+    """Write chk-1, chk-2 and chk-3 of the old job."""
+    for number in (1, 2, 3):
+        add_checkpoint(volume, f"{OLD_JOB}/chk-{number}", time=number)
+
+
+def restored_by(launch: Launch, starts: int) -> list[str | None]:
+    """The restore point of each of so many starts, none of which makes a checkpoint."""
+    return [launch().restored for _ in range(starts)]
+
+
+# Which checkpoint
+
+
+def test_an_empty_volume_is_a_fresh_start(launch: Launch) -> None:
+    """The very first start has nothing to resume from and must not wait for anybody."""
+    start = launch()
+    assert (start.status, start.restored) == (0, None)
+
+
+def test_the_newest_checkpoint_is_restored(launch: Launch, volume: Path) -> None:
+    """An older one would replay transactions whose alerts are already out."""
+    add_three_checkpoints(volume)
+    assert launch().restored == f"{OLD_JOB}/chk-3"
+
+
+def test_the_newest_checkpoint_of_any_job_is_restored(launch: Launch, volume: Path) -> None:
+    """Every start is a job of its own: the state lies in the folder of whichever ran last."""
+    add_checkpoint(volume, f"{NEW_JOB}/chk-4", time=1)
+    add_checkpoint(volume, f"{OLD_JOB}/chk-5", time=2)
+    assert launch().restored == f"{OLD_JOB}/chk-5"
+
+
+def test_time_decides_and_not_the_number(launch: Launch, volume: Path) -> None:
+    """After a fallback the new job gives the broken checkpoint's number once more, and goes on."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-10", time=1)
+    add_checkpoint(volume, f"{NEW_JOB}/chk-9", time=2)
+    assert launch().restored == f"{NEW_JOB}/chk-9"
+
+
+@pytest.mark.parametrize("file", ["00b2fcd3-state", "._metadata.inprogress.5f2c"])
+def test_a_half_written_checkpoint_is_skipped(launch: Launch, volume: Path, file: str) -> None:
+    """A JobManager killed in the middle leaves one behind, and Flink cannot read it."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1", time=1)
+    add_checkpoint(volume, f"{OLD_JOB}/chk-2", time=2, file=file)
+    assert launch().restored == f"{OLD_JOB}/chk-1"
+
+
+def test_an_empty_metadata_file_is_skipped(launch: Launch, volume: Path) -> None:
+    """A node that loses power can keep a file's name and lose its content."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1", time=1)
+    add_checkpoint(volume, f"{OLD_JOB}/chk-2", time=2, content="")
+    assert launch().restored == f"{OLD_JOB}/chk-1"
+
+
+def test_only_half_written_checkpoints_are_a_fresh_start(launch: Launch, volume: Path) -> None:
+    """A crash before the very first checkpoint is complete must not block the system for ever."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1", file="00b2fcd3-state")
+    assert launch().restored is None
+
+
+@pytest.mark.parametrize("search", ["-type d", "-type f"])
+def test_a_volume_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    launch: Launch, volume: Path, tmp_path: Path, search: str
+) -> None:
+    """Starting empty because of a read error would throw away every user's history."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1")
+    write_program(
+        tmp_path / "bin/find", f'[[ "$*" != *"{search}"* ]] && exec "{shutil.which("find")}" "$@"'
+    )
+    start = launch()
+    assert start.status != 0
+    assert start.arguments is None
+
+
+def test_a_missing_volume_is_an_error(launch: Launch, tmp_path: Path) -> None:
+    """Without its volume the job would run, and lose all its state with the pod."""
+    start = launch(CHECKPOINTS_DIR=str(tmp_path / "nowhere"))
+    assert start.status != 0
+    assert start.arguments is None
+    assert str(tmp_path / "nowhere") in start.output
+
+
+# Falling back
+
+
+def test_a_checkpoint_is_tried_several_times(launch: Launch, volume: Path) -> None:
+    """One failed start may have any cause: a rollout, a full node, a broker that was away."""
+    add_three_checkpoints(volume)
+    assert set(restored_by(launch, STARTS)) == {f"{OLD_JOB}/chk-3"}
+
+
+def test_the_one_before_follows_when_a_checkpoint_keeps_failing(
+    launch: Launch, volume: Path
+) -> None:
+    """Flink itself never falls back: one broken file would stop the detector for ever."""
+    add_three_checkpoints(volume)
+    restored_by(launch, STARTS)
+    assert launch().restored == f"{OLD_JOB}/chk-2"
+
+
+def test_every_candidate_has_its_turn_and_then_the_newest_again(
+    launch: Launch, volume: Path
+) -> None:
+    """Where all three fail the cause is elsewhere, and once mended the newest is the best."""
+    add_three_checkpoints(volume)
+    turns = [f"{OLD_JOB}/chk-{number}" for number in (3, 2, 1, 3)]
+    assert restored_by(launch, 4 * STARTS) == [turn for turn in turns for _ in range(STARTS)]
+
+
+def test_a_lone_broken_checkpoint_is_retried_rather_than_forgotten(
+    launch: Launch, volume: Path
+) -> None:
+    """Starting empty would lose its state without a word, though a new image might read it."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1")
+    assert set(restored_by(launch, 2 * STARTS)) == {f"{OLD_JOB}/chk-1"}
+
+
+def test_failed_starts_are_forgotten_when_a_newer_checkpoint_appears(
+    launch: Launch, volume: Path
+) -> None:
+    """Otherwise the restarts of many good weeks would add up to a fallback."""
+    add_three_checkpoints(volume)
+    restored_by(launch, STARTS)
+    add_checkpoint(volume, f"{NEW_JOB}/chk-3", time=4)
+    assert set(restored_by(launch, STARTS)) == {f"{NEW_JOB}/chk-3"}
+
+
+@pytest.mark.parametrize("number", ["", "0", "08", "100", "-1", "x[$(touch hacked)]", "\0"])
+def test_a_damaged_record_of_attempts_is_ignored(launch: Launch, volume: Path, number: str) -> None:
+    """It is only an aid; and an error in bash's arithmetic could end in an empty start."""
+    add_three_checkpoints(volume)
+    (volume / ".attempts").write_text(f"{number} {volume}/{OLD_JOB}/chk-3\n")
+    assert restored_by(launch, 2) == [f"{OLD_JOB}/chk-3"] * 2
+
+
+def test_a_record_that_was_left_half_written_changes_nothing(launch: Launch, volume: Path) -> None:
+    """What a crash left aside must not find its way into the record."""
+    add_three_checkpoints(volume)
+    restored_by(launch, STARTS)
+    (volume / ".attempts.new").write_text("2 some")
+    assert restored_by(launch, 2) == [f"{OLD_JOB}/chk-2"] * 2
+
+
+def test_a_crash_while_the_record_is_written_leaves_the_one_before(
+    launch: Launch, volume: Path, tmp_path: Path
+) -> None:
+    """A truncated record would begin the count anew, and a crash loop would never fall back."""
+    add_three_checkpoints(volume)
+    launch()
+    before = (volume / ".attempts").read_text()
+    write_program(tmp_path / "bin/mv", "exit 1")
+    assert launch().arguments is None
+    assert (volume / ".attempts").read_text() == before
+
+
+def test_the_record_of_attempts_does_not_grow(launch: Launch, volume: Path) -> None:
+    """A crash loop over a weekend must not fill the volume."""
+    add_three_checkpoints(volume)
+    launch()
+    size = (volume / ".attempts").stat().st_size
+    restored_by(launch, 4 * STARTS)
+    assert (volume / ".attempts").stat().st_size == size
+
+
+# Bounding the disk
+
+
+def test_jobs_without_a_candidate_are_deleted(launch: Launch, volume: Path) -> None:
+    """Each start leaves the folder of the job before: nothing else would ever free that space."""
+    for number, job in enumerate(("c" * 32, "d" * 32, OLD_JOB, NEW_JOB, OTHER_JOB)):
+        add_checkpoint(volume, f"{job}/chk-1", time=number)
+    launch()
+    jobs = {folder.name for folder in volume.iterdir() if folder.is_dir()}
+    assert jobs == {OLD_JOB, NEW_JOB, OTHER_JOB}
+
+
+def test_jobs_that_never_made_a_checkpoint_are_deleted(launch: Launch, volume: Path) -> None:
+    """A job that fails before its first checkpoint leaves a folder at every start."""
+    (volume / OLD_JOB / "shared").mkdir(parents=True)
+    launch()
+    assert not (volume / OLD_JOB).exists()
+
+
+def test_every_checkpoint_to_fall_back_to_stays(launch: Launch, volume: Path) -> None:
+    """They may lie in three jobs' folders, after two restarts in a row."""
+    names = [f"{job}/chk-{number}" for number, job in enumerate((OLD_JOB, NEW_JOB, OTHER_JOB))]
+    for number, name in enumerate(names):
+        add_checkpoint(volume, name, time=number)
+    assert set(restored_by(launch, 3 * STARTS)) == set(names)
+
+
+@pytest.mark.parametrize(
+    "name", ["lost+found", "savepoint-1", "A" * 32, "a" * 31, "a" * 33, "my backup"]
+)
+def test_what_is_not_a_job_is_left_alone(launch: Launch, volume: Path, name: str) -> None:
+    """The volume also holds what its file system or a person put there."""
+    add_checkpoint(volume, f"{name}/chk-1", time=9)
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1")
+    assert launch().restored == f"{OLD_JOB}/chk-1"
+    assert (volume / name / "chk-1/_metadata").exists()
+
+
+def test_a_copy_of_a_job_is_left_alone(launch: Launch, volume: Path) -> None:
+    """Somebody put it aside on purpose, perhaps from before an incident."""
+    copy = f"my backup/{NEW_JOB}/chk-1"
+    add_checkpoint(volume, copy)
+    assert launch().restored is None
+    assert (volume / copy).exists()
+
+
+def test_a_file_named_like_a_job_is_left_alone(launch: Launch, volume: Path) -> None:
+    """Flink makes folders, so whatever it is, it is not Flink's."""
+    (volume / NEW_JOB).write_text("a note")
+    launch()
+    assert (volume / NEW_JOB).exists()
+
+
+def test_a_folder_that_cannot_be_deleted_does_not_keep_flink_from_starting(
+    launch: Launch, volume: Path, tmp_path: Path
+) -> None:
+    """On a network file system a TaskManager that still reads holds its files."""
+    (volume / OLD_JOB).mkdir()
+    write_program(tmp_path / "bin/rm", "exit 1")
+    assert launch().arguments is not None
+
+
+# One JobManager at a time
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what must happen; the test's own timeout ends a wait in vain."""
+    while not condition():
+        time.sleep(0.01)
+
+
+def test_a_second_jobmanager_waits_for_the_first_to_end(
+    environment: dict[str, str], volume: Path
+) -> None:
+    """A deleted pod is replaced while it still stops: two would send every alert twice."""
+    record, lock = Path(environment["RECORD"]), volume / ".lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with subprocess.Popen(["bash", LAUNCHER], env=environment) as second:
+            waiting = f":{lock.stat().st_ino} "
+            wait_until(
+                lambda: any(
+                    "->" in line and waiting in line
+                    for line in Path("/proc/locks").read_text().splitlines()
+                )
+            )
+            assert not record.exists()
+            fcntl.flock(held, fcntl.LOCK_UN)
+            second.wait()
+    assert record.exists()
+
+
+def test_a_jobmanager_that_waits_in_vain_says_so_and_ends(launch: Launch, tmp_path: Path) -> None:
+    """Its container then restarts and waits anew, where one can see it."""
+    write_program(tmp_path / "bin/flock", "exit 1")
+    start = launch()
+    assert start.status != 0
+    assert start.arguments is None
+    assert "another JobManager" in start.output
+
+
+def test_flink_itself_holds_the_lock(launch: Launch, tmp_path: Path, volume: Path) -> None:
+    """The launcher is gone by then; a lock that ended with it would protect nothing."""
+    write_program(
+        tmp_path / "flink/bin/standalone-job.sh",
+        'flock --nonblock "$CHECKPOINTS_DIR/.lock" true && echo free || echo held',
+    )
+    assert "held" in launch().output.splitlines()
+    assert (volume / ".lock").exists()
+
+
+# How Flink is started
+
+
+def test_the_job_runs_in_the_foreground_with_the_python_driver(launch: Launch) -> None:
+    """Application mode: the JobManager is the job, and ends with it."""
+    assert launch().arguments == [
+        "start-foreground",
+        "--job-classname",
+        "org.apache.flink.client.python.PythonDriver",
+        "-py",
+        "/opt/flink/usrlib/fraud_detector.py",
+    ]
+
+
+def test_options_come_before_the_script(launch: Launch, volume: Path) -> None:
+    """Flink hands all that follows `-py` to the script, and would ignore its own options there."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1")
+    arguments = launch("-Djobmanager.rpc.address=flink", "-Dparallelism.default=1").arguments
+    assert arguments is not None
+    script = arguments.index("-py")
+    for option in ("--fromSavepoint", "-Djobmanager.rpc.address=flink", "-Dparallelism.default=1"):
+        assert arguments.index(option) < script
+
+
+def test_the_restore_point_is_a_file_url(launch: Launch, volume: Path) -> None:
+    """Flink reads a bare path on its default file system, which need not be the local one."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1")
+    assert f"file://{volume}/{OLD_JOB}/chk-1" in (launch().arguments or [])
+
+
+@pytest.mark.parametrize(
+    "option", ["--restoreMode", "CLAIM", "-D", "-Dkey", "-D=value", "--job-id", ""]
+)
+def test_an_option_of_another_form_is_refused(launch: Launch, option: str) -> None:
+    """Measured: `--restoreMode CLAIM` swallows --fromSavepoint, and the job starts empty."""
+    start = launch("-Dkey=value", option)
+    assert start.status != 0
+    assert start.arguments is None
+
+
+@pytest.mark.parametrize("option", ["--job-id", "--restoreMode", "--allowNonRestoredState"])
+def test_flink_is_left_its_safe_defaults(launch: Launch, volume: Path, option: str) -> None:
+    """A random job id, NO_CLAIM, and no silent loss of the state that a new job does not know."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1")
+    assert option not in (launch().arguments or [])
+
+
+def test_names_with_spaces_stay_whole(launch: Launch, tmp_path: Path) -> None:
+    """Word splitting would restore, or delete, something else."""
+    volume = tmp_path / "a volume *"
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1")
+    start = launch("-Dkey=a value", CHECKPOINTS_DIR=str(volume), JOB_SCRIPT="/a job.py")
+    assert start.arguments is not None
+    assert start.arguments[-5:] == [
+        "--fromSavepoint",
+        f"file://{volume}/{OLD_JOB}/chk-1",
+        "-Dkey=a value",
+        "-py",
+        "/a job.py",
+    ]
+
+
+def test_flink_takes_the_place_of_the_launcher(environment: dict[str, str], tmp_path: Path) -> None:
+    """Kubernetes signals the first process alone: Flink would be killed without a clean stop."""
+    write_program(tmp_path / "flink/bin/standalone-job.sh", "echo $$")
+    with subprocess.Popen(
+        ["bash", LAUNCHER], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        output, _ = process.communicate()
+    assert output.splitlines()[-1] == str(process.pid)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "expected"),
+    [
+        ([], "no complete checkpoint"),
+        ([f"{OLD_JOB}/chk-7"], f"{OLD_JOB}/chk-7, start 1 of 3"),
+    ],
+)
+def test_one_line_tells_the_restore_point(
+    launch: Launch, volume: Path, checkpoints: Sequence[str], expected: str
+) -> None:
+    """The first question after an incident: from which state did it go on?"""
+    for name in checkpoints:
+        add_checkpoint(volume, name)
+    [line] = launch().output.splitlines()
+    assert expected in line

@@ -1,0 +1,256 @@
+"""The topic step makes the topic what is wanted, however it finds it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "constructs/fraud_detection/files/redpanda/ensure-topic.sh"
+
+RPK = '''
+"""A stand-in for `rpk topic`: its arguments, output and exit codes, over a cluster in a file."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+cluster_file = Path(__file__).with_name("cluster.json")
+cluster = json.loads(cluster_file.read_text())
+
+parser = argparse.ArgumentParser()
+commands = parser.add_subparsers(dest="group").add_parser("topic").add_subparsers(dest="command")
+describe = commands.add_parser("describe")
+describe.add_argument("topic")
+describe.add_argument("-s", "--print-summary", action="store_true")
+create = commands.add_parser("create")
+create.add_argument("topic")
+create.add_argument("-p", "--partitions", type=int)
+create.add_argument("-r", "--replicas", type=int)
+add = commands.add_parser("add-partitions")
+add.add_argument("topic")
+add.add_argument("-n", "--num", type=int)
+alter = commands.add_parser("alter-config")
+alter.add_argument("topic")
+alter.add_argument("-s", "--set")
+if cluster["asks"]:
+    alter.add_argument("--no-confirm", action="store_true")
+arguments = parser.parse_args()
+
+cluster["calls"].append(arguments.command)
+assert os.environ["RPK_BROKERS"] == "redpanda:9093"
+assert arguments.topic == "transactions"
+
+
+def leave(status, *lines):
+    cluster_file.write_text(json.dumps(cluster))
+    print(*lines, sep="\\n")
+    sys.exit(status)
+
+
+def table(error=None):
+    leave(1 if error else 0, "TOPIC         STATUS", f"transactions  {error or 'OK'}")
+
+
+if cluster["hangs"]:
+    cluster_file.write_text(json.dumps(cluster))
+    time.sleep(60)
+if cluster["down"]:
+    cluster["down"] -= 1
+    leave(1, "unable to request topic metadata: unable to dial: connection refused")
+if arguments.command == "describe":
+    if not cluster["partitions"]:
+        error = "UNKNOWN_TOPIC_OR_PARTITION: This server does not host this topic-partition."
+        leave(0, "NAME        transactions", "PARTITIONS  0", f"ERROR       {error}")
+    leave(
+        0,
+        "NAME        transactions",
+        f"PARTITIONS  {cluster['partitions']}",
+        f"REPLICAS    {cluster['replicas']}",
+    )
+if arguments.command == "create":
+    if cluster["rival"]:
+        cluster.update(partitions=1, replicas=1)
+        table("TOPIC_ALREADY_EXISTS: Topic with this name already exists.")
+    if arguments.replicas > cluster["brokers"]:
+        table("INVALID_REPLICATION_FACTOR: Replication factor is below 1 or larger than the number")
+    cluster.update(partitions=arguments.partitions, replicas=arguments.replicas)
+elif arguments.command == "add-partitions":
+    cluster["partitions"] += arguments.num
+elif cluster["asks"] and not arguments.no_confirm:
+    leave(1, "Confirm? EOF")
+elif cluster["alters"]:
+    key, value = arguments.set.split("=")
+    assert key == "replication.factor"
+    cluster["replicas"] = int(value)
+table()
+'''
+
+
+class Cluster:
+    """A cluster of three brokers without the topic, which a test changes before the script runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state: dict[str, Any] = {
+            "brokers": 3,
+            "partitions": 0,
+            "replicas": 0,
+            "down": 0,  # that many calls fail
+            "hangs": False,  # no call returns
+            "rival": False,  # somebody else creates the topic just before the script does
+            "alters": True,  # altering has an effect
+            "asks": False,  # altering asks first, as newer versions of rpk do
+            "calls": [],
+        }
+        self.env = {
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "RPK_BROKERS": "redpanda:9093",
+            "TOPIC": "transactions",
+            "PARTITIONS": "6",
+            "REPLICAS": "3",
+            "DEADLINE_SECONDS": "30",
+        }
+        self._folder = folder
+        self._program("rpk", f"#!{sys.executable} -IS\n{RPK}")
+        self._program("sleep", "#!/bin/sh\n")
+
+    def _program(self, name: str, text: str) -> None:
+        (self._folder / name).write_text(text)
+        (self._folder / name).chmod(0o755)
+
+    def shorten_timeouts(self) -> None:
+        """Let what a `timeout` bounds end after a tenth of a second."""
+        self._program("timeout", f'#!/bin/sh\nshift 2\nexec {shutil.which("timeout")} 0.1 "$@"\n')
+
+    def ensure(self) -> subprocess.CompletedProcess[str]:
+        """Run the script and take over what the cluster then is."""
+        file = self._folder / "cluster.json"
+        file.write_text(json.dumps(self.state))
+        command = ["bash", str(SCRIPT)]
+        done = subprocess.run(
+            command, env=self.env, check=False, capture_output=True, text=True, timeout=60
+        )
+        self.state = json.loads(file.read_text())
+        return done
+
+    @property
+    def layout(self) -> tuple[int, int]:
+        """Partitions and replicas."""
+        return self.state["partitions"], self.state["replicas"]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    """A cluster without the topic."""
+    return Cluster(tmp_path)
+
+
+def test_a_missing_topic_is_created(cluster: Cluster) -> None:
+    """The layout is the platform's, not the application's single partition."""
+    assert cluster.ensure().returncode == 0
+    assert cluster.layout == (6, 3)
+    assert cluster.state["calls"] == ["describe", "create", "describe"]
+
+
+def test_a_topic_as_wanted_is_left_alone(cluster: Cluster) -> None:
+    """It runs at every sync; the second run must change nothing."""
+    cluster.ensure()
+    cluster.state["calls"] = []
+    assert cluster.ensure().returncode == 0
+    assert cluster.state["calls"] == ["describe"]
+
+
+def test_missing_partitions_are_added(cluster: Cluster) -> None:
+    """More TaskManagers than partitions would have nothing to read."""
+    cluster.state |= {"partitions": 2, "replicas": 3}
+    assert cluster.ensure().returncode == 0
+    assert cluster.layout == (6, 3)
+
+
+def test_too_many_partitions_stay(cluster: Cluster) -> None:
+    """Kafka cannot take any away; that is worth a sentence and not a failed sync."""
+    cluster.state |= {"partitions": 9, "replicas": 3}
+    done = cluster.ensure()
+    assert done.returncode == 0
+    assert cluster.layout == (9, 3)
+    assert "9 partitions with 3 replicas each; 6 were wanted" in done.stdout
+
+
+@pytest.mark.parametrize("replicas", [1, 5])
+def test_the_number_of_replicas_is_changed(cluster: Cluster, replicas: int) -> None:
+    """A topic with one replica is lost with its broker."""
+    cluster.state |= {"partitions": 6, "replicas": replicas}
+    assert cluster.ensure().returncode == 0
+    assert cluster.layout == (6, 3)
+
+
+def test_a_version_that_asks_first_is_told_not_to(cluster: Cluster) -> None:
+    """Nobody would answer in a Job, and the older versions refuse the flag."""
+    cluster.state |= {"partitions": 6, "replicas": 1, "asks": True}
+    assert cluster.ensure().returncode == 0
+    assert cluster.layout == (6, 3)
+
+
+def test_a_topic_that_somebody_else_creates_at_that_moment_is_adjusted(cluster: Cluster) -> None:
+    """payment-api's own fallback can win the race; its layout must not stay."""
+    cluster.state["rival"] = True
+    assert cluster.ensure().returncode == 0
+    assert cluster.layout == (6, 3)
+
+
+def test_brokers_that_are_not_up_yet_are_waited_for(cluster: Cluster) -> None:
+    """Each wait is logged once, not at every look."""
+    cluster.state["down"] = 4
+    done = cluster.ensure()
+    assert done.returncode == 0
+    assert cluster.layout == (6, 3)
+    assert done.stdout.count("do not answer: unable to request topic metadata") == 1
+
+
+def test_brokers_that_stay_down_fail_it(cluster: Cluster) -> None:
+    """A sync that waits for ever says nothing."""
+    cluster.state["down"] = 100
+    cluster.env["DEADLINE_SECONDS"] = "0"
+    done = cluster.ensure()
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Topic transactions is not as wanted after 0 s: the brokers at redpanda:9093 do not "
+        "answer: unable to request topic metadata: unable to dial: connection refused\n"
+    )
+
+
+def test_a_call_that_hangs_is_given_up(cluster: Cluster) -> None:
+    """Rpk has no time limit of its own, and the deadline is looked at between calls."""
+    cluster.state["hangs"] = True
+    cluster.env["DEADLINE_SECONDS"] = "0"
+    cluster.shorten_timeouts()
+    done = cluster.ensure()
+    assert done.returncode == 1
+    assert "do not answer" in done.stderr
+
+
+def test_more_replicas_than_brokers_fail_it(cluster: Cluster) -> None:
+    """The sentence holds the brokers' own reason."""
+    cluster.state["brokers"] = 1
+    cluster.env["DEADLINE_SECONDS"] = "0"
+    done = cluster.ensure()
+    assert done.returncode == 1
+    assert "it does not exist, and rpk topic create answered: " in done.stderr
+    assert "INVALID_REPLICATION_FACTOR" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_answer_is_not_taken_for_its_effect(cluster: Cluster) -> None:
+    """Replicas are moved after the answer: only a look shows that they are there."""
+    cluster.state |= {"partitions": 6, "replicas": 1, "alters": False}
+    cluster.env["DEADLINE_SECONDS"] = "1"
+    done = cluster.ensure()
+    assert done.returncode == 1
+    assert "it has 6 partitions with 1 replicas each, and rpk topic alter-config" in done.stderr

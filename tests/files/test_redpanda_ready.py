@@ -1,0 +1,87 @@
+"""The broker's probe reads what the broker says, not only that it answers."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "constructs/fraud_detection/files/redpanda/ready.sh"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("curl") is None, reason="needs curl, which the redpanda image has"
+)
+
+
+class Admin(ThreadingHTTPServer):
+    """The broker's admin API, with one answer."""
+
+    status = 200
+    body = ""
+    path = ""
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Admin
+
+    def do_GET(self) -> None:
+        self.server.path = self.path
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(self.server.body.encode())
+
+    def log_message(self, *_args: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def admin() -> Iterator[Admin]:
+    """A running admin API."""
+    with Admin(("127.0.0.1", 0), _Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ready(address: str) -> bool:
+    """Whether the probe succeeds."""
+    env = {"PATH": os.environ["PATH"], "ADMIN_API": address}
+    return subprocess.run(["bash", SCRIPT], env=env, check=False, timeout=30).returncode == 0
+
+
+@pytest.mark.parametrize("body", ['{"status":"ready"}', '{"status": "ready"}'])
+def test_a_broker_that_says_ready_is_ready(admin: Admin, body: str) -> None:
+    """However its JSON is spaced."""
+    admin.body = body
+    assert ready(admin.address)
+    assert admin.path == "/v1/status/ready"
+
+
+@pytest.mark.parametrize("body", ['{"status":"booting"}', '{"status":"not ready"}', ""])
+def test_a_broker_that_says_anything_else_is_not(admin: Admin, body: str) -> None:
+    """While it boots it answers 200 as well: the status code alone would let clients in."""
+    admin.body = body
+    assert not ready(admin.address)
+
+
+def test_an_error_is_not_ready_whatever_it_says(admin: Admin) -> None:
+    """A failing API is no witness."""
+    admin.status = 503
+    admin.body = '{"status":"ready"}'
+    assert not ready(admin.address)
+
+
+def test_a_broker_that_does_not_answer_is_not_ready() -> None:
+    """Before the admin API listens there is nobody to ask."""
+    assert not ready("127.0.0.1:1")
