@@ -1,0 +1,99 @@
+"""alert-monitor: the dashboard that shows each alert the moment Flink finds it."""
+
+from dataclasses import dataclass
+
+from cdk8s_plus_27 import k8s
+
+from constructs import Construct
+from fraud_detection.images import Image
+from fraud_detection.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.pods import (
+    PYTHON_USER,
+    Resources,
+    container,
+    environment_variables,
+    http_probe,
+    pod_template,
+    temporary_folder,
+)
+from fraud_detection.publication import Publication, publish
+from fraud_detection.redis import client_variables
+from fraud_detection.sync import Wave, metadata
+
+_PORT = 8080
+"""On which the image's uvicorn listens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertMonitorSettings:
+    """How alert-monitor runs.
+
+    Attributes:
+        resources: Of the one pod.
+        publication: How browsers outside of the cluster reach it. Default: not at all.
+    """
+
+    resources: Resources
+    publication: Publication | None = None
+
+
+class AlertMonitor(Construct):
+    """Exactly one pod, also during a rollout.
+
+    It takes the alerts off the list; two would share them, and each dashboard would see only half.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        image: Image,
+        redis: Endpoint,
+        settings: AlertMonitorSettings,
+    ) -> None:
+        super().__init__(scope, id)
+        component = Component(name="alert-monitor")
+        self.http = Endpoint(component=component, host="alert-monitor", port=_PORT)
+        """The dashboard, and alerts as a WebSocket at `/ws`."""
+        connections = [Connection(client=component, endpoint=redis)]
+        if settings.publication is not None:
+            connections.append(publish(self, self.http, settings.publication))
+        self.edges = Edges(owner=self, components=[component], connections=connections)
+
+        expose(
+            self,
+            name=self.http.host,
+            component=component,
+            ports={"http": _PORT},
+            wave=Wave.APPLICATIONS,
+        )
+        tmp = temporary_folder(size=64)
+        k8s.KubeDeployment(
+            self,
+            "deployment",
+            metadata=metadata("alert-monitor", wave=Wave.APPLICATIONS),
+            spec=k8s.DeploymentSpec(
+                replicas=1,
+                strategy=k8s.DeploymentStrategy(type="Recreate"),
+                selector=component.selector,
+                template=pod_template(
+                    component,
+                    user=PYTHON_USER,
+                    mounts=[tmp],
+                    containers=[
+                        container(
+                            "alert-monitor",
+                            image=image,
+                            resources=settings.resources,
+                            mounts=[tmp],
+                            ports={"http": _PORT},
+                            env=environment_variables(client_variables(redis)),
+                            startup=http_probe("/", _PORT, period=2, failures=30),
+                            readiness=http_probe("/", _PORT, period=5, failures=2),
+                            liveness=http_probe("/", _PORT, period=10, failures=3),
+                        )
+                    ],
+                ),
+            ),
+        )

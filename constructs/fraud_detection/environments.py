@@ -1,0 +1,109 @@
+"""The environments: everything in which they differ, and nothing else."""
+
+from dataclasses import dataclass
+
+from fraud_detection.alert_monitor import AlertMonitorSettings
+from fraud_detection.flink import FlinkSettings
+from fraud_detection.namespace import NamespaceSettings
+from fraud_detection.payment_api import PaymentApiSettings
+from fraud_detection.pods import Resources
+from fraud_detection.redis import RedisSettings
+from fraud_detection.redpanda import RedpandaSettings
+from fraud_detection.smoke_test import SmokeTestSettings
+from fraud_detection.topic import TopicSettings
+
+REPOSITORY = "https://github.com/Mordris/fraud-detection-system-config.git"
+"""This repository, as Argo CD fetches it: the one line that a fork changes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """One place in which the whole system runs.
+
+    Attributes:
+        name: Names the folder below `dist/` and the pins in images.yaml.
+        application: Name of its Argo CD Application.
+        branch: The branch that Argo CD tracks for it.
+        namespace: Where it runs.
+        limits: What it may use.
+        payment_api: How payment-api runs.
+        alert_monitor: How alert-monitor runs.
+        flink: How Flink runs.
+        redpanda: How the brokers run.
+        topic: How the transactions are laid out on the brokers.
+        redis: How Redis runs.
+        smoke_test: How each sync is tested. Default: not at all.
+    """
+
+    name: str
+    application: str
+    branch: str
+    namespace: str
+    limits: NamespaceSettings
+    payment_api: PaymentApiSettings
+    alert_monitor: AlertMonitorSettings
+    flink: FlinkSettings
+    redpanda: RedpandaSettings
+    topic: TopicSettings
+    redis: RedisSettings
+    smoke_test: SmokeTestSettings | None = None
+
+
+DEV = Environment(
+    name="dev",
+    application="fraud-detection-system",
+    branch="develop",
+    namespace="fraud-detection",
+    limits=NamespaceSettings(
+        cpu_requests=2, cpu_limits=12, memory=12, storage=20, volume_claims=4, pods=20
+    ),
+    payment_api=PaymentApiSettings(
+        min_replicas=1,
+        max_replicas=1,
+        resources=Resources(cpu=50, cpu_limit=500, memory=256),
+    ),
+    alert_monitor=AlertMonitorSettings(resources=Resources(cpu=50, cpu_limit=500, memory=192)),
+    flink=FlinkSettings(
+        jobmanager=Resources(cpu=200, cpu_limit=1000, memory=1280),
+        taskmanager=Resources(cpu=300, cpu_limit=1500, memory=2048),
+        min_taskmanagers=1,
+        max_taskmanagers=1,
+        checkpoints=2,
+    ),
+    redpanda=RedpandaSettings(
+        brokers=1, resources=Resources(cpu=500, cpu_limit=1000, memory=2560), volume=10
+    ),
+    topic=TopicSettings(partitions=2, replicas=1),
+    redis=RedisSettings(resources=Resources(cpu=50, cpu_limit=500, memory=256), volume=1),
+    smoke_test=SmokeTestSettings(deadline=300),
+)
+
+STAGING = Environment(
+    name="staging",
+    application="fraud-detection-system-staging",
+    branch="main",
+    namespace="fraud-detection-staging",
+    limits=NamespaceSettings(
+        cpu_requests=8, cpu_limits=24, memory=24, storage=80, volume_claims=6, pods=30
+    ),
+    payment_api=PaymentApiSettings(
+        min_replicas=2,
+        max_replicas=4,
+        resources=Resources(cpu=100, cpu_limit=1000, memory=256),
+    ),
+    alert_monitor=AlertMonitorSettings(resources=Resources(cpu=50, cpu_limit=500, memory=256)),
+    flink=FlinkSettings(
+        jobmanager=Resources(cpu=250, cpu_limit=1000, memory=1536),
+        taskmanager=Resources(cpu=500, cpu_limit=2000, memory=2048),
+        min_taskmanagers=1,
+        max_taskmanagers=3,
+        checkpoints=5,
+    ),
+    redpanda=RedpandaSettings(
+        brokers=3, resources=Resources(cpu=1000, cpu_limit=1000, memory=2560), volume=20
+    ),
+    topic=TopicSettings(partitions=6, replicas=3),
+    redis=RedisSettings(resources=Resources(cpu=100, cpu_limit=500, memory=512), volume=2),
+)
+
+ENVIRONMENTS = (DEV, STAGING)

@@ -1,0 +1,276 @@
+"""Flink: the job that finds frauds, in standalone Application mode.
+
+The JobManager runs the job itself, so that a sync can never submit it a second time.
+"""
+
+from dataclasses import dataclass
+
+from cdk8s_plus_27 import k8s
+
+from constructs import Construct
+from fraud_detection.autoscaling import scale_on_cpu
+from fraud_detection.images import Image
+from fraud_detection.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.placement import together
+from fraud_detection.pods import (
+    Mount,
+    Resources,
+    User,
+    command_probe,
+    container,
+    environment_variables,
+    http_probe,
+    mount_files,
+    pod_template,
+    tcp_probe,
+    temporary_folder,
+    variable_from_field,
+)
+from fraud_detection.redis import client_variables
+from fraud_detection.storage import AccessMode, claim_spec
+from fraud_detection.sync import KEEP_DATA, Wave, metadata
+from fraud_detection.topic import Topic
+
+_USER = User(uid=9999, gid=9999)
+"""User and group `flink` of the image."""
+_RPC_PORT = 6123
+_BLOB_PORT = 6124
+_REST_PORT = 8081
+_TASKMANAGER_RPC_PORT = 6122
+_TASKMANAGER_DATA_PORT = 6121
+_METRICS_QUERY_PORT = 6125
+_PYTHON_CLIENT_MEMORY = 256
+"""MiB beside the JobManager's JVM for the Python process that builds the job graph, of which
+Flink's own accounting knows nothing: 151 MiB were seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlinkSettings:
+    """How large Flink is and where its checkpoints live.
+
+    Attributes:
+        jobmanager: Resources of the one JobManager.
+        taskmanager: Resources of each TaskManager, which also holds the Python workers.
+        min_taskmanagers: The number of TaskManagers at rest; the job runs as wide as there are.
+        max_taskmanagers: The most the autoscaler makes; the same: no autoscaler. More than the
+            topic has partitions find nothing to read.
+        checkpoints: Size of the checkpoint volume, in GiB.
+        access_mode: ONE_NODE keeps all Flink pods on one node, which any cluster's storage can
+            serve; ALL_NODES lets them spread. Immutable once the volume exists.
+        storage_class: StorageClass of the checkpoint volume. Default: the cluster's own.
+    """
+
+    jobmanager: Resources
+    taskmanager: Resources
+    min_taskmanagers: int
+    max_taskmanagers: int
+    checkpoints: int
+    access_mode: AccessMode = AccessMode.ONE_NODE
+    storage_class: str | None = None
+
+
+class Flink(Construct):
+    """One JobManager and its TaskManagers, which resume from the newest complete checkpoint."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        image: Image,
+        broker: Endpoint,
+        topic: Topic,
+        redis: Endpoint,
+        settings: FlinkSettings,
+    ) -> None:
+        super().__init__(scope, id)
+        jobmanager = Component(name="flink-jobmanager")
+        taskmanager = Component(name="flink-taskmanager")
+        components = (jobmanager, taskmanager)
+        self.edges = Edges(
+            owner=self,
+            components=components,
+            connections=[
+                *_internal_connections(jobmanager, taskmanager),
+                # The job graph is built in the JobManager and run in the TaskManagers: both read
+                # the topic's partitions, and both are given the address of Redis.
+                *(
+                    Connection(client=component, endpoint=endpoint)
+                    for component in components
+                    for endpoint in (broker, redis)
+                ),
+            ],
+        )
+
+        wave = Wave.APPLICATIONS
+        # TaskManagers register before the job runs, and only a running job makes the pod ready.
+        expose(
+            self,
+            name=jobmanager.name,
+            component=jobmanager,
+            ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT},
+            wave=wave,
+            publish_not_ready=True,
+        )
+        # In the wave of its first pod: a claim that waits for a consumer would hold an earlier one.
+        k8s.KubePersistentVolumeClaim(
+            self,
+            "checkpoints",
+            metadata=metadata("flink-checkpoints", wave=wave, annotations=KEEP_DATA),
+            spec=claim_spec(
+                size=settings.checkpoints,
+                access_mode=settings.access_mode,
+                storage_class=settings.storage_class,
+            ),
+        )
+        files = mount_files(
+            self,
+            "files",
+            name="flink-files",
+            wave=wave,
+            path="/etc/flink",
+            files=[
+                "flink/flink-conf.yaml",
+                "flink/log4j-console.properties",
+                "flink/jobmanager.sh",
+                "flink/ready.py",
+            ],
+        )
+        checkpoints = Mount(
+            volume=k8s.Volume(
+                name="checkpoints",
+                persistent_volume_claim=k8s.PersistentVolumeClaimVolumeSource(
+                    claim_name="flink-checkpoints"
+                ),
+            ),
+            path="/checkpoints",
+        )
+        # Blobs, the Python environment, the table planner: all below /tmp.
+        mounts = [files.mount, checkpoints, temporary_folder(size=2048)]
+        env = environment_variables(
+            {
+                "FLINK_CONF_DIR": files.mount.path,
+                "KAFKA_BROKER": broker.address,
+                "TRANSACTIONS_TOPIC": topic.name,
+                **client_variables(redis),
+            }
+        )
+        jvm_memory = settings.jobmanager.memory - _PYTHON_CLIENT_MEMORY
+        affinity = together(components) if settings.access_mode is AccessMode.ONE_NODE else None
+        k8s.KubeDeployment(
+            self,
+            "jobmanager",
+            metadata=metadata(jobmanager.name, wave=wave),
+            spec=k8s.DeploymentSpec(
+                replicas=1,
+                # Two JobManagers would run the job twice.
+                strategy=k8s.DeploymentStrategy(type="Recreate"),
+                selector=jobmanager.selector,
+                template=pod_template(
+                    jobmanager,
+                    user=_USER,
+                    files=files,
+                    mounts=mounts,
+                    affinity=affinity,
+                    containers=[
+                        container(
+                            "jobmanager",
+                            image=image,
+                            resources=settings.jobmanager,
+                            mounts=mounts,
+                            command=[
+                                "bash",
+                                f"{files.mount.path}/jobmanager.sh",
+                                f"-Djobmanager.rpc.address={jobmanager.name}",
+                                f"-Djobmanager.memory.process.size={jvm_memory}m",
+                            ],
+                            env=env,
+                            ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT, "rest": _REST_PORT},
+                            startup=http_probe("/overview", _REST_PORT, period=5, failures=60),
+                            # The REST API answers whether or not the job runs.
+                            readiness=command_probe(
+                                "python3",
+                                f"{files.mount.path}/ready.py",
+                                period=10,
+                                failures=3,
+                            ),
+                            liveness=http_probe("/overview", _REST_PORT, period=10, failures=6),
+                        )
+                    ],
+                ),
+            ),
+        )
+        autoscaled = settings.max_taskmanagers > settings.min_taskmanagers
+        k8s.KubeDeployment(
+            self,
+            "taskmanager",
+            metadata=metadata(taskmanager.name, wave=wave),
+            spec=k8s.DeploymentSpec(
+                # The autoscaler owns the number, where there is one.
+                replicas=None if autoscaled else settings.min_taskmanagers,
+                # Each pod that goes restarts the job: one restart per rollout, not one per pod.
+                strategy=k8s.DeploymentStrategy(type="Recreate"),
+                selector=taskmanager.selector,
+                template=pod_template(
+                    taskmanager,
+                    user=_USER,
+                    files=files,
+                    mounts=mounts,
+                    affinity=affinity,
+                    # Flink leaves the Python workers that it ends to their parent process, which
+                    # must be one that reaps them.
+                    share_process_namespace=True,
+                    containers=[
+                        container(
+                            "taskmanager",
+                            image=image,
+                            resources=settings.taskmanager,
+                            mounts=mounts,
+                            command=[
+                                "/opt/flink/bin/taskmanager.sh",
+                                "start-foreground",
+                                f"-Djobmanager.rpc.address={jobmanager.name}",
+                                "-Dtaskmanager.host=$(POD_IP)",
+                                f"-Dtaskmanager.memory.process.size={settings.taskmanager.memory}m",
+                            ],
+                            env=[*env, variable_from_field("POD_IP", "status.podIP")],
+                            ports={
+                                "rpc": _TASKMANAGER_RPC_PORT,
+                                "data": _TASKMANAGER_DATA_PORT,
+                                "metrics-query": _METRICS_QUERY_PORT,
+                            },
+                            startup=tcp_probe(_TASKMANAGER_RPC_PORT, period=5, failures=60),
+                            readiness=tcp_probe(_TASKMANAGER_RPC_PORT, period=10, failures=3),
+                            liveness=tcp_probe(_TASKMANAGER_RPC_PORT, period=10, failures=6),
+                        )
+                    ],
+                ),
+            ),
+        )
+        if autoscaled:
+            scale_on_cpu(
+                self,
+                deployment=taskmanager.name,
+                min_replicas=settings.min_taskmanagers,
+                max_replicas=settings.max_taskmanagers,
+                # Each change restarts the job.
+                calm_seconds=900,
+                wave=wave,
+            )
+
+
+def _internal_connections(jobmanager: Component, taskmanager: Component) -> list[Connection]:
+    """What Flink's own processes need from each other, on the ports that flink-conf.yaml fixes."""
+
+    def connect(client: Component, server: Component, port: int) -> Connection:
+        return Connection(
+            client=client, endpoint=Endpoint(component=server, host=server.name, port=port)
+        )
+
+    return [
+        connect(taskmanager, jobmanager, _RPC_PORT),
+        connect(taskmanager, jobmanager, _BLOB_PORT),
+        connect(jobmanager, taskmanager, _TASKMANAGER_RPC_PORT),
+        connect(jobmanager, taskmanager, _METRICS_QUERY_PORT),
+        connect(taskmanager, taskmanager, _TASKMANAGER_DATA_PORT),
+    ]

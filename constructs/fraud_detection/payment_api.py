@@ -1,0 +1,156 @@
+"""payment-api: takes transactions over HTTP and hands them to the broker."""
+
+from dataclasses import dataclass
+
+from cdk8s_plus_27 import k8s
+
+from constructs import Construct
+from fraud_detection.autoscaling import scale_on_cpu
+from fraud_detection.images import Image
+from fraud_detection.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.placement import spread
+from fraud_detection.pods import (
+    PYTHON_USER,
+    Resources,
+    container,
+    environment_variables,
+    http_probe,
+    mount_files,
+    pod_template,
+    temporary_folder,
+)
+from fraud_detection.publication import Publication, publish
+from fraud_detection.sync import Wave, metadata
+from fraud_detection.topic import Topic
+from fraud_detection.values import number
+
+_PORT = 8000
+"""On which the image's uvicorn listens."""
+_DRAIN_SECONDS = 5
+"""How long a stopping pod still serves: until every node knows that it left the Service."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentApiSettings:
+    """How payment-api runs and scales.
+
+    Attributes:
+        min_replicas: The number of pods at rest. From 2 on, a drain leaves one serving.
+        max_replicas: The most the autoscaler makes; the same as `min_replicas`: no autoscaler.
+        resources: Of each pod.
+        publication: How clients outside of the cluster reach it. Default: not at all.
+    """
+
+    min_replicas: int
+    max_replicas: int
+    resources: Resources
+    publication: Publication | None = None
+
+
+class PaymentApi(Construct):
+    """Pods that are started only when the broker answers, and replaced without losing a request."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        image: Image,
+        broker: Endpoint,
+        topic: Topic,
+        settings: PaymentApiSettings,
+    ) -> None:
+        super().__init__(scope, id)
+        component = Component(name="payment-api")
+        self.http = Endpoint(component=component, host="payment-api", port=_PORT)
+        """Where transactions are posted."""
+        connections = [Connection(client=component, endpoint=broker)]
+        if settings.publication is not None:
+            connections.append(publish(self, self.http, settings.publication))
+        self.edges = Edges(owner=self, components=[component], connections=connections)
+
+        wave = Wave.APPLICATIONS
+        expose(self, name=self.http.host, component=component, ports={"http": _PORT}, wave=wave)
+        files = mount_files(
+            self,
+            "files",
+            name="payment-api-files",
+            wave=wave,
+            path="/files",
+            files=["payment_api/wait_for_topic.py"],
+        )
+        tmp = temporary_folder(size=64)
+        env = environment_variables(
+            {"KAFKA_BROKER": broker.address, "TRANSACTIONS_TOPIC": topic.name}
+        )
+        autoscaled = settings.max_replicas > settings.min_replicas
+        k8s.KubeDeployment(
+            self,
+            "deployment",
+            metadata=metadata("payment-api", wave=wave),
+            spec=k8s.DeploymentSpec(
+                # The autoscaler owns the number, where there is one.
+                replicas=None if autoscaled else settings.min_replicas,
+                strategy=k8s.DeploymentStrategy(
+                    type="RollingUpdate",
+                    rolling_update=k8s.RollingUpdateDeployment(
+                        max_surge=number(1), max_unavailable=number(0)
+                    ),
+                ),
+                selector=component.selector,
+                template=pod_template(
+                    component,
+                    user=PYTHON_USER,
+                    files=files,
+                    mounts=[files.mount, tmp],
+                    topology_spread=spread(component),
+                    init_containers=[
+                        container(
+                            "wait-for-topic",
+                            image=image,
+                            resources=settings.resources,
+                            mounts=[files.mount, tmp],
+                            command=["python", "/files/wait_for_topic.py"],
+                            env=env,
+                        )
+                    ],
+                    containers=[
+                        container(
+                            "payment-api",
+                            image=image,
+                            resources=settings.resources,
+                            mounts=[tmp],
+                            ports={"http": _PORT},
+                            env=env,
+                            # It tries the broker 10 times, 6 s apart, before it listens.
+                            startup=http_probe("/health", _PORT, period=5, failures=30),
+                            readiness=http_probe("/health", _PORT, period=5, failures=2),
+                            liveness=http_probe("/health", _PORT, period=10, failures=3),
+                            lifecycle=k8s.Lifecycle(
+                                pre_stop=k8s.LifecycleHandler(
+                                    exec=k8s.ExecAction(command=["sleep", str(_DRAIN_SECONDS)])
+                                )
+                            ),
+                        )
+                    ],
+                ),
+            ),
+        )
+        if autoscaled:
+            scale_on_cpu(
+                self,
+                deployment="payment-api",
+                min_replicas=settings.min_replicas,
+                max_replicas=settings.max_replicas,
+                calm_seconds=300,
+                wave=wave,
+            )
+        if settings.min_replicas > 1:
+            k8s.KubePodDisruptionBudget(
+                self,
+                "disruption-budget",
+                metadata=metadata("payment-api", wave=wave),
+                spec=k8s.PodDisruptionBudgetSpec(
+                    selector=component.selector, max_unavailable=number(1)
+                ),
+            )

@@ -1,0 +1,117 @@
+"""Redis: the list of alerts between Flink and alert-monitor, kept on disk."""
+
+from dataclasses import dataclass
+
+from cdk8s_plus_27 import k8s
+
+from constructs import Construct
+from fraud_detection.images import Image
+from fraud_detection.network import Component, Edges, Endpoint, expose
+from fraud_detection.pods import (
+    Mount,
+    Resources,
+    User,
+    command_probe,
+    container,
+    mount_files,
+    pod_template,
+    temporary_folder,
+)
+from fraud_detection.storage import KEEP_CLAIMS, StatefulSet, claim_template
+from fraud_detection.sync import Wave, metadata
+
+_PORT = 6379
+_CONFIGURATION = "/etc/redis"
+_USER = User(uid=999, gid=999)
+"""User and group `redis` of the Debian image (the Alpine image has another group)."""
+_DATASET_SHARE = 0.6
+"""Part of the memory that the data may take: a fork for a snapshot or a rewrite of the append-only
+file copies the pages that change meanwhile, and client buffers come on top."""
+
+
+def client_variables(redis: Endpoint) -> dict[str, str]:
+    """The environment variables in which our applications look for Redis; database 0."""
+    return {"REDIS_HOST": redis.host, "REDIS_PORT": str(redis.port), "REDIS_DB": "0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisSettings:
+    """How large Redis is.
+
+    Attributes:
+        resources: Of the one pod; 60 % of the memory holds data, the rest is headroom.
+        volume: Size of the append-only file's volume, in GiB; a rewrite needs three times the data.
+        storage_class: StorageClass of the volume. Default: the cluster's own.
+    """
+
+    resources: Resources
+    volume: int
+    storage_class: str | None = None
+
+
+class Redis(Construct):
+    """One Redis with append-only persistence, which refuses writes rather than evict an alert."""
+
+    def __init__(self, scope: Construct, id: str, *, image: Image, settings: RedisSettings) -> None:
+        super().__init__(scope, id)
+        component = Component(name="redis")
+        self.edges = Edges(owner=self, components=[component])
+        self.endpoint = Endpoint(component=component, host="redis", port=_PORT)
+        """Where clients connect; no password, the NetworkPolicy is the guard."""
+
+        wave = Wave.DATA_STORES
+        expose(self, name="redis", component=component, ports={"redis": _PORT}, wave=wave)
+        files = mount_files(
+            self,
+            "files",
+            name="redis-files",
+            wave=wave,
+            path=_CONFIGURATION,
+            files=["redis/redis.conf", "redis/ready.sh", "redis/alive.sh"],
+        )
+        data = Mount(volume=k8s.Volume(name="data"), path="/data")
+        tmp = temporary_folder(size=16)
+        StatefulSet(
+            self,
+            "stateful-set",
+            metadata=metadata("redis", wave=wave),
+            spec=k8s.StatefulSetSpec(
+                service_name=self.endpoint.host,
+                replicas=1,
+                selector=component.selector,
+                template=pod_template(
+                    component,
+                    user=_USER,
+                    files=files,
+                    mounts=[files.mount, tmp],
+                    containers=[
+                        container(
+                            "redis",
+                            image=image,
+                            resources=settings.resources,
+                            mounts=[files.mount, data, tmp],
+                            command=[
+                                "redis-server",
+                                f"{_CONFIGURATION}/redis.conf",
+                                "--maxmemory",
+                                f"{int(settings.resources.memory * _DATASET_SHARE)}mb",
+                            ],
+                            ports={"redis": _PORT},
+                            # While it loads its data it is alive, but not ready.
+                            readiness=_probe("ready.sh", period=10),
+                            liveness=_probe("alive.sh", period=20),
+                        )
+                    ],
+                ),
+                persistent_volume_claim_retention_policy=KEEP_CLAIMS,
+                volume_claim_templates=[
+                    claim_template(
+                        "data", size=settings.volume, storage_class=settings.storage_class
+                    )
+                ],
+            ),
+        )
+
+
+def _probe(script: str, *, period: int) -> k8s.Probe:
+    return command_probe("bash", f"{_CONFIGURATION}/{script}", period=period, failures=3)

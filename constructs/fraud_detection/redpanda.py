@@ -1,0 +1,230 @@
+"""Redpanda: the brokers that keep the transactions until Flink has read them."""
+
+from dataclasses import dataclass
+
+from cdk8s_plus_27 import k8s
+
+from constructs import Construct
+from fraud_detection.images import Image
+from fraud_detection.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.placement import apart, spread
+from fraud_detection.pods import (
+    Mount,
+    Resources,
+    User,
+    command_probe,
+    container,
+    environment_variables,
+    mount_files,
+    pod_template,
+    scratch,
+    tcp_probe,
+    temporary_folder,
+    variable_from_field,
+)
+from fraud_detection.storage import KEEP_CLAIMS, StatefulSet, claim_template
+from fraud_detection.sync import Wave, metadata
+from fraud_detection.values import number
+
+_KAFKA_PORT = 9093
+_RPC_PORT = 33145
+_ADMIN_PORT = 9644
+USER = User(uid=101, gid=101)
+"""User and group `redpanda` of the image."""
+_BROKERS = "redpanda-brokers"
+"""The headless Service: each broker's own name is `redpanda-<n>.redpanda-brokers`."""
+_MEMORY_SHARE = 0.9
+"""Part of the pod's memory that Redpanda allocates, as its documentation recommends; the rest is
+for the operating system and for programs run beside it, such as probes."""
+_QUORUM = 3
+"""From this many brokers on, one can leave without a partition losing its majority."""
+_GRACE_SECONDS = 90
+_DRAIN_SECONDS = 45
+"""Half of the grace period; the other half is for the stop itself."""
+_UNDRAIN_SECONDS = 300
+"""A broker that recovers much data is slow to answer after its start."""
+_CORE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedpandaSettings:
+    """How large the cluster is.
+
+    Attributes:
+        brokers: 1 or another odd number, so that a majority exists.
+        resources: Of one broker. It runs one thread per full core of `cpu`, at least one; each
+            thread needs 2 GiB after 10 % of the memory is set aside: below 1 GiB it will not start.
+        volume: Size of each broker's volume, in GiB; writes stop when 1 GiB is left.
+        storage_class: StorageClass of the volumes, XFS or ext4. Default: the cluster's own.
+    """
+
+    brokers: int
+    resources: Resources
+    volume: int
+    storage_class: str | None = None
+
+
+class Redpanda(Construct):
+    """A cluster of brokers that finds itself after any restart, on volumes that a sync keeps."""
+
+    def __init__(
+        self, scope: Construct, id: str, *, image: Image, settings: RedpandaSettings
+    ) -> None:
+        super().__init__(scope, id)
+        component = Component(name="redpanda")
+        self.kafka = Endpoint(component=component, host="redpanda", port=_KAFKA_PORT)
+        """Where clients start; the answer names the brokers."""
+        rpc = Endpoint(component=component, host=_BROKERS, port=_RPC_PORT)
+        self.edges = Edges(
+            owner=self,
+            components=[component],
+            connections=[Connection(client=component, endpoint=rpc)],
+        )
+
+        wave = Wave.DATA_STORES
+        expose(
+            self,
+            name=self.kafka.host,
+            component=component,
+            ports={"kafka": _KAFKA_PORT},
+            wave=wave,
+        )
+        # Brokers must find each other before any of them is ready.
+        expose(
+            self,
+            name=_BROKERS,
+            component=component,
+            ports={"kafka": _KAFKA_PORT, "rpc": _RPC_PORT},
+            wave=wave,
+            headless=True,
+            publish_not_ready=True,
+        )
+        survives_drain = settings.brokers >= _QUORUM
+        if survives_drain:
+            k8s.KubePodDisruptionBudget(
+                self,
+                "disruption-budget",
+                metadata=metadata("redpanda", wave=wave),
+                spec=k8s.PodDisruptionBudgetSpec(
+                    selector=component.selector, max_unavailable=number(1)
+                ),
+            )
+        files = mount_files(
+            self,
+            "files",
+            name="redpanda-files",
+            wave=wave,
+            path="/files",
+            files=[
+                "redpanda/redpanda.yaml",
+                "redpanda/.bootstrap.yaml",
+                "redpanda/ready.sh",
+                "redpanda/drain.sh",
+                "redpanda/undrain.sh",
+            ],
+        )
+        # rpk rewrites its configuration at each start, so it gets a copy.
+        configuration = scratch("configuration", "/etc/redpanda", size=1)
+        data = Mount(volume=k8s.Volume(name="data"), path="/var/lib/redpanda/data")
+        tmp = temporary_folder(size=64)
+        ready = f"{files.mount.path}/ready.sh"
+        StatefulSet(
+            self,
+            "stateful-set",
+            metadata=metadata("redpanda", wave=wave),
+            spec=k8s.StatefulSetSpec(
+                service_name=_BROKERS,
+                replicas=settings.brokers,
+                # A broker waits for its peers: started one by one, the first would wait for ever.
+                pod_management_policy="Parallel",
+                selector=component.selector,
+                template=pod_template(
+                    component,
+                    user=USER,
+                    files=files,
+                    mounts=[files.mount, configuration, tmp],
+                    grace_seconds=_GRACE_SECONDS,
+                    affinity=apart(component),
+                    topology_spread=spread(component),
+                    init_containers=[
+                        container(
+                            "copy-configuration",
+                            image=image,
+                            resources=settings.resources,
+                            mounts=[files.mount, configuration],
+                            command=[
+                                "cp",
+                                # Again after a restart in the same pod.
+                                "--force",
+                                f"{files.mount.path}/redpanda.yaml",
+                                f"{files.mount.path}/.bootstrap.yaml",
+                                configuration.path,
+                            ],
+                        )
+                    ],
+                    containers=[
+                        container(
+                            "redpanda",
+                            image=image,
+                            resources=settings.resources,
+                            mounts=[files.mount, configuration, data, tmp],
+                            command=_start(settings),
+                            env=[
+                                variable_from_field("POD_NAME", "metadata.name"),
+                                *environment_variables(
+                                    {
+                                        "ADMIN_API": f"127.0.0.1:{_ADMIN_PORT}",
+                                        "DRAIN_SECONDS": str(_DRAIN_SECONDS),
+                                        "UNDRAIN_SECONDS": str(_UNDRAIN_SECONDS),
+                                    }
+                                ),
+                            ],
+                            ports={"kafka": _KAFKA_PORT, "rpc": _RPC_PORT, "admin": _ADMIN_PORT},
+                            startup=command_probe("bash", ready, period=5, failures=120),
+                            readiness=command_probe("bash", ready, period=10, failures=3),
+                            liveness=tcp_probe(_ADMIN_PORT, period=10, failures=6),
+                            lifecycle=_drain_hooks(files.mount.path) if survives_drain else None,
+                        )
+                    ],
+                ),
+                persistent_volume_claim_retention_policy=KEEP_CLAIMS,
+                volume_claim_templates=[
+                    claim_template(
+                        "data", size=settings.volume, storage_class=settings.storage_class
+                    )
+                ],
+            ),
+        )
+
+
+def _start(settings: RedpandaSettings) -> list[str]:
+    """The broker's command line: what depends on its name or its size; the rest is in the files."""
+    resources = settings.resources
+    me = f"$(POD_NAME).{_BROKERS}"
+    seeds = ",".join(f"redpanda-{n}.{_BROKERS}:{_RPC_PORT}" for n in range(settings.brokers))
+    command = [
+        "rpk",
+        "redpanda",
+        "start",
+        f"--seeds={seeds}",
+        f"--advertise-kafka-addr=internal://{me}:{_KAFKA_PORT}",
+        f"--advertise-rpc-addr={me}:{_RPC_PORT}",
+        f"--smp={max(1, resources.cpu // _CORE)}",
+        f"--memory={int(resources.memory * _MEMORY_SHARE)}M",
+        "--reserve-memory=0M",
+        # Its checks of the machine are for a machine of its own, and refuse a container's limits.
+        "--check=false",
+    ]
+    if resources.cpu < _CORE:
+        # Less than a core: it must not spin while it has nothing to do.
+        command.append("--overprovisioned")
+    return command
+
+
+def _drain_hooks(files: str) -> k8s.Lifecycle:
+    """Hand the partitions' leadership over before the stop, and take it again after the start."""
+
+    def run(script: str) -> k8s.LifecycleHandler:
+        return k8s.LifecycleHandler(exec=k8s.ExecAction(command=["bash", f"{files}/{script}"]))
+
+    return k8s.Lifecycle(pre_stop=run("drain.sh"), post_start=run("undrain.sh"))

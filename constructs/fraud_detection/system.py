@@ -1,0 +1,92 @@
+"""One environment's whole system: its services, and what connects to what."""
+
+from cdk8s import App, Chart
+
+from fraud_detection.alert_monitor import AlertMonitor
+from fraud_detection.environments import Environment
+from fraud_detection.flink import Flink
+from fraud_detection.images import Images
+from fraud_detection.namespace import Namespace
+from fraud_detection.network import allow_connections
+from fraud_detection.payment_api import PaymentApi
+from fraud_detection.redis import Redis
+from fraud_detection.redpanda import Redpanda
+from fraud_detection.smoke_test import SmokeTest
+from fraud_detection.topic import Topic
+
+
+class System:
+    """The charts of one environment, one file per service.
+
+    Args:
+        app: The folder to which it is rendered.
+        environment: Its settings.
+        images: What its containers run.
+    """
+
+    def __init__(self, app: App, *, environment: Environment, images: Images) -> None:
+        def chart(id: str) -> Chart:
+            return Chart(
+                app,
+                id,
+                namespace=environment.namespace,
+                labels={"app.kubernetes.io/part-of": "fraud-detection"},
+                disable_resource_name_hashes=True,
+            )
+
+        Namespace(chart("namespace"), "namespace", settings=environment.limits)
+        redis = Redis(chart("redis"), "redis", image=images.redis, settings=environment.redis)
+        redpanda = Redpanda(
+            chart("redpanda"), "redpanda", image=images.redpanda, settings=environment.redpanda
+        )
+        topic = Topic(
+            chart("transactions-topic"),
+            "topic",
+            name="transactions",
+            image=images.redpanda,
+            broker=redpanda.kafka,
+            settings=environment.topic,
+        )
+        flink = Flink(
+            chart("flink"),
+            "flink",
+            image=images.flink_app,
+            broker=redpanda.kafka,
+            topic=topic,
+            redis=redis.endpoint,
+            settings=environment.flink,
+        )
+        payment_api = PaymentApi(
+            chart("payment-api"),
+            "payment-api",
+            image=images.payment_api,
+            broker=redpanda.kafka,
+            topic=topic,
+            settings=environment.payment_api,
+        )
+        alert_monitor = AlertMonitor(
+            chart("alert-monitor"),
+            "alert-monitor",
+            image=images.alert_monitor,
+            redis=redis.endpoint,
+            settings=environment.alert_monitor,
+        )
+        edges = [
+            redis.edges,
+            redpanda.edges,
+            topic.edges,
+            flink.edges,
+            payment_api.edges,
+            alert_monitor.edges,
+        ]
+        if environment.smoke_test is not None:
+            smoke_test = SmokeTest(
+                chart("smoke-test"),
+                "smoke-test",
+                image=images.payment_api,
+                payment_api=payment_api.http,
+                alert_monitor=alert_monitor.http,
+                settings=environment.smoke_test,
+            )
+            edges.append(smoke_test.edges)
+        allow_connections(edges)
