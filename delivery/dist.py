@@ -1,0 +1,184 @@
+"""The rendered manifests under `dist/`: how they are replaced, and how they are proved."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+DIST = "dist"
+
+
+class RenderError(Exception):
+    """The render failed or is incomplete; the message says what the render said."""
+
+
+class Flaw(Enum):
+    """How a file of dist can be wrong; the value completes the sentence `<file> …`."""
+
+    STALE = "is not what the sources render"
+    MISSING = "is missing"
+    ORPHANED = "is rendered by nothing any more"
+    UNTRACKED = "is not tracked by Git, so Argo CD will never see it"
+    UNMERGED = "is in conflict: a merge left it unresolved"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One wrong file.
+
+    Attributes:
+        path: The file, from the root of the repository.
+        flaw: What is wrong with it.
+    """
+
+    path: str
+    flaw: Flaw
+
+    def __str__(self) -> str:
+        """One sentence for a person."""
+        return f"{self.path} {self.flaw.value}"
+
+
+@contextmanager
+def rendered(repository: Path) -> Iterator[Path]:
+    """Render the sources of a working tree, aside.
+
+    Args:
+        repository: Root of the working tree, whose own code renders.
+
+    Yields:
+        A folder like `dist/`, gone afterwards; on the same file system as the repository.
+
+    Raises:
+        RenderError: If the render fails, or renders nothing into a folder that Argo CD applies.
+    """
+    with tempfile.TemporaryDirectory(prefix=".synth-", dir=repository) as folder:
+        fresh = Path(folder) / DIST
+        _synth(repository, fresh)
+        _require_complete(fresh)
+        yield fresh
+
+
+def synthesize(repository: Path) -> list[str]:
+    """Run `cdk8s synth`, and replace `dist/` only by a complete result.
+
+    Args:
+        repository: Root of the working tree.
+
+    Returns:
+        The rendered files, from the root of the repository.
+
+    Raises:
+        RenderError: If the render fails or is incomplete; `dist/` is as it was.
+    """
+    with rendered(repository) as fresh:
+        dist = repository / DIST
+        replaced = fresh.with_name("replaced")
+        try:
+            if dist.exists():
+                dist.rename(replaced)
+            fresh.rename(dist)
+        finally:
+            if not dist.exists() and replaced.exists():
+                replaced.rename(dist)
+        return sorted(_files(repository, dist))
+
+
+def prove(repository: Path, fresh: Path) -> list[Finding]:
+    """Compare the whole of `dist/` with a fresh render, and with what Git tracks.
+
+    Args:
+        repository: Root of the Git working tree.
+        fresh: What the sources render, from `rendered`.
+
+    Returns:
+        Every file that is stale, missing, orphaned, untracked or unmerged; none: dist is proved.
+    """
+    expected = {f"{DIST}/{path}": content for path, content in _files(fresh, fresh).items()}
+    actual = _files(repository, repository / DIST)
+    stages = _stages(repository)
+    flawed = {
+        Flaw.STALE: {
+            path for path in expected.keys() & actual.keys() if expected[path] != actual[path]
+        },
+        Flaw.MISSING: expected.keys() - actual.keys(),
+        Flaw.ORPHANED: actual.keys() - expected.keys(),
+        Flaw.UNTRACKED: actual.keys() - stages.keys(),
+        Flaw.UNMERGED: {path for path, stage in stages.items() if stage != "0"},
+    }
+    findings = [Finding(path=path, flaw=flaw) for flaw, paths in flawed.items() for path in paths]
+    return sorted(findings, key=lambda finding: finding.path)
+
+
+def _synth(repository: Path, output: Path) -> None:
+    programs = Path(sys.executable).parent
+    try:
+        process = subprocess.Popen(  # noqa: S603 - a program of this repository's own environment
+            [programs / "cdk8s", "synth", "--check-upgrade", "false", "--output", output],
+            cwd=repository,
+            env={
+                **os.environ,
+                "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+                # The installed package may be that of another working tree.
+                "PYTHONPATH": str(repository / "constructs"),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise RenderError("cdk8s is not installed here: run `make setup`.") from error
+    with process:
+        try:
+            said = process.communicate()[1]
+        except BaseException:
+            # All that it started goes too, before it can write into a folder that is cleaned up.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode != 0:
+        # What main.py says; the rest is where in itself the command line noticed.
+        raise RenderError(said.partition('Error: command "')[0].strip() or said)
+
+
+def _require_complete(fresh: Path) -> None:
+    """Refuse an empty or missing folder: Argo CD would prune everything that it had applied."""
+    applied = [
+        manifest["spec"]["source"]["path"]
+        for file in (fresh / "argocd").glob("*.yaml")
+        for manifest in YAML(typ="safe").load_all(file)
+        if manifest["kind"] == "Application"
+    ]
+    for folder in [f"{DIST}/argocd", *applied]:
+        if not any(_files(fresh.parent, fresh.parent / folder).values()):
+            raise RenderError(f"The sources render nothing into {folder}.")
+
+
+def _files(root: Path, folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path from the root."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def _stages(repository: Path) -> dict[str, str]:
+    """The files of dist in Git's index: `0`, or one of the stages of a conflict."""
+    listing = subprocess.run(  # noqa: S603 - Git, with our own options
+        ["git", "ls-files", "-z", "--stage", "--", DIST],  # noqa: S607 - the user's own Git
+        cwd=repository,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
+    return {path: blob.split()[2] for blob, _, path in entries}

@@ -1,0 +1,50 @@
+"""What `cdk8s synth` renders: each environment's system, and the Applications that apply them."""
+
+import os
+import sys
+from pathlib import Path
+
+from cdk8s import App, YamlOutputType
+
+from fraud_detection.argocd import ArgoCd
+from fraud_detection.environments import ENVIRONMENTS
+from fraud_detection.images import ImagesError, Releases, read_images
+from fraud_detection.system import System
+
+_IMAGES = Path(__file__).parent / "images.yaml"
+
+
+def render(output: Path, releases: Releases) -> None:
+    """Render every manifest that Argo CD needs.
+
+    Args:
+        output: The folder that gets `argocd/` and one folder per environment; files that an
+            earlier render left there stay.
+        releases: What the containers run.
+    """
+    for environment in ENVIRONMENTS:
+        app = _app(output / environment.name)
+        System(app, environment=environment, images=releases.for_environment(environment.name))
+        app.synth()
+    app = _app(output / "argocd")
+    ArgoCd(app, environments=ENVIRONMENTS)
+    app.synth()
+
+
+def _app(folder: Path) -> App:
+    return App(
+        outdir=str(folder),
+        output_file_extension=".yaml",
+        yaml_output_type=YamlOutputType.FILE_PER_CHART,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        releases = read_images(
+            _IMAGES, environments=[environment.name for environment in ENVIRONMENTS]
+        )
+    except ImagesError as error:
+        sys.exit(str(error))
+    # The cdk8s command line says where it will look for the result.
+    render(Path(os.environ.get("CDK8S_OUTDIR", "dist")), releases)
