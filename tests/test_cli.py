@@ -1,0 +1,151 @@
+"""The command line: what each command says, and the exit code that a workflow can rely on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from delivery import dist
+from delivery.cli import main
+from delivery.dist import Finding, Flaw, RenderError
+
+
+def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+COMMANDS = dict(_commands(main, "delivery"))
+
+
+def run(*arguments: str) -> Result:
+    """Run a command as if it was typed."""
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working tree in which the command is typed."""
+    (tmp_path / "cdk8s.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_a_summary(name: str) -> None:
+    """The list of commands shows nothing else of it."""
+    assert COMMANDS[name].get_short_help_str()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example(name: str) -> None:
+    """The quickest way to learn a command is to see it typed."""
+    lines = run(*name.split()[1:], "--help").output.splitlines()
+    example = lines[lines.index("  Example:") + 1]
+    assert example.startswith(f"    {name}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_the_exit_codes(name: str) -> None:
+    """A workflow decides by them."""
+    lines = run(*name.split()[1:], "--help").output.splitlines()
+    codes = [line.split()[0] for line in lines[lines.index("  Exit codes:") + 1 :][:2]]
+    assert codes == ["0", "1"]
+
+
+def test_synth_says_how_much_it_rendered(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line is enough; Git shows the rest."""
+    rendered = {repository: ["dist/dev/a.yaml", "dist/dev/b.yaml"]}
+    monkeypatch.setattr(dist, "synthesize", rendered.__getitem__)
+    result = run("synth")
+    assert (result.exit_code, result.output) == (0, "dist: 2 files rendered\n")
+
+
+def test_synth_fails_with_the_sentence_of_the_render(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a trace nor a second message hides it."""
+
+    def fail(_: Path) -> list[str]:
+        raise RenderError("images.yaml:3: wrong.")
+
+    monkeypatch.setattr(dist, "synthesize", fail)
+    result = run("synth")
+    assert (result.exit_code, result.stderr) == (1, "Error: images.yaml:3: wrong.\n")
+    assert result.stdout == ""
+
+
+def test_a_command_works_in_any_folder_of_the_repository(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Git does."""
+    monkeypatch.setattr(dist, "synthesize", {repository: ["dist/dev/a.yaml"]}.__getitem__)
+    folder = repository / "constructs"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert run("synth").exit_code == 0
+
+
+def test_a_command_outside_of_the_repository_says_so(
+    repository: Path,
+) -> None:
+    """The cdk8s command line would print its help."""
+    (repository / "cdk8s.yaml").unlink()
+    result = run("synth")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: There is no cdk8s.yaml here or above: go to the repository.\n"
+
+
+@pytest.fixture
+def render(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A render that works."""
+
+    @contextmanager
+    def rendered(repository: Path) -> Iterator[Path]:
+        yield repository / "fresh"
+
+    monkeypatch.setattr(dist, "rendered", rendered)
+
+
+@pytest.mark.usefixtures("render")
+def test_check_succeeds_when_nothing_is_found(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It compares the render with the working tree in which it was typed."""
+    proofs: dict[tuple[Path, Path], list[Finding]] = {(repository, repository / "fresh"): []}
+    monkeypatch.setattr(dist, "prove", lambda *arguments: proofs[arguments])
+    result = run("check")
+    assert (result.exit_code, result.output) == (0, "dist is proved\n")
+
+
+@pytest.mark.usefixtures("render")
+def test_check_names_every_finding_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader sees all that is wrong at once, then what to do."""
+    findings = [
+        Finding(path="dist/dev/a.yaml", flaw=Flaw.STALE),
+        Finding(path="dist/dev/b.yaml", flaw=Flaw.MISSING),
+    ]
+    monkeypatch.setattr(dist, "prove", lambda *_: findings)
+    result = run("check")
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "dist/dev/a.yaml is not what the sources render\ndist/dev/b.yaml is missing\n"
+    )
+    assert result.stderr == (
+        "Error: dist does not match its sources: run `make synth` and commit the result.\n"
+    )
+
+
+def test_check_fails_with_the_sentence_of_the_render(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be rendered cannot be proved."""
+
+    def fail(_: Path) -> None:
+        raise RenderError("images.yaml:3: wrong.")
+
+    monkeypatch.setattr(dist, "rendered", fail)
+    result = run("check")
+    assert (result.exit_code, result.stderr) == (1, "Error: images.yaml:3: wrong.\n")

@@ -1,0 +1,33 @@
+"""imports/: nothing but what `cdk8s import` makes of crds/."""
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from manifests import REPOSITORY
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """Every file's bytes; of the archives what is compressed, which every zlib does differently."""
+    return {
+        path.relative_to(folder).as_posix(): gzip.decompress(path.read_bytes())
+        if path.suffix == ".tgz"
+        else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+def test_imports_are_what_cdk8s_makes_of_the_crds(tmp_path: Path) -> None:
+    """A type edited by hand, or a CRD changed without its types, would render another field."""
+    programs = Path(sys.executable).parent
+    subprocess.run(
+        [programs / "cdk8s", "import", "--check-upgrade", "false", "--output", tmp_path],
+        cwd=REPOSITORY,
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        check=True,
+        capture_output=True,
+    )
+    assert _contents(REPOSITORY / "imports") == _contents(tmp_path)

@@ -1,0 +1,154 @@
+"""The Makefile: two commands do all the set-up, once; every command is listed.
+
+The programs are stand-ins that write down how they were called.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from manifests import REPOSITORY
+
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+TARGETS = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, flags=re.MULTILINE)
+INPUTS = ["tools/uv.txt", "uv.lock", "pyproject.toml", "package.json", "package-lock.json"]
+
+PROGRAM = """\
+#!/bin/sh
+echo "$(basename "$0") $*" >> calls
+test ! -e "fail-$(basename "$0")" || exit 1
+case "$*" in
+*"-m venv "*)
+    mkdir -p .venv/bin
+    for name in python uv delivery pytest ruff mypy shellcheck zizmor check-jsonschema codespell
+    do cp "$0" ".venv/bin/$name"
+    done
+esac
+"""
+
+
+class Machine:
+    """A machine with the repository's set-up files, make and stand-ins for python3 and npm.
+
+    Args:
+        folder: An empty folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ["Makefile", ".ci/run", *INPUTS]:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+        programs = folder / "bin"
+        programs.mkdir()
+        for name in ("python3", "npm"):
+            (programs / name).write_text(PROGRAM, encoding="utf-8")
+            (programs / name).chmod(0o755)
+        self._path = f"{programs}{os.pathsep}{os.defpath}"
+
+    def run(self, *command: str) -> list[str]:
+        """What a command called."""
+        calls = self.folder / "calls"
+        calls.unlink(missing_ok=True)
+        subprocess.run(
+            command, cwd=self.folder, env={"PATH": self._path}, check=False, capture_output=True
+        )
+        return calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
+
+    def change(self, name: str) -> None:
+        """Make a file newer than all others, as if the last set-up was an hour ago."""
+        hour_ago = time.time() - 3600
+        for path in [*self.folder.iterdir(), *(self.folder / "tools").iterdir()]:
+            os.utime(path, (hour_ago - 2, hour_ago - 2))
+        for stamp in (self.folder / ".venv").glob(".*"):
+            os.utime(stamp, (hour_ago, hour_ago))
+        os.utime(self.folder / name, (hour_ago + 2, hour_ago + 2))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A fresh machine."""
+    return Machine(tmp_path)
+
+
+SET_UP = [
+    "python3 -m venv .venv",
+    "python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/uv.txt",
+    "uv sync --quiet --locked",
+    "npm ci --silent --ignore-scripts",
+]
+
+
+def test_make_synth_sets_up_a_fresh_machine(machine: Machine) -> None:
+    """It is the first command of the README; everything it installs is locked."""
+    assert machine.run("make", "synth") == [*SET_UP, "delivery synth"]
+
+
+def test_make_test_sets_up_a_fresh_machine(machine: Machine) -> None:
+    """It is the second one, and must not need the first."""
+    calls = machine.run("make", "test")
+    assert calls[: len(SET_UP)] == SET_UP
+    assert calls[-1] == "pytest "
+
+
+def test_ci_runs_what_the_readme_says(machine: Machine) -> None:
+    """What passes at home passes there."""
+    assert machine.run(".ci/run") == [*SET_UP, *machine.run("make", "test")]
+
+
+@pytest.mark.parametrize("target", ["synth", "test"])
+def test_the_second_run_sets_up_nothing(machine: Machine, target: str) -> None:
+    """It is typed many times a day."""
+    first = machine.run("make", target)
+    assert machine.run("make", target) == first[len(SET_UP) :]
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_changed_input_is_installed(machine: Machine, name: str) -> None:
+    """After a `git pull` nobody has to think of it."""
+    machine.run("make", "setup")
+    machine.change(name)
+    assert machine.run("make", "setup") != []
+    assert machine.run("make", "setup") == []
+
+
+@pytest.mark.parametrize("program", ["python", "uv", "npm"])
+def test_a_failed_installation_is_tried_again(machine: Machine, program: str) -> None:
+    """A network that broke once must not leave half an environment that counts as whole."""
+    (machine.folder / f"fail-{program}").touch()
+    assert not any(call.startswith("delivery") for call in machine.run("make", "synth"))
+    (machine.folder / f"fail-{program}").unlink()
+    calls = machine.run("make", "synth")
+    assert any(call.startswith(f"{program} ") for call in calls)
+    assert calls[-1] == "delivery synth"
+
+
+def _listing(*arguments: str) -> str:
+    return subprocess.run(
+        ["make", "-C", REPOSITORY, "--no-print-directory", *arguments],
+        env={"PATH": os.defpath},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def test_make_alone_lists_the_commands() -> None:
+    """Whoever forgot them types the shortest one."""
+    assert _listing() == _listing("help")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_command_is_listed_with_what_it_does(target: str) -> None:
+    """A target that nobody can find is dead."""
+    assert re.search(rf"^  make {target} +\w.+$", _listing("help"), flags=re.MULTILINE)
+
+
+def test_every_command_is_phony() -> None:
+    """A file of the same name would turn it off; the tests above know the phony ones."""
+    assert sorted(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE)) == sorted(TARGETS)
