@@ -1,0 +1,1 @@
+"""How long a render takes, against its targets: `make bench`."""

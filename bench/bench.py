@@ -1,0 +1,209 @@
+"""How long a render takes, against its targets: `make bench`.
+
+Each program runs as a whole process, in turns with the others, so that a busy moment of the machine
+hits them all.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from ruamel.yaml import YAML
+
+import fraud_detection  # noqa: F401 - it chooses the Node that all of them run on
+
+REPOSITORY = Path(__file__).parent.parent
+FLOOR = "empty app (the floor)"
+ENVIRONMENTS = "our two environments"
+FIFTY = "50 services, two environments"
+TWO_HUNDRED = "200 services, two environments"
+KUSTOMIZE = "kustomize build of our two environments"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A ratio of two times that must not grow.
+
+    Attributes:
+        meaning: Of what.
+        ratio: As measured.
+        limit: The most it may be.
+    """
+
+    meaning: str
+    ratio: float
+    limit: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it is small enough."""
+        return self.ratio <= self.limit
+
+
+def targets(seconds: Mapping[str, float]) -> list[Target]:
+    """What must hold between the medians of the programs."""
+    floor = seconds[FLOOR]
+    return [
+        Target(
+            meaning="our two environments, in floors",
+            ratio=seconds[ENVIRONMENTS] / floor,
+            limit=1.5,
+        ),
+        Target(
+            meaning="200 services, in times of 50, both without the floor",
+            ratio=(seconds[TWO_HUNDRED] - floor) / (seconds[FIFTY] - floor),
+            limit=4.4,
+        ),
+    ]
+
+
+Program = Sequence[Sequence[str]]
+"""Commands that run one after the other."""
+
+
+def programs(folder: Path) -> dict[str, Program]:
+    """What is measured, by name.
+
+    Args:
+        folder: Where they may write.
+    """
+    app = shlex.split(YAML(typ="safe").load(REPOSITORY / "cdk8s.yaml")["app"])
+    generated = [*app[:-1], "bench/generated.py"]
+    measured: dict[str, Program] = {
+        FLOOR: [["python", "bench/floor.py", f"{folder}/floor"]],
+        ENVIRONMENTS: [app],
+        FIFTY: [[*generated, "50", f"{folder}/50"]],
+        TWO_HUNDRED: [[*generated, "200", f"{folder}/200"]],
+    }
+    kustomize = shutil.which(os.environ.get("KUSTOMIZE", "kustomize"))
+    if kustomize is not None:
+        overlays = _kustomize_tree(folder / "kustomize")
+        measured[KUSTOMIZE] = [[kustomize, "build", str(overlay)] for overlay in overlays]
+    return measured
+
+
+def _kustomize_tree(folder: Path) -> list[Path]:
+    """Lay out our manifests as Kustomize would have them: a base and two overlays."""
+    yaml = YAML()
+    base = folder / "base"
+    shutil.copytree(REPOSITORY / "dist" / "dev", base)
+    yaml.dump({"resources": sorted(path.name for path in base.iterdir())}, base / _KUSTOMIZATION)
+    overlays = [folder / "overlays" / name for name in ("development", "staging")]
+    for overlay in overlays:
+        overlay.mkdir(parents=True)
+        yaml.dump(
+            {
+                "resources": ["../../base"],
+                "namespace": overlay.name,
+                "images": [{"name": "ghcr.io/mordris/payment-api", "newTag": overlay.name}],
+                "patches": [{"path": "replicas.yaml"}],
+            },
+            overlay / _KUSTOMIZATION,
+        )
+        yaml.dump(
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": "payment-api"},
+                "spec": {"replicas": 2},
+            },
+            overlay / "replicas.yaml",
+        )
+    return overlays
+
+
+_KUSTOMIZATION = "kustomization.yaml"
+
+
+def measure(measured: Mapping[str, Program], *, folder: Path, runs: int) -> dict[str, list[float]]:
+    """Run every program in turns.
+
+    Args:
+        measured: The programs.
+        folder: Where our own app renders to.
+        runs: How often each counts; one run before warms the caches.
+
+    Returns:
+        The wall times of each program, in seconds.
+    """
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "CDK8S_OUTDIR": f"{folder}/dist",
+    }
+    # As a person runs it: what Python compiled once is kept.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    seconds: dict[str, list[float]] = {name: [] for name in measured}
+    for run in track(range(runs + 1), "Measuring", console=Console(stderr=True), transient=True):
+        for name, program in measured.items():
+            start = time.perf_counter()
+            for command in program:
+                subprocess.run(  # noqa: S603 - our own programs
+                    command, cwd=REPOSITORY, env=environment, check=True, stdout=subprocess.DEVNULL
+                )
+            if run > 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--runs", default=7, show_default=True, type=click.IntRange(min=1), help="Runs that count."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every measured time as JSON.")
+def main(*, runs: int, as_json: bool) -> None:
+    """Measure whole processes, and compare their medians with the targets.
+
+    \b
+    Exit codes:
+      0  every target is met
+      1  one is missed
+    """  # noqa: D301 - click keeps the lines of a paragraph that starts with this character
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        seconds = measure(programs(folder), folder=folder, runs=runs)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    results = targets(medians)
+    if as_json:
+        click.echo(
+            json.dumps({"seconds": seconds, "targets": [asdict(t) for t in results]}, indent=2)
+        )
+    else:
+        report(medians, results)
+    if not all(target.met for target in results):
+        sys.exit(1)
+
+
+def report(medians: Mapping[str, float], results: Sequence[Target]) -> None:
+    """Print what a person wants to know: a table on a terminal, plain columns elsewhere."""
+    console = Console()
+    style = box.SIMPLE if console.is_terminal else None
+    times = Table("median of whole processes", "seconds", "in floors", box=style)
+    for name, seconds in medians.items():
+        times.add_row(name, f"{seconds:.2f}", f"{seconds / medians[FLOOR]:.2f}")
+    console.print(times)
+    if KUSTOMIZE not in medians:
+        console.print("kustomize: not on PATH, not measured")
+    limits = Table("target", "measured", "limit", "", box=style)
+    for target in results:
+        verdict = "met" if target.met else "missed"
+        limits.add_row(target.meaning, f"{target.ratio:.2f}", f"{target.limit:.1f}", verdict)
+    console.print(limits)
+
+
+if __name__ == "__main__":
+    main()

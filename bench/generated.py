@@ -1,0 +1,70 @@
+"""A system of many services, from our own constructs. `python bench/generated.py N FOLDER`."""
+
+import sys
+from pathlib import Path
+
+from cdk8s import App, Chart, YamlOutputType
+
+from fraud_detection.alert_monitor import AlertMonitor
+from fraud_detection.environments import ENVIRONMENTS, Environment
+from fraud_detection.images import Image
+from fraud_detection.network import allow_connections
+from fraud_detection.payment_api import PaymentApi
+from fraud_detection.redis import Redis
+from fraud_detection.redpanda import Redpanda
+from fraud_detection.topic import Topic
+
+_IMAGE = Image(repository="registry.test/service", tag="1.2.3")
+
+
+def render(folder: Path, environment: Environment, services: int) -> None:
+    """Render one environment with a file per service.
+
+    Args:
+        folder: Where to.
+        environment: Its settings; the services of one kind are all alike.
+        services: How many; one half payment-api, the other alert-monitor, beside one data store of
+            each kind.
+    """
+    app = App(
+        outdir=str(folder),
+        output_file_extension=".yaml",
+        yaml_output_type=YamlOutputType.FILE_PER_CHART,
+    )
+
+    def chart(id: str) -> Chart:
+        return Chart(app, id, namespace=environment.namespace, disable_resource_name_hashes=True)
+
+    redis = Redis(chart("redis"), "redis", image=_IMAGE, settings=environment.redis)
+    redpanda = Redpanda(chart("redpanda"), "redpanda", image=_IMAGE, settings=environment.redpanda)
+    topic = Topic(
+        chart("topic"),
+        "topic",
+        name="transactions",
+        image=_IMAGE,
+        broker=redpanda.kafka,
+        settings=environment.topic,
+    )
+    for number in range(services // 2):
+        payment_api = PaymentApi(
+            chart(f"payment-api-{number}"),
+            "payment-api",
+            image=_IMAGE,
+            broker=redpanda.kafka,
+            topic=topic,
+            settings=environment.payment_api,
+        )
+        alert_monitor = AlertMonitor(
+            chart(f"alert-monitor-{number}"),
+            "alert-monitor",
+            image=_IMAGE,
+            redis=redis.endpoint,
+            settings=environment.alert_monitor,
+        )
+        allow_connections([payment_api.edges, alert_monitor.edges])
+    app.synth()
+
+
+if __name__ == "__main__":
+    for each in ENVIRONMENTS:
+        render(Path(sys.argv[2]) / each.name, each, int(sys.argv[1]))
