@@ -5,6 +5,8 @@ PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.setup-done
 # Programs of the virtual environment first, so that nothing needs activating.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Compiling cdk8s takes longer than running it: what Python compiled once is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
