@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fraud_detection.environments import DEV
 from fraud_detection.pods import Resources
-from manifests import Manifest, container, dev, render, staging
+from manifests import Manifest, container, dev, render, staging, variables
 
 
 def _stateful_set(environment: str) -> Manifest:
@@ -136,6 +136,19 @@ def test_a_broker_has_time_to_hand_over() -> None:
     """The default of 30 seconds would kill it in the middle."""
     spec = _stateful_set("staging")["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] == 90
+    drain_seconds = int(variables(_broker(_stateful_set("staging")))["DRAIN_SECONDS"])
+    assert drain_seconds <= spec["terminationGracePeriodSeconds"] / 2
+
+
+def test_a_broker_starts_on_any_machine() -> None:
+    """The checks of rpk compare the node with a machine that runs nothing but Redpanda."""
+    assert _flags(_stateful_set("dev"))["check"] == "false"
+
+
+def test_a_restarted_pod_takes_its_configuration_again() -> None:
+    """The copy of the first start is there already, and not writable by its mode."""
+    copy = container(_stateful_set("dev")["spec"]["template"], "copy-configuration")
+    assert copy["command"][:2] == ["cp", "--force"]
 
 
 def test_ready_means_that_the_broker_says_so() -> None:

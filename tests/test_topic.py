@@ -67,4 +67,12 @@ def test_applications_use_the_topic_that_it_makes(environment: Environment) -> N
 
 def test_a_hanging_job_ends(environment: Environment) -> None:
     """A sync waits for its hook; without a deadline it would wait for ever."""
-    assert _job(environment)["spec"]["activeDeadlineSeconds"] > 0
+    assert _job(environment)["spec"]["activeDeadlineSeconds"] <= 900
+
+
+def test_a_job_that_gives_up_says_why(environment: Environment) -> None:
+    """Killed before the script's own deadline, no attempt would leave its sentence in the log."""
+    spec = _job(environment)["spec"]
+    [main] = spec["template"]["spec"]["containers"]
+    attempts = spec["backoffLimit"] + 1
+    assert attempts * int(variables(main)["DEADLINE_SECONDS"]) < spec["activeDeadlineSeconds"]
