@@ -24,7 +24,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 ALERT_SECONDS = 15.0
 """How long an alert may take before the next transaction is posted."""
@@ -79,9 +80,7 @@ def post_fraud(payment_api: str) -> str:
     return transaction_id
 
 
-def await_alert(
-    websocket: ClientConnection, transactions: Sequence[str], seconds: float
-) -> str | None:
+def await_alert(websocket: Connection, transactions: Sequence[str], seconds: float) -> str | None:
     """Read alerts until one is for one of the transactions.
 
     Args:
