@@ -1,0 +1,370 @@
+"""The addresses that a container is given: in variables, arguments, hooks, probes and files."""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import product
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from delivery.network_policy import Manifest
+
+_HOST = r"\[[0-9A-Fa-f:.]+\]|(?:\$\(\w+\)|\w)(?:\$\(\w+\)|[\w.-])*"
+_ADDRESS = re.compile(
+    # Not in the middle of a word, a path, a substitution or a time of day.
+    r"(?<![\w.$/@:{}()\]-])"
+    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^\s/@'\",]*)@)?)?"
+    rf"(?P<host>{_HOST})"
+    r"(?::(?P<port>\d{1,5})(?![\w:]))?"
+)
+_BARE_HOST = re.compile(rf"(?:{_HOST})\.?")
+# What a word at the end of a key says about the value: where to connect to, or where to listen.
+_HOST_KEY = re.compile(
+    r"(?P<prefix>.*?)"
+    r"(?P<word>hostname|host|address|addr|servers?|brokers?|endpoint|seeds|bind)",
+    re.IGNORECASE,
+)
+_ADVERTISED = re.compile(r"advertise", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r".*(?:password|passwd|secret|token|api_?key|credentials?|requirepass|masterauth)",
+    re.IGNORECASE,
+)
+_WILDCARDS = re.compile(r"(?:[\s,]*(?:0\.0\.0\.0|-?::\*?|\[::\]|\*))+")
+_BASH_S_OWN = {"SECONDS"}
+_REFERENCE = re.compile(r"\$\((\w+)\)")
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "redis": 6379, "rediss": 6379}
+_ENCRYPTED = {"https", "wss", "rediss", "amqps", "ssl", "tls", "sasl_ssl"}
+
+OWN_ADDRESS = "127.0.0.1"
+"""Stands for a pod's own address, which nobody knows before it runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One thing that a container is told.
+
+    Attributes:
+        source: Where, as in `env REDIS_HOST` or `file /etc/redis/redis.conf`.
+        key: What it is called there; empty: it has no name.
+        value: What is said.
+    """
+
+    source: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """A place to connect to.
+
+    Attributes:
+        source: Where it is said.
+        key: What it is called there.
+        text: As it is said.
+        hosts: The names or IP addresses it stands for: several where each pod says its own name.
+        port: The port; None: it is said nowhere.
+        advertised: It is not for the one who is told it but for those who connect to that one.
+        listening: It is where the container listens, on all addresses of the pod.
+        exposed: It carries a password that travels, or stands there, in the clear.
+    """
+
+    source: str
+    key: str
+    text: str
+    hosts: tuple[str, ...]
+    port: int | None
+    advertised: bool = False
+    listening: bool = False
+    exposed: bool = False
+
+
+class Told:
+    """All that one container is told.
+
+    Args:
+        pod: The pod's spec.
+        container: One of its containers.
+        files: The content of each ConfigMap of the namespace, by name and key.
+        pod_names: What its pods are called; none: nobody knows before they run.
+        namespace: Where it runs.
+    """
+
+    def __init__(
+        self,
+        pod: Manifest,
+        container: Manifest,
+        files: Mapping[str, Mapping[str, str]],
+        pod_names: Sequence[str],
+        namespace: str,
+    ) -> None:
+        self._fields: dict[str, tuple[str, ...]] = {
+            "metadata.namespace": (namespace,),
+            "status.podIP": (OWN_ADDRESS,),
+            "status.podIPs": (OWN_ADDRESS,),
+        }
+        if pod_names:
+            self._fields["metadata.name"] = tuple(pod_names)
+        # The values of the variables that are known here, and the names of all that are set.
+        self._variables: dict[str, tuple[str, ...]] = {}
+        self._names: set[str] = set()
+        self._files = list(_mounted(pod, container, files))
+        self.settings: list[Setting] = [
+            *self._environment(container, files),
+            *_arguments("argument", container),
+            *_hooks(container),
+            *(setting for path, text in self._files for setting in _settings(path, text)),
+        ]
+        self._by_key = {setting.key.lower(): setting for setting in self.settings}
+
+    def get(self, key: str) -> Setting | None:
+        """The setting of a name, however it is capitalized; the last one said wins."""
+        return self._by_key.get(key.lower())
+
+    def expand(self, text: str) -> tuple[str, ...]:
+        """Replace each `$(VARIABLE)` by its values; one that nothing sets stays."""
+        names = sorted(set(_REFERENCE.findall(text)) & self._variables.keys())
+        expanded = []
+        for values in product(*(self._variables[name] for name in names)):
+            known = dict(zip(names, values, strict=True))
+            expanded.append(_REFERENCE.sub(lambda m: known.get(m[1], m[0]), text))  # noqa: B023 - used at once
+        return tuple(expanded)
+
+    @cached_property
+    def unset(self) -> list[Setting]:
+        """The variables that a script it runs needs, and nothing sets."""
+        words = {setting.value for setting in self.settings}
+        return [
+            Setting(source=path, key=name, value="")
+            for path, text in self._files
+            if path in words
+            for name in sorted(_reads(path, text))
+            if name not in self._names
+        ]
+
+    @cached_property
+    def addresses(self) -> list[Address]:
+        """Every address among the settings, and every password that anyone can read."""
+        return list(self._find_addresses())
+
+    def _find_addresses(self) -> Iterator[Address]:
+        for setting in self.settings:
+            if _is_ordinary(setting.key, setting.value):
+                continue
+            found = list(self._in_value(setting)) or list(self._from_pair(setting))
+            yield from found
+            literal = setting.value and not any(address.exposed for address in found)
+            if literal and setting.key and _SECRET_KEY.fullmatch(setting.key):
+                yield Address(
+                    source=setting.source,
+                    key=setting.key,
+                    text="…",
+                    hosts=(),
+                    port=None,
+                    exposed=True,
+                )
+
+    def _environment(
+        self, container: Manifest, files: Mapping[str, Mapping[str, str]]
+    ) -> Iterator[Setting]:
+        """The variables in their order: each may refer to those before it."""
+        for origin in container.get("envFrom", []):
+            for key, value in files.get(origin.get("configMapRef", {}).get("name"), {}).items():
+                yield self._variable(origin.get("prefix", "") + key, value)
+        for variable in container.get("env", []):
+            name, origin = variable["name"], variable.get("valueFrom")
+            self._names.add(name)
+            if origin is None:
+                yield self._variable(name, variable.get("value", ""))
+            elif "configMapKeyRef" in origin:
+                reference = origin["configMapKeyRef"]
+                yield self._variable(
+                    name, files.get(reference["name"], {}).get(reference["key"], "")
+                )
+            elif origin.get("fieldRef", {}).get("fieldPath") in self._fields:
+                self._variables[name] = self._fields[origin["fieldRef"]["fieldPath"]]
+
+    def _variable(self, name: str, value: str) -> Setting:
+        self._names.add(name)
+        self._variables[name] = self.expand(value)
+        return Setting(source=f"env {name}", key=name, value=value)
+
+    def _in_value(self, setting: Setting) -> Iterator[Address]:
+        """The addresses that can be told from other text by their looks."""
+        for text, scheme, user, host, number in _find(setting.value):
+            port = int(number) if number else _DEFAULT_PORTS.get(scheme)
+            if port is None:
+                continue
+            yield Address(
+                source=setting.source,
+                key=setting.key,
+                text=text,
+                hosts=self.expand(host),
+                port=port,
+                advertised=bool(_ADVERTISED.search(setting.key)),
+                listening=bool(_WILDCARDS.fullmatch(host)),
+                exposed=":" in user and scheme not in _ENCRYPTED,
+            )
+
+    def _from_pair(self, setting: Setting) -> Iterator[Address]:
+        """A host in one setting, whose port is in the setting beside it."""
+        key = _HOST_KEY.fullmatch(setting.key)
+        if key is None:
+            return
+        wildcard = _WILDCARDS.fullmatch(setting.value)
+        if not wildcard and not _BARE_HOST.fullmatch(setting.value):
+            return
+        hosts = self.expand(setting.value)
+        beside = self.get(key["prefix"] + "port")
+        port = int(beside.value) if beside and beside.value.isdecimal() else None
+        # Where to bind to, or the pod's own address, says nothing about a port.
+        if port is None and ("bind" in setting.key or hosts == (OWN_ADDRESS,)):
+            return
+        yield Address(
+            source=setting.source,
+            key=setting.key,
+            text=setting.value if port is None else f"{setting.value}:{port}",
+            hosts=hosts,
+            port=port,
+            advertised=bool(_ADVERTISED.search(setting.key)),
+            listening=bool(wildcard),
+        )
+
+
+@lru_cache(maxsize=4096)
+def _is_ordinary(key: str, value: str) -> bool:
+    """Whether neither has anything to do with addresses, as most of what a container is told."""
+    return not (_find(value) or _HOST_KEY.fullmatch(key) or _SECRET_KEY.fullmatch(key))
+
+
+@lru_cache(maxsize=4096)
+def _find(text: str) -> tuple[tuple[str, str, str, str, str], ...]:
+    """Text, scheme, user, host and port of everything that looks like `host:port` or a URL."""
+    return tuple(
+        (
+            match[0].replace(f"{match['user']}@", "…@") if match["user"] else match[0],
+            (match["scheme"] or "").lower(),
+            match["user"] or "",
+            match["host"],
+            match["port"] or "",
+        )
+        for match in _ADDRESS.finditer(text)
+        # 3:1 is a ratio.
+        if (match["scheme"] or match["port"]) and not match["host"].isdecimal()
+    )
+
+
+def _arguments(source: str, command: Manifest) -> Iterator[Setting]:
+    """`--key=value`, `-Dkey=value`, `--key value`, or a word without a name."""
+    words = [*command.get("command", []), *command.get("args", [])]
+    for before, word in zip(["", *words], words, strict=False):
+        option = re.fullmatch(r"(-D|-{1,2})(?P<key>[A-Za-z][\w.-]*)=(?P<value>.*)", word, re.DOTALL)
+        if option:
+            label = word[: option.start("value") - 1]
+            yield Setting(source=f"{source} {label}", key=option["key"], value=option["value"])
+        else:
+            name = before if before.startswith("-") and "=" not in before else ""
+            label = f"{source} {name}" if name else source
+            yield Setting(source=label, key=name.lstrip("-"), value=word)
+
+
+def _hooks(container: Manifest) -> Iterator[Setting]:
+    """The commands of hooks and probes."""
+    handlers = [
+        *container.get("lifecycle", {}).items(),
+        *((name, container[name]) for name in PROBES if name in container),
+    ]
+    for name, handler in handlers:
+        yield from _arguments(name, handler.get("exec", {}))
+
+
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
+def _mounted(
+    pod: Manifest, container: Manifest, files: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """The path and the content of each file of a ConfigMap that a container mounts."""
+    maps = {
+        volume["name"]: volume["configMap"]
+        for volume in pod.get("volumes", [])
+        if "configMap" in volume
+    }
+    for mount in container.get("volumeMounts", []):
+        volume = maps.get(mount["name"])
+        if volume is None:
+            continue
+        content = files.get(volume["name"], {})
+        items = volume.get("items") or [{"key": key, "path": key} for key in content]
+        for item in items:
+            yield f"{mount['mountPath']}/{item['path']}", content.get(item["key"], "")
+
+
+@lru_cache(maxsize=4096)
+def _reads(path: str, script: str) -> frozenset[str]:
+    """The variables that a script cannot do without."""
+    if path.endswith(".py"):
+        return frozenset(re.findall(r"""environ\[["'](\w+)["']\]""", script))
+    if path.endswith(".sh"):
+        code = "\n".join(_uncommented(script))
+        read = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)(?![A-Z0-9_:\[-])", code))
+        return frozenset(read - set(re.findall(r"\b(\w+)=", code)) - _BASH_S_OWN)
+    return frozenset()
+
+
+@lru_cache(maxsize=4096)
+def _settings(path: str, text: str) -> tuple[Setting, ...]:
+    """What a file says, without its comments."""
+    readers = {".yaml": _values, ".yml": _values, ".json": _values, ".py": _constants}
+    read = readers.get(PurePosixPath(path).suffix, _lines)
+    try:
+        pairs = list(read(text))
+    except (yaml.YAMLError, SyntaxError):
+        # Whoever reads it will complain; an address in it is still an address.
+        pairs = list(_lines(text))
+    return tuple(Setting(source=f"file {path}", key=key, value=value) for key, value in pairs)
+
+
+def _values(text: str) -> Iterator[tuple[str, str]]:
+    for document in yaml.load_all(text, yaml.CSafeLoader):
+        yield from _flatten("", document)
+
+
+def _flatten(path: str, node: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any YAML
+    """Each scalar of a document by its path, as in `redpanda.kafka_api[0].port`."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _flatten(f"{path}.{key}" if path else str(key), value)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _flatten(f"{path}[{index}]", value)
+    elif node is not None:
+        yield path, str(node)
+
+
+def _constants(program: str) -> Iterator[tuple[str, str]]:
+    """The strings of a Python program; one that is a statement by itself is documentation."""
+    tree = ast.parse(program)
+    documentation = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node not in documentation:
+            yield "", str(node.value)
+
+
+def _lines(text: str) -> Iterator[tuple[str, str]]:
+    """`key value`, `key=value` or `key: value`, or a line of another kind without a key."""
+    for line in _uncommented(text):
+        pair = re.match(r"([\w.-]+)(?:\s*=\s*|:\s+|\s+)(.+)", line)
+        yield (pair[1], pair[2]) if pair else ("", line)
+
+
+def _uncommented(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        code = re.sub(r"(^|\s)#.*", "", line).strip()
+        if code:
+            yield code

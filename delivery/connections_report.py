@@ -1,0 +1,90 @@
+"""What `delivery connections` writes: the connections for a person, a page or a program."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+
+from delivery.connections import Connection, Verdict
+
+# More clients of one address than this are counted: a table has to fit on a page.
+_NAMED = 4
+_HEADINGS = ("verdict", "client", "given in", "address", "leads to")
+
+
+def text(connections: Sequence[Connection]) -> str:
+    """A table for each environment, what is wrong on top, with the reason below it."""
+    lines = []
+    for environment, rows in _by_environment(connections):
+        cells = [_HEADINGS, *(_cells(row) for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        reasons = ["", *(row.reason for row in rows)]
+        lines.append(_summary(environment, rows))
+        for line, reason in zip(cells, reasons, strict=True):
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            lines.append(f"  {'  '.join(padded)}".rstrip())
+            if reason:
+                lines.append(f"    {reason}")
+    return "\n".join(lines)
+
+
+def markdown(connections: Sequence[Connection]) -> str:
+    """A table for each environment, what is wrong on top."""
+    lines = []
+    for environment, rows in _by_environment(connections):
+        lines += [
+            f"### {_summary(environment, rows)}",
+            "",
+            _markdown_row((*_HEADINGS, "why")),
+            _markdown_row(("---",) * (len(_HEADINGS) + 1)),
+            *(_markdown_row((*_cells(row), row.reason)) for row in rows),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def as_json(connections: Sequence[Connection]) -> str:
+    """A list with an object for each connection."""
+    objects = [{**asdict(row), "verdict": row.verdict.value} for row in connections]
+    return json.dumps(objects, indent=2)
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Connection]], str]] = {
+    "text": text,
+    "markdown": markdown,
+    "json": as_json,
+}
+
+
+def _by_environment(
+    connections: Sequence[Connection],
+) -> Iterator[tuple[str, list[Connection]]]:
+    """The rows of each environment; those that differ in nothing but the client are one."""
+    clients: dict[Connection, dict[str, None]] = defaultdict(dict)
+    for row in connections:
+        clients[replace(row, client="")][row.client] = None
+    merged = [
+        replace(row, client=", ".join(names) if len(names) <= _NAMED else f"{len(names)} workloads")
+        for row, names in clients.items()
+    ]
+    for environment in dict.fromkeys(row.environment for row in merged):
+        rows = [row for row in merged if row.environment == environment]
+        yield environment, sorted(rows, key=lambda row: row.verdict is Verdict.REACHABLE)
+
+
+def _summary(environment: str, rows: Sequence[Connection]) -> str:
+    findings = sum(row.verdict is not Verdict.REACHABLE for row in rows)
+    if findings:
+        return f"{environment}: {findings} findings, {len(rows) - findings} reachable"
+    return f"{environment}: all {len(rows)} reachable, nothing else allowed"
+
+
+def _cells(row: Connection) -> tuple[str, ...]:
+    target = f"{', '.join(row.servers)} {row.port}" if row.servers else "its own pod"
+    if row.verdict is not Verdict.REACHABLE:
+        target = ""
+    return (row.verdict.value, row.client, row.source, row.address, target)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

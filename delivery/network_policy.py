@@ -1,0 +1,304 @@
+"""Who may talk to whom, as NetworkPolicies say it: the semantics of the Kubernetes specification.
+
+Nothing here knows this repository: it takes policies as Kubernetes has them, and pods.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, TypeAlias
+
+Manifest: TypeAlias = dict[str, Any]
+Labels: TypeAlias = Mapping[str, str]
+Addresses: TypeAlias = IPv4Network | IPv6Network
+"""Addresses outside of the cluster; one address is a network of one."""
+
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+HIGHEST_PORT = 65535
+
+
+class Direction(Enum):
+    """A side of a connection; the value is what a policy calls it."""
+
+    INGRESS = "Ingress"
+    EGRESS = "Egress"
+
+    @property
+    def rules(self) -> str:
+        """The field of a policy with the rules of this direction."""
+        return self.value.lower()
+
+    @property
+    def peers(self) -> str:
+        """The field of such a rule with the other side."""
+        return "from" if self is Direction.INGRESS else "to"
+
+
+# Compared by identity: two pods may be alike in every respect.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pod:
+    """What a policy can see of a pod.
+
+    Attributes:
+        name: For people only.
+        namespace: Name of its namespace.
+        labels: Its labels.
+        named_ports: Its container ports that have a name: the number by protocol and name.
+    """
+
+    name: str
+    namespace: str
+    labels: Labels
+    named_ports: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+Peer: TypeAlias = Pod | Addresses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Neighbouring ports of one protocol, both ends included."""
+
+    protocol: str
+    first: int
+    last: int
+
+    def holds(self, protocol: str, port: int) -> bool:
+        """Tell whether a port is among them."""
+        return protocol == self.protocol and self.first <= port <= self.last
+
+    def __str__(self) -> str:
+        """As in `TCP 53` or `UDP 1-65535`."""
+        numbers = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        return f"{self.protocol} {numbers}"
+
+
+def selects(selector: Manifest, labels: Labels) -> bool:
+    """Tell whether a LabelSelector selects something with these labels; an empty one selects all.
+
+    Raises:
+        KeyError: If an expression's operator does not exist.
+    """
+    for key, value in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != value:
+            return False
+    return all(
+        _fulfils(labels, expression) for expression in selector.get("matchExpressions") or []
+    )
+
+
+def _fulfils(labels: Labels, expression: Manifest) -> bool:
+    key, values = expression["key"], expression.get("values") or []
+    return {
+        "In": key in labels and labels[key] in values,
+        "NotIn": key not in labels or labels[key] not in values,
+        "Exists": key in labels,
+        "DoesNotExist": key not in labels,
+    }[expression["operator"]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grant:
+    """The smallest part of a policy: one peer and one port of one rule.
+
+    Attributes:
+        policy: The policy's name.
+        namespace: The policy's namespace.
+        direction: The rule's direction.
+        path: Where in the policy's `spec` it stands, as in `egress[0].to[1].ports[0]`.
+        peer: The NetworkPolicyPeer, or None: everyone, inside and outside.
+        port: The NetworkPolicyPort, or None: every port of every protocol.
+    """
+
+    policy: str
+    namespace: str
+    direction: Direction
+    path: str
+    peer: Manifest | None
+    port: Manifest | None
+
+    @cached_property
+    def block(self) -> Addresses | None:
+        """The addresses outside of the cluster that it names, exceptions included; None: none."""
+        if self.peer is None:
+            return ip_network("0.0.0.0/0")
+        block = self.peer.get("ipBlock")
+        return ip_network(block["cidr"], strict=False) if block else None
+
+    def admits(self, peer: Peer, namespaces: Mapping[str, Labels]) -> bool:
+        """Tell whether its peer includes this one.
+
+        An ipBlock is for addresses outside of the cluster: what it does to those of pods depends
+        on the network plugin, so that it never includes a pod here.
+
+        Args:
+            peer: A pod, or addresses all of which must be included.
+            namespaces: The labels of each namespace.
+        """
+        if self.peer is None:
+            return True
+        if isinstance(peer, Pod):
+            return self._admits_pod(self.peer, peer, namespaces)
+        block = self.peer.get("ipBlock")
+        return (
+            block is not None
+            and _within(peer, ip_network(block["cidr"], strict=False))
+            and not any(
+                peer.overlaps(ip_network(exception, strict=False))
+                for exception in block.get("except") or []
+            )
+        )
+
+    def _admits_pod(self, peer: Manifest, pod: Pod, namespaces: Mapping[str, Labels]) -> bool:
+        if "ipBlock" in peer:
+            return False
+        elsewhere = peer.get("namespaceSelector")
+        if elsewhere is None:
+            at_home = pod.namespace == self.namespace
+        else:
+            at_home = selects(elsewhere, namespaces[pod.namespace])
+        # Without a podSelector: every pod of those namespaces.
+        return at_home and selects(peer.get("podSelector") or {}, pod.labels)
+
+    def ports(self, server: Peer) -> tuple[Ports, ...]:
+        """The ports that it opens on a server; a name counts only where the server has it."""
+        if self.port is None or not isinstance(self.port.get("port"), str):
+            return self._numbered
+        protocol, name = self.port.get("protocol") or "TCP", self.port["port"]
+        number = server.named_ports.get((protocol, name)) if isinstance(server, Pod) else None
+        return () if number is None else (Ports(protocol=protocol, first=number, last=number),)
+
+    @cached_property
+    def _numbered(self) -> tuple[Ports, ...]:
+        if self.port is None:
+            return tuple(
+                Ports(protocol=protocol, first=1, last=HIGHEST_PORT) for protocol in PROTOCOLS
+            )
+        first = self.port.get("port") or 1
+        last = self.port.get("endPort") or self.port.get("port") or HIGHEST_PORT
+        return (Ports(protocol=self.port.get("protocol") or "TCP", first=first, last=last),)
+
+
+def _within(inner: Addresses, outer: Addresses) -> bool:
+    # Two comparisons, because networks of different versions cannot be compared at all.
+    if isinstance(inner, IPv4Network) and isinstance(outer, IPv4Network):
+        return inner.subnet_of(outer)
+    if isinstance(inner, IPv6Network) and isinstance(outer, IPv6Network):
+        return inner.subnet_of(outer)
+    return False
+
+
+class Policy:
+    """A NetworkPolicy.
+
+    Args:
+        manifest: The object, as Kubernetes has it.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        spec = manifest["spec"]
+        self.name: str = manifest["metadata"]["name"]
+        self.namespace: str = manifest["metadata"].get("namespace", "default")
+        self._selector: Manifest = spec.get("podSelector") or {}
+        # Without types every policy isolates for ingress, and for egress if it has such a rule.
+        types = spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])]
+        self._directions = {Direction(name) for name in types}
+        self.grants = [grant for direction in Direction for grant in self._grants(direction, spec)]
+
+    def isolates(self, pod: Pod, direction: Direction) -> bool:
+        """Tell whether it selects a pod for a direction: then only what is granted is allowed."""
+        return (
+            direction in self._directions
+            and pod.namespace == self.namespace
+            and selects(self._selector, pod.labels)
+        )
+
+    def _grants(self, direction: Direction, spec: Manifest) -> Iterator[Grant]:
+        if direction not in self._directions:
+            return
+        for r, rule in enumerate(spec.get(direction.rules) or []):
+            for p, peer in enumerate(rule.get(direction.peers) or [None]):
+                for q, port in enumerate(rule.get("ports") or [None]):
+                    yield Grant(
+                        policy=self.name,
+                        namespace=self.namespace,
+                        direction=direction,
+                        path=f"{direction.rules}[{r}]"
+                        + (f".{direction.peers}[{p}]" if peer is not None else "")
+                        + (f".ports[{q}]" if port is not None else ""),
+                        peer=peer,
+                        port=port,
+                    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Why one side of a connection forbids it.
+
+    Attributes:
+        direction: The side.
+        policies: The policies that isolate it, none of which grants the connection.
+    """
+
+    direction: Direction
+    policies: tuple[str, ...]
+
+
+class Network:
+    """The policies of a cluster.
+
+    Args:
+        policies: All NetworkPolicies.
+        namespaces: The labels of each namespace. Every cluster labels each with its own name as
+            `kubernetes.io/metadata.name`; this is added where it is missing.
+    """
+
+    def __init__(self, policies: Collection[Manifest], namespaces: Mapping[str, Labels]) -> None:
+        self.policies: Sequence[Policy] = [Policy(policy) for policy in policies]
+        self._isolating: dict[tuple[Pod, Direction], list[Policy]] = {}
+        self.namespaces: Mapping[str, Labels] = {
+            name: {"kubernetes.io/metadata.name": name, **labels}
+            for name, labels in namespaces.items()
+        }
+
+    def isolating(self, pod: Pod, direction: Direction) -> list[Policy]:
+        """The policies that isolate a pod for a direction; none: everything is allowed."""
+        key = (pod, direction)
+        if key not in self._isolating:
+            self._isolating[key] = [
+                policy for policy in self.policies if policy.isolates(pod, direction)
+            ]
+        return self._isolating[key]
+
+    def blocks(self, client: Peer, server: Peer, protocol: str, port: int) -> list[Block]:
+        """What forbids a connection; nothing: it is allowed.
+
+        Policies add up, and both sides must allow it. A pod always reaches itself. The agent of a
+        pod's node always reaches the pod as well; it is no peer that could be asked about here.
+
+        Args:
+            client: Who opens it.
+            server: Whom it reaches, once a Service has chosen a pod.
+            protocol: `TCP`, `UDP` or `SCTP`.
+            port: The port on the server itself, not that of a Service.
+        """
+        if client is server:
+            return []
+        blocks = []
+        for direction, subject, peer in (
+            (Direction.EGRESS, client, server),
+            (Direction.INGRESS, server, client),
+        ):
+            policies = self.isolating(subject, direction) if isinstance(subject, Pod) else []
+            if policies and not any(
+                grant.direction is direction
+                and any(ports.holds(protocol, port) for ports in grant.ports(server))
+                and grant.admits(peer, self.namespaces)
+                for policy in policies
+                for grant in policy.grants
+            ):
+                names = tuple(policy.name for policy in policies)
+                blocks.append(Block(direction=direction, policies=names))
+        return blocks

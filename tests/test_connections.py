@@ -1,0 +1,884 @@
+"""Whether each address in dist leads somewhere, may be used, and nothing else may."""
+
+import json
+import shutil
+from copy import deepcopy
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from delivery import connections_report
+from delivery.cli import main
+from delivery.cluster import Cluster, load
+from delivery.connections import Connection, Verdict, analyze
+from delivery.network_policy import PROTOCOLS, Direction, Manifest, Network, Peer
+from manifests import REPOSITORY
+
+ENVIRONMENTS = ("dev", "staging")
+Folders = dict[str, list[Manifest]]
+
+
+@pytest.fixture(scope="module")
+def dist() -> Folders:
+    """What Argo CD applies; no test changes it."""
+    return load(REPOSITORY)
+
+
+# --- What must hold of dist
+
+
+def test_every_address_in_dist_is_reachable_and_nothing_else_is_allowed(dist: Folders) -> None:
+    """The proof of the whole: no finding of any kind, in either environment."""
+    assert [row for row in analyze(dist) if row.verdict is not Verdict.REACHABLE] == []
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_each_environment_s_addresses_are_found(dist: Folders, environment: str) -> None:
+    """A proof over an empty list proves nothing: these are the connections of the data flow."""
+    found = {
+        (row.client, server, row.port)
+        for row in analyze(dist)
+        for server in row.servers
+        if row.environment == environment and row.port != 53
+    }
+    smoke_test = {("smoke-test", "payment-api", 8000), ("smoke-test", "alert-monitor", 8080)}
+    assert found == {
+        ("payment-api", "redpanda", 9093),
+        ("transactions-topic", "redpanda", 9093),
+        ("redpanda", "redpanda", 33145),
+        ("flink-jobmanager", "redpanda", 9093),
+        ("flink-taskmanager", "redpanda", 9093),
+        ("flink-jobmanager", "redis", 6379),
+        ("flink-taskmanager", "redis", 6379),
+        ("flink-taskmanager", "flink-jobmanager", 6123),
+        ("flink-taskmanager", "flink-jobmanager", 6124),
+        ("flink-jobmanager", "flink-taskmanager", 6122),
+        ("flink-jobmanager", "flink-taskmanager", 6125),
+        ("flink-taskmanager", "flink-taskmanager", 6121),
+        ("alert-monitor", "redis", 6379),
+    } | (smoke_test if environment == "dev" else set())
+
+
+@pytest.fixture(scope="module")
+def network(dist: Folders) -> Network:
+    """The policies of both environments, in one cluster."""
+    return Cluster(dist).network([])
+
+
+def _ways(network: Network, client: Peer, server: Peer) -> set[tuple[str, int]]:
+    """Where a way from a client to a server begins: the first port of a range that is open."""
+    begins = {
+        (ports.protocol, ports.first)
+        for policy in network.policies
+        for grant in policy.grants
+        for ports in grant.ports(server)
+    }
+    every = {(protocol, 1) for protocol in PROTOCOLS}
+    return {way for way in begins | every if not network.blocks(client, server, *way)}
+
+
+def test_no_pod_reaches_the_other_environment(dist: Folders, network: Network) -> None:
+    """In either direction, at any port: staging once worked on the data of dev for months."""
+    pods = [workload.pod for workload in Cluster(dist).workloads]
+    crossings = [
+        (client.name, server.name, _ways(network, client, server))
+        for client in pods
+        for server in pods
+        if client.namespace != server.namespace
+    ]
+    assert len(crossings) == 2 * 7 * 8
+    assert [crossing for crossing in crossings if crossing[2]] == []
+
+
+def test_no_pod_reaches_the_internet_or_the_kubernetes_api(dist: Folders, network: Network) -> None:
+    """Neither is a pod: only a rule for addresses lets anyone out, and the only one is for DNS."""
+    out = {
+        (grant.policy, str(grant.block), str(*grant.ports(ip_network("0.0.0.0/0"))))
+        for workload in Cluster(dist).workloads
+        for policy in network.isolating(workload.pod, Direction.EGRESS)
+        for grant in policy.grants
+        if grant.direction is Direction.EGRESS and grant.block is not None
+    }
+    assert out == {
+        ("dns", "169.254.20.10/32", "UDP 53"),
+        ("dns", "169.254.20.10/32", "TCP 53"),
+    }
+
+
+def test_every_pod_is_isolated_in_both_directions(dist: Folders, network: Network) -> None:
+    """Without that the rules of its policy would be mere decoration."""
+    assert all(
+        network.isolating(workload.pod, direction)
+        for workload in Cluster(dist).workloads
+        for direction in Direction
+    )
+
+
+# --- What each verdict means, on a client and a server that can be changed at will
+
+
+def _metadata(name: str, namespace: str = "shop") -> Manifest:
+    return {"name": name, "namespace": namespace}
+
+
+def workload(name: str, *, kind: str = "Deployment", **container: Any) -> Manifest:  # noqa: ANN401 - as YAML has it
+    """A workload with one container, whose pods have its name as their label."""
+    files = container.pop("files", None)
+    spec: Manifest = {"containers": [{"name": name, "image": "registry.test/x:1", **container}]}
+    if files:
+        spec["containers"][0]["volumeMounts"] = [{"name": "files", "mountPath": "/files"}]
+        spec["volumes"] = [{"name": "files", "configMap": {"name": files}}]
+    return {
+        "kind": kind,
+        "metadata": _metadata(name),
+        "spec": {"template": {"metadata": {"labels": {"app": name}}, "spec": spec}},
+    }
+
+
+def service(name: str, port: int = 80, target: int | str = 8080, **spec: Any) -> Manifest:  # noqa: ANN401 - as YAML has it
+    """A Service before the workload of the same name."""
+    ports = [{"port": port, "targetPort": target}]
+    return {
+        "kind": "Service",
+        "metadata": _metadata(name),
+        "spec": {"selector": {"app": name}, "ports": ports, **spec},
+    }
+
+
+def policy(name: str, **rules: list[Manifest]) -> Manifest:
+    """The policy of a workload: what it lists is allowed."""
+    return {
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(name),
+        "spec": {
+            "podSelector": {"matchLabels": {"app": name}},
+            "policyTypes": ["Ingress", "Egress"],
+            **rules,
+        },
+    }
+
+
+def rule(peers: str, *names: str, port: int = 8080) -> list[Manifest]:
+    """A rule for some workloads and one port."""
+    selectors = [{"podSelector": {"matchLabels": {"app": name}}} for name in names]
+    return [{peers: selectors, "ports": [{"port": port}]}]
+
+
+DNS = [
+    {
+        "kind": "NetworkPolicy",
+        "metadata": _metadata("dns"),
+        "spec": {
+            "podSelector": {},
+            "policyTypes": ["Ingress", "Egress"],
+            "egress": [
+                {
+                    "to": [
+                        {
+                            "namespaceSelector": {
+                                "matchLabels": {"kubernetes.io/metadata.name": "kube-system"}
+                            },
+                            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+                        },
+                        {"ipBlock": {"cidr": "169.254.20.10/32"}},
+                    ],
+                    "ports": [{"port": 53}, {"port": 53, "protocol": "UDP"}],
+                }
+            ],
+        },
+    }
+]
+
+
+def env(**variables: str) -> list[Manifest]:
+    """Environment variables."""
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+LISTENING = [{"containerPort": 8080, "name": "http"}]
+
+
+def shop(*more: Manifest, **client: Any) -> Folders:  # noqa: ANN401 - as YAML has it
+    """A client, and a server whose port 8080 it may use through the Service's port 80."""
+    return {
+        "shop": [
+            workload("client", **client),
+            workload("server", ports=LISTENING),
+            service("server"),
+            policy("client", egress=rule("to", "server")),
+            policy("server", ingress=rule("from", "client")),
+            *deepcopy(DNS),
+            *more,
+        ]
+    }
+
+
+def find(folders: Folders, source: str = "") -> list[Connection]:
+    """The rows of the client's address, or whatever is wrong if it has none."""
+    return [
+        row
+        for row in analyze(folders)
+        if row.source != "every pod" and source in row.source and row.client != "NetworkPolicy dns"
+    ]
+
+
+def verdicts(folders: Folders) -> set[Verdict]:
+    """All verdicts."""
+    return {row.verdict for row in analyze(folders)}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "server:80",
+        "server.shop:80",
+        "server.shop.svc:80",
+        "server.shop.svc.cluster.local:80",
+        "server.shop.svc.cluster.local.:80",
+        "http://server",
+        "http://server/path?query=1",
+        "http://server:80/",
+        "ws://server/ws",
+        "internal://server:80",
+        "other=server:80;x",
+    ],
+)
+def test_an_address_may_be_written_in_every_usual_way(address: str) -> None:
+    """An address that is overlooked is never checked."""
+    [row] = find(shop(env=env(ADDRESS=address)))
+    assert (row.verdict, row.servers, row.port) == (Verdict.REACHABLE, ("server",), 8080)
+
+
+def test_a_host_and_a_port_in_two_variables_are_one_address() -> None:
+    """Redis is given so."""
+    [row] = find(shop(env=env(SERVER_HOST="server", SERVER_PORT="80")))
+    assert (row.address, row.verdict) == ("server:80", Verdict.REACHABLE)
+
+
+def test_a_host_without_a_port_is_dangling() -> None:
+    """What the application then takes is known to nobody here."""
+    row, *_ = find(shop(env=env(SERVER_HOST="server")))
+    assert (row.verdict, row.reason) == (Verdict.DANGLING, "nothing says which port")
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        {"command": ["run", "--server=server:80"]},
+        {"command": ["run", "--server", "server:80"]},
+        {"args": ["-Dserver.url=http://server:80"]},
+        {"lifecycle": {"preStop": {"exec": {"command": ["curl", "http://server"]}}}},
+        {"readinessProbe": {"exec": {"command": ["curl", "http://server"]}}},
+        {"env": env(SERVER="server:80"), "command": ["run", "$(SERVER)"]},
+    ],
+)
+def test_an_address_may_stand_in_a_command(client: dict[str, Any]) -> None:
+    """Also in that of a hook or a probe."""
+    row, *_ = find(shop(**client))
+    assert (row.verdict, row.servers) == (Verdict.REACHABLE, ("server",))
+
+
+FILES = {
+    "settings.yaml": "list:\n  - server:\n      address: server\n      port: 80\n",
+    "settings.json": '{"upstream": "server:80"}',
+    "settings.conf": "# a comment\nupstream server:80",
+    "settings.properties": "server.host=server\nserver.port=80",
+    "settings.txt": "http://server",
+    "brokers.txt": "server:80",
+    "broken.yaml": "a: [\nhttp://server",
+    "program.py": "URL = 'http://server'",
+    "broken.py": "URL = = 'http://server'",
+    "script.sh": "curl http://server  # a comment",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_address_may_stand_in_a_mounted_file(name: str) -> None:
+    """In a format that is known, by its key; in any other, by its looks."""
+    files = {"kind": "ConfigMap", "metadata": _metadata("files"), "data": {name: FILES[name]}}
+    [row] = find(shop(files, files="files"), "file /files/" + name)
+    assert (row.verdict, row.servers) == (Verdict.REACHABLE, ("server",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("script.sh", "# see http://example.com:80/\necho  # or other:80"),
+        ("settings.yaml", "# other:80\na: 1"),
+        ("program.py", '"""See http://example.com."""\n# other:80\n'),
+        ("program.py", 'f"http://{host}/path"'),
+        ("script.sh", 'curl "http://$HOST_AND_PORT/v1"'),
+        ("script.sh", 'echo "${all[@]:0:3} ${x:10} 3:10"'),
+        ("settings.yaml", "state.dir: file:///checkpoints\nat: 2026-01-01T10:30:00"),
+        ("settings.conf", "image repository/name:12345678"),
+        ("settings.conf", "bind * -::*"),
+        ("settings.yaml", "rest.bind-address: 0.0.0.0"),
+    ],
+)
+def test_what_is_no_address_is_left_alone(name: str, content: str) -> None:
+    """A false alarm teaches people to ignore the true ones."""
+    files = {"kind": "ConfigMap", "metadata": _metadata("files"), "data": {name: content}}
+    assert find(shop(files, files="files"), "file") == []
+
+
+def test_variables_may_come_from_a_config_map() -> None:
+    """One at a time, or all of it."""
+    values = {"kind": "ConfigMap", "metadata": _metadata("values"), "data": {"SERVER": "server:80"}}
+    one = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "values", "key": "SERVER"}}}]
+    every = [{"configMapRef": {"name": "values"}}]
+    for client in ({"env": one}, {"envFrom": every}):
+        [row] = find(shop(values, **client))
+        assert row.servers == ("server",)
+
+
+def test_a_variable_that_nothing_sets_makes_an_address_dangling() -> None:
+    """Kubernetes passes it on as it is written."""
+    row, *_ = find(shop(command=["run", "$(NOBODY).server:80"]))
+    assert (row.verdict, row.reason) == (
+        Verdict.DANGLING,
+        "nothing says what is in $(NOBODY).server",
+    )
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        # Nobody knows what the pod of a Deployment will be called, and no DNS has its name.
+        {"fieldRef": {"fieldPath": "metadata.name"}},
+        {"secretKeyRef": {"name": "s", "key": "k"}},
+    ],
+)
+def test_a_variable_whose_value_is_not_known_makes_an_address_dangling(origin: Manifest) -> None:
+    """It must not vanish from the proof."""
+    folders = shop(env=[{"name": "X", "valueFrom": origin}], command=["run", "$(X).server:80"])
+    row, *_ = find(folders)
+    assert (row.verdict, row.reason) == (Verdict.DANGLING, "nothing says what is in $(X).server")
+
+
+def test_a_variable_may_refer_to_one_before_it() -> None:
+    """And to a field of the pod."""
+    namespace = {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
+    variables = [namespace, *env(HOST_NAME="server.$(N)", ADDRESS="$(HOST_NAME):80")]
+    row, *_ = find(shop(env=variables))
+    assert (row.address, row.servers) == ("$(HOST_NAME):80", ("server",))
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("sever:80", "there is no Service sever"),
+        ("server.shop.svc.cluster.local.x:80", None),
+        ("server.nowhere.svc:80", "there is no Service server.nowhere"),
+        ("server:81", "the Service server has no port 81"),
+        ("server:8080", "the Service server has no port 8080"),
+        ("pod-0.server:80", "pod-0 is no pod of the headless Service server"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_dangling(address: str, reason: str | None) -> None:
+    """A misspelt host shows itself only as restarts."""
+    row, *_ = find(shop(env=env(ADDRESS=address)))
+    if reason is None:
+        assert row.verdict is Verdict.BLOCKED
+    else:
+        assert (row.verdict, row.reason) == (Verdict.DANGLING, reason)
+
+
+def test_a_service_that_selects_nothing_is_dangling() -> None:
+    """For each client, and by itself even if it has none."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][2]["spec"]["selector"] = {"app": "sever"}
+    reasons = [row.reason for row in find(folders) if row.verdict is Verdict.DANGLING]
+    assert reasons == ["the Service server selects no pod", "it selects no pod"]
+
+
+def test_a_service_without_a_selector_selects_nothing() -> None:
+    """Unlike a policy's, where an empty one selects all."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][2]["spec"]["selector"] = {}
+    row, *_ = find(folders)
+    assert row.reason == "the Service server selects no pod"
+
+
+def test_a_workload_without_pods_is_selected_by_no_service() -> None:
+    """Scaled to nothing it answers nobody."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][1]["spec"]["replicas"] = 0
+    assert Verdict.DANGLING in verdicts(folders)
+
+
+def test_a_port_on_which_no_container_listens_is_dangling() -> None:
+    """The Service would pass the connection on to a closed port."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][1] = workload("server", ports=[{"containerPort": 9090}])
+    row, *_ = find(folders)
+    assert row.reason == "no container of server lists the port TCP 8080"
+
+
+def test_a_target_port_may_be_a_name() -> None:
+    """The name is the container port's."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][2] = service("server", target="http")
+    assert verdicts(folders) == {Verdict.REACHABLE}
+    folders["shop"][2] = service("server", target="https")
+    assert Verdict.DANGLING in verdicts(folders)
+
+
+def test_a_target_port_is_the_service_s_own_port_unless_stated() -> None:
+    """As in Kubernetes."""
+    folders = shop(env=env(ADDRESS="server:8080"))
+    folders["shop"][2]["spec"]["ports"] = [{"port": 8080}]
+    assert verdicts(folders) == {Verdict.REACHABLE}
+
+
+def test_a_headless_service_turns_no_port_into_another() -> None:
+    """Its name stands for the pods: the client's port is the pods' port."""
+    folders = shop(env=env(ADDRESS="server:8080"))
+    folders["shop"][2] = service("server", port=8080, clusterIP="None")
+    assert verdicts(folders) == {Verdict.REACHABLE}
+    folders["shop"][2] = service("server", port=80, clusterIP="None")
+    [finding] = [row for row in find(folders) if row.verdict is not Verdict.REACHABLE]
+    assert finding.reason == "no headless Service turns it into 8080"
+
+
+def _brokers(replicas: int, **settings: Any) -> Folders:  # noqa: ANN401 - as YAML has it
+    """Pods of a StatefulSet, which know each other by name."""
+    brokers = workload("broker", kind="StatefulSet", ports=LISTENING, **settings)
+    brokers["spec"] |= {"replicas": replicas, "serviceName": "broker"}
+    edges = policy(
+        "broker",
+        egress=rule("to", "broker"),
+        ingress=rule("from", "broker"),
+    )
+    headless = service("broker", 8080, clusterIP="None", publishNotReadyAddresses=True)
+    return {"shop": [brokers, headless, edges, *deepcopy(DNS)]}
+
+
+def test_a_pod_of_a_stateful_set_has_a_name() -> None:
+    """As many as there are replicas, counted from nought."""
+    seeds = env(SEEDS="broker-0.broker:8080,broker-1.broker.shop.svc:8080")
+    assert verdicts(_brokers(2, env=seeds)) == {Verdict.REACHABLE}
+    row = [row for row in find(_brokers(1, env=seeds)) if row.verdict is not Verdict.REACHABLE]
+    assert [finding.reason for finding in row] == [
+        "broker-1 is no pod of the headless Service broker"
+    ]
+
+
+def test_a_stateful_set_must_name_the_service_that_selects_it() -> None:
+    """Its pods have no names otherwise."""
+    folders = _brokers(1, env=env(SEEDS="broker-0.broker:8080"))
+    folders["shop"][0]["spec"]["serviceName"] = "other"
+    assert "there is no Service other that selects its pods" in {
+        row.reason for row in analyze(folders)
+    }
+
+
+def test_pods_that_need_each_other_must_be_listed_before_they_are_ready() -> None:
+    """None of them could be the first to become ready."""
+    folders = _brokers(2, env=env(SEEDS="broker-0.broker:8080"))
+    del folders["shop"][1]["spec"]["publishNotReadyAddresses"]
+    [finding] = [row for row in find(folders) if row.verdict is not Verdict.REACHABLE]
+    assert finding.reason == (
+        "it lists only ready pods, and broker itself connects to broker: neither can be the first"
+    )
+
+
+NAME = [{"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+
+
+def test_a_client_is_sent_on_to_the_advertised_address() -> None:
+    """A Kafka client that reaches the Service and then not the broker waits for ever."""
+    folders = _brokers(2, env=NAME, command=["run", "--advertise-kafka-addr=$(NAME).broker:8080"])
+    folders["shop"] += [
+        workload("client", env=env(BROKER="all:80")),
+        {**service("broker"), "metadata": _metadata("all")},
+        policy("client", egress=rule("to", "broker")),
+    ]
+    folders["shop"][2] = policy("broker", ingress=rule("from", "client"))
+    row = next(row for row in analyze(folders) if row.source.startswith("broker: argument"))
+    assert verdicts(folders) == {Verdict.REACHABLE}
+    assert (row.client, row.servers) == ("broker", ())
+    sent = [row for row in analyze(folders) if row.source.startswith("broker: argument")]
+    assert [(row.client, row.servers, row.port) for row in sent[1:]] == [
+        ("client", ("broker",), 8080)
+    ]
+
+
+def test_an_advertised_address_that_nobody_is_sent_to_is_a_finding() -> None:
+    """Most likely it is the wrong port."""
+    folders = _brokers(1, env=NAME, command=["run", "--advertise-kafka-addr=$(NAME).broker:8080"])
+    assert "nobody connects to what it stands for" in {row.reason for row in analyze(folders)}
+
+
+def test_an_address_in_another_environment_is_foreign() -> None:
+    """Even if the policies let it through."""
+    folders = shop(env=env(ADDRESS="server.market:80"))
+    folders["market"] = deepcopy(shop()["shop"])
+    for manifest in folders["market"]:
+        manifest["metadata"]["namespace"] = "market"
+    row, *_ = find(folders)
+    assert (row.verdict, row.reason) == (
+        Verdict.FOREIGN,
+        "the Service is in the namespace market",
+    )
+
+
+@pytest.mark.parametrize(
+    ("index", "side"),
+    [
+        (3, "no egress rule for client in client, dns allows TCP 8080"),
+        (4, "no ingress rule for server in server, dns allows TCP 8080"),
+    ],
+)
+def test_an_address_that_a_policy_forbids_is_blocked(index: int, side: str) -> None:
+    """The reason names the side and the policies to which a rule can be added."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][index]["spec"] |= {"egress": [], "ingress": []}
+    row, *_ = find(folders)
+    assert (row.verdict, row.reason) == (Verdict.BLOCKED, side)
+
+
+def test_a_pod_that_cannot_resolve_names_is_blocked() -> None:
+    """Every address is a name first."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][5]["spec"]["egress"][0]["ports"].pop()
+    blocked = {row.address for row in analyze(folders) if row.verdict is Verdict.BLOCKED}
+    assert blocked == {"cluster DNS:53", "169.254.20.10:53"}
+
+
+def test_a_host_outside_needs_a_way_out() -> None:
+    """The way to the internet is closed unless a policy opens it."""
+    row, *_ = find(shop(env=env(ADDRESS="https://api.example.com")))
+    assert row.verdict is Verdict.BLOCKED
+    assert row.reason.startswith("api.example.com is not in this cluster")
+
+
+def test_a_declared_way_out_is_used() -> None:
+    """What a container is given as an address is declared; a rule for it is no surplus."""
+    folders = shop(env=env(ADDRESS="https://api.example.com", SERVER="server:80"))
+    way_out = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}
+    folders["shop"][3]["spec"]["egress"].append(way_out)
+    assert verdicts(folders) == {Verdict.REACHABLE}
+    folders["shop"][0] = workload("client", env=env(SERVER="server:80"))
+    [finding] = [row for row in find(folders) if row.verdict is not Verdict.REACHABLE]
+    assert (finding.verdict, finding.source) == (Verdict.UNUSED, "egress[1].to[0].ports[0]")
+
+
+@pytest.mark.parametrize("address", ["https://kubernetes.default", "https://10.0.0.1:443"])
+def test_the_kubernetes_api_is_outside_too(address: str) -> None:
+    """It is no pod, so that only a rule for addresses lets anyone reach it."""
+    row, *_ = find(shop(env=env(ADDRESS=address)))
+    assert row.verdict is Verdict.BLOCKED
+
+
+def test_a_permission_that_nobody_uses_is_a_finding() -> None:
+    """It outlives the connection that it was made for, until somebody else finds it."""
+    findings = [row for row in find(shop()) if row.verdict is not Verdict.REACHABLE]
+    assert [(row.client, row.source, row.address, row.reason) for row in findings] == [
+        ("NetworkPolicy client", "egress[0].to[0].ports[0]", "TCP 8080", "nobody uses it"),
+        ("NetworkPolicy server", "ingress[0].from[0].ports[0]", "TCP 8080", "nobody uses it"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "surplus"),
+    [
+        ({"from": [{"podSelector": {}}]}, "server to server"),
+        ({"from": [{"namespaceSelector": {}}]}, "any pod of kube-system to server"),
+        ({"from": []}, "0.0.0.0/0 to server"),
+        ({"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}, "nobody uses it"),
+        ({"ports": [{"port": 8080, "endPort": 8081}]}, "client to server"),
+        ({"ports": []}, "client to server"),
+    ],
+)
+def test_a_permission_wider_than_its_use_is_a_finding(change: dict[str, Any], surplus: str) -> None:
+    """It names whom it lets in beyond those who need it."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][4]["spec"]["ingress"][0] |= change
+    reasons = [row.reason for row in find(folders) if row.verdict is Verdict.UNUSED]
+    assert len(reasons) == 1
+    assert surplus in reasons[0]
+
+
+def test_a_pod_that_no_policy_isolates_is_a_finding() -> None:
+    """So is a pod that has yet to come."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"] = [m for m in folders["shop"] if m["metadata"]["name"] != "dns"]
+    open_pods = {row.client for row in find(folders) if row.source == "no policy"}
+    assert open_pods == {"any pod of shop"}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"ADDRESS": "http://user:password@server:80"},
+        {"ADDRESS": "redis://:password@server:80"},
+        {"DB_PASSWORD": "hunter2"},
+        {"API_KEY": "1234"},
+        {"GITHUB_TOKEN": "1234"},
+    ],
+)
+def test_a_password_that_anyone_can_read_is_a_finding(variables: dict[str, str]) -> None:
+    """And the finding does not repeat it."""
+    [finding] = [
+        row for row in find(shop(env=env(**variables))) if row.verdict is Verdict.UNENCRYPTED
+    ]
+    assert "password@" not in finding.address
+    assert "1234" not in finding.address + finding.reason
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"ADDRESS": "https://user:password@api.example.com"},
+        {"ADDRESS": "http://user@server:80"},
+        {"PASSWORD_FILE": "/run/secrets/password"},
+        {"DB_PASSWORD": ""},
+    ],
+)
+def test_what_is_no_readable_password_is_left_alone(variables: dict[str, str]) -> None:
+    """Encrypted, without a password, or only where to find one."""
+    assert Verdict.UNENCRYPTED not in verdicts(shop(env=env(**variables)))
+
+
+def test_a_secret_from_a_secret_is_left_alone() -> None:
+    """That is where it belongs."""
+    secret = [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
+    assert Verdict.UNENCRYPTED not in verdicts(shop(env=secret))
+
+
+def test_a_variable_that_a_script_needs_must_be_set() -> None:
+    """Its author wrote its name down, and nothing else would notice."""
+    script = "# shell\ncurl http://$SERVER $SECONDS ${OPTION:-} $SET_HERE\nSET_HERE=1"
+    data = {"run.sh": script, "run.py": "os.environ['OTHER']", "idle.sh": "$IDLE"}
+    files = {"kind": "ConfigMap", "metadata": _metadata("files"), "data": data}
+    folders = shop(files, files="files", command=["bash", "/files/run.sh", "/files/run.py"])
+    missing = [row.address for row in find(folders) if "nothing sets it" in row.reason]
+    assert missing == ["SERVER", "OTHER"]
+
+
+def test_an_image_of_ours_must_be_told_its_addresses() -> None:
+    """Left out, its own default sends it to a port that does not exist here."""
+    folders = shop(image="ghcr.io/mordris/payment-api:1")
+    missing = [row.address for row in find(folders) if "default" in row.reason]
+    assert missing == ["KAFKA_BROKER"]
+    folders = shop(image="ghcr.io/mordris/payment-api:1", command=["other"])
+    assert [row for row in find(folders) if "default" in row.reason] == []
+
+
+def test_a_pod_s_own_address_needs_no_policy_but_a_listener() -> None:
+    """It never leaves the pod."""
+    own = env(ADMIN_API="127.0.0.1:8080", OTHER="localhost:8080")
+    rows = find(shop(env=own, ports=LISTENING), "env")
+    assert [(row.verdict, row.servers) for row in rows] == [(Verdict.REACHABLE, ())] * 2
+    row, *_ = find(shop(env=own, ports=[{"containerPort": 9090}]))
+    assert row.reason == "no container of client lists the port TCP 8080"
+
+
+def test_a_policy_never_stops_a_probe() -> None:
+    """It comes from the pod's own node."""
+    probe = {"httpGet": {"path": "/", "port": "http"}}
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][1] = workload("server", ports=LISTENING, readinessProbe=probe)
+    assert verdicts(folders) == {Verdict.REACHABLE}
+
+
+@pytest.mark.parametrize("probe", [{"httpGet": {"port": 9}}, {"tcpSocket": {"port": "other"}}])
+def test_a_probe_of_a_port_on_which_nobody_listens_is_dangling(probe: Manifest) -> None:
+    """The pod would be restarted for ever."""
+    folders = shop(env=env(ADDRESS="server:80"))
+    folders["shop"][1] = workload("server", ports=LISTENING, livenessProbe=probe)
+    assert [row.source for row in find(folders) if row.verdict is not Verdict.REACHABLE] == [
+        "server: livenessProbe"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("port", "wrong"), [("port: 8080", False), ("port: 8081", True), ("timeout: 1", True)]
+)
+def test_a_configured_listener_must_be_a_port_of_the_container(port: str, wrong: bool) -> None:  # noqa: FBT001 - a parameter
+    """Or neither Service nor policy leads to it."""
+    data = {"settings.yaml": f"admin:\n  - address: 0.0.0.0\n    {port}"}
+    files = {"kind": "ConfigMap", "metadata": _metadata("files"), "data": data}
+    rows = find(shop(files, files="files", ports=LISTENING), "settings.yaml")
+    assert [row.verdict for row in rows] == ([Verdict.DANGLING] if wrong else [])
+
+
+# --- Ingress
+
+
+def _published(number: int = 80, controllers: str = "from") -> Folders:
+    backend = {"service": {"name": "server", "port": {"number": number}}}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    ingress = {
+        "kind": "Ingress",
+        "metadata": _metadata("server"),
+        "spec": {"rules": [{"host": "shop.test", "http": {"paths": paths}}]},
+    }
+    folders = shop(ingress, env=env(ADDRESS="server:80"))
+    door = {
+        controllers: [{"namespaceSelector": {"matchLabels": {"app": "ingress"}}}],
+        "ports": [{"port": 8080}],
+    }
+    folders["shop"][4]["spec"]["ingress"].append(door)
+    return folders
+
+
+def test_a_published_service_lets_its_controller_in() -> None:
+    """Which pods those are, only the policy knows: its rule is used."""
+    folders = _published()
+    [row] = find(folders, "Ingress")
+    assert (row.client, row.servers, row.port) == ("the outside", ("server",), 8080)
+    assert verdicts(folders) == {Verdict.REACHABLE}
+
+
+def test_a_published_service_without_a_way_in_is_blocked() -> None:
+    """Every request would time out in the controller."""
+    folders = _published()
+    folders["shop"][4]["spec"]["ingress"].pop()
+    [row] = find(folders, "Ingress")
+    assert (row.verdict, row.reason) == (
+        Verdict.BLOCKED,
+        "no policy lets an ingress controller in to server",
+    )
+
+
+@pytest.mark.parametrize("number", [81, 8080])
+def test_a_published_port_that_the_service_lacks_is_dangling(number: int) -> None:
+    """The Ingress names the Service's port, not the pods'."""
+    [row] = find(_published(number), "Ingress")
+    assert row.verdict is Verdict.DANGLING
+
+
+def test_a_way_in_for_a_controller_is_none_for_the_system_s_own_pods() -> None:
+    """A namespaceSelector too wide would let in the other environment as well."""
+    folders = _published()
+    folders["shop"][4]["spec"]["ingress"][1]["from"] = [{"namespaceSelector": {}}]
+    assert [row.reason for row in find(folders) if row.verdict is Verdict.UNUSED] == [
+        "it also allows server to server"
+    ]
+
+
+def test_a_way_in_for_a_controller_without_an_ingress_is_a_finding() -> None:
+    """A door that nobody was given the address of."""
+    folders = _published()
+    folders["shop"] = [m for m in folders["shop"] if m["kind"] != "Ingress"]
+    assert [row.reason for row in find(folders) if row.verdict is Verdict.UNUSED] == [
+        "nobody uses it"
+    ]
+
+
+# --- The command
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working tree whose two environments are those of dist."""
+    (tmp_path / "cdk8s.yaml").touch()
+    shutil.copytree(REPOSITORY / "dist", tmp_path / "dist")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    """Run the command as if it was typed."""
+    return CliRunner().invoke(main, ["connections", *arguments])
+
+
+@pytest.fixture
+def broken(repository: Path) -> str:
+    """A misspelt host in staging, and what the command says of it."""
+    file = repository / "dist/staging/alert-monitor.yaml"
+    file.write_text(file.read_text().replace("value: redis\n", "value: reddis\n"))
+    return "there is no Service reddis"
+
+
+@pytest.mark.usefixtures("repository")
+def test_the_command_succeeds_when_there_is_no_finding() -> None:
+    """A workflow relies on it."""
+    result = run()
+    assert result.exit_code == 0
+    assert "dev: all 24 reachable, nothing else allowed\n" in result.output
+    assert "staging: all 24 reachable, nothing else allowed\n" in result.output
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "json"])
+def test_the_command_fails_with_the_reason_of_each_finding(broken: str, form: str) -> None:
+    """In every form."""
+    result = run("--format", form)
+    assert result.exit_code == 1
+    assert broken in result.output
+
+
+@pytest.mark.usefixtures("broken")
+def test_the_command_can_be_about_one_environment() -> None:
+    """What is wrong elsewhere is not its business."""
+    assert run("--environment", "dev").exit_code == 0
+    result = run("--environment", "staging")
+    assert result.exit_code == 1
+    assert "dev:" not in result.output
+
+
+def test_what_is_wrong_stands_on_top(broken: str) -> None:
+    """With the reason below it; the rest is for who wants to know."""
+    lines = run("--environment", "staging").output.splitlines()
+    assert lines[0].startswith("staging: 3 findings, 2")
+    assert lines[2].split()[:5] == [
+        "dangling",
+        "alert-monitor",
+        "alert-monitor:",
+        "env",
+        "REDIS_HOST",
+    ]
+    assert lines[3].strip() == broken
+
+
+@pytest.mark.usefixtures("repository")
+def test_clients_of_the_same_address_share_a_line() -> None:
+    """Four clients are sent on to the same brokers; all of them resolve names."""
+    lines = run("--environment", "staging").output.splitlines()
+    clients = "flink-jobmanager, flink-taskmanager, payment-api, transactions-topic"
+    assert len([line for line in lines if clients in line]) == 1
+    assert len([line for line in lines if "7 workloads" in line]) == 2
+
+
+@pytest.mark.usefixtures("broken")
+def test_markdown_is_a_table_for_each_environment() -> None:
+    """For a comment on a pull request."""
+    lines = run("--format", "markdown").output.splitlines()
+    assert lines[2] == "| verdict | client | given in | address | leads to | why |"
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+
+
+def test_markdown_escapes_what_would_end_a_cell() -> None:
+    """An address may contain anything."""
+    row = Connection(environment="dev", client="a", source="env A", address="a|b")
+    assert "| a\\|b |" in connections_report.markdown([row])
+
+
+@pytest.mark.usefixtures("repository")
+def test_json_is_a_list_of_connections() -> None:
+    """For a program, one object each."""
+    rows = json.loads(run("--format", "json", "--environment", "dev").output)
+    assert {
+        "environment": "dev",
+        "client": "alert-monitor",
+        "source": "alert-monitor: env REDIS_HOST",
+        "address": "redis:6379",
+        "servers": ["redis"],
+        "port": 6379,
+        "verdict": "reachable",
+        "reason": "",
+    } in rows
+
+
+@pytest.mark.usefixtures("repository")
+def test_an_unknown_environment_is_an_error() -> None:
+    """Not a table without a finding."""
+    result = run("--environment", "production")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: There is no environment production: dev, staging.\n",
+    )
