@@ -87,6 +87,10 @@ class _Text:
     meaning: str
     remedy: str
 
+    def refusal(self, text: str) -> str:
+        """What is wrong with a text that it does not accept."""
+        return f"{text!r} is not {self.meaning}; {self.remedy}."
+
 
 _TAG = "tag"
 _COMMIT = _Text(
@@ -147,6 +151,37 @@ def read_images(path: Path, *, environments: Collection[str]) -> Releases:
         ImagesError: On the first thing that is wrong with the file.
     """
     return _releases(_compose(_read(path), path.name), path.name, environments)
+
+
+def check_build(service: str, tag: str, digest: str | None = None) -> None:
+    """Refuse what images.yaml could not say about a service, before anything is done with it.
+
+    Args:
+        service: As images.yaml calls it.
+        tag: As of `Image`.
+        digest: As of `Image`.
+
+    Raises:
+        ImagesError: On the first thing that is wrong.
+    """
+    if service not in _SERVICES:
+        raise ImagesError(f"{service!r} is no service; the services are {', '.join(_SERVICES)}.")
+    texts = [("tag", tag, _SERVICES[service].metadata[_TAG])]
+    if digest is not None:
+        texts.append(("digest", digest, _DIGEST))
+    for key, text, rule in texts:
+        if not rule.accepts(text):
+            raise ImagesError(f"{service}.{key}: {rule.refusal(text)}")
+
+
+def check_reason(reason: str) -> None:
+    """Refuse a reason that images.yaml could not say.
+
+    Raises:
+        ImagesError: If it is not one line of text.
+    """
+    if not _REASON.accepts(reason):
+        raise ImagesError(f"reason: {_REASON.refusal(reason)}")
 
 
 def update_images(
@@ -353,7 +388,7 @@ def _checked_text(node: Node, rule: _Text, place: _Place) -> str:
         raise place.error("is not on one line with its key; write it there, in quotes.")
     text: str = node.value
     if not rule.accepts(text):
-        raise place.error(f"{text!r} is not {rule.meaning}; {rule.remedy}.")
+        raise place.error(rule.refusal(text))
     return text
 
 
