@@ -41,6 +41,7 @@ setup: $(SETUP) ## Install everything into .venv and node_modules
 synth: $(SETUP) ## Render dist/ with `cdk8s synth`; a failed render leaves dist/ as it was
 	@delivery synth
 
+WORKFLOWS = .github/workflows/*.yml docs/application-repository/*.yml
 SHELL_FILES = $(shell git ls-files '*.sh' .ci/run)
 
 .PHONY: lint
@@ -49,8 +50,9 @@ lint: $(SETUP) ## Check style, types, shell, workflows and spelling
 	ruff format --check
 	mypy
 	shellcheck $(SHELL_FILES)
-	zizmor --quiet --offline --persona pedantic .github
-	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	zizmor --quiet --offline --persona pedantic .github docs/application-repository
+	check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	git ls-files -z | xargs -0 codespell
 
 .PHONY: test
@@ -64,3 +66,7 @@ snapshots: $(SETUP) ## Accept what the constructs render now as the reviewed sna
 .PHONY: bench
 bench: $(SETUP) ## Measure the render against its targets
 	$(PYTHON) bench/bench.py
+
+.PHONY: kind
+kind: $(SETUP) ## Bring the system up in a kind cluster (needs Docker)
+	@delivery kind

@@ -1,74 +1,118 @@
 """What GitHub runs: pinned, with the least rights, and nothing that the Makefile does not hold.
 
-`make lint` adds zizmor and the schema of GitHub's workflows.
+`make lint` adds zizmor and the schemas of GitHub's files.
 """
 
+import json
 import re
 import shlex
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from ruamel.yaml import YAML
 
 from delivery.cli import main
+from fraud_detection.images import read_images
 from manifests import REPOSITORY
 
-WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").iterdir())
+GITHUB = REPOSITORY / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").iterdir())
+CALLERS = sorted((REPOSITORY / "docs" / "application-repository").glob("*.yml"))
 TARGETS = re.findall(r"^\.PHONY: (.+)$", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)
+RULESETS = {path.stem: json.loads(path.read_bytes()) for path in (GITHUB / "rulesets").iterdir()}
 
 each_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+each_file = pytest.mark.parametrize("workflow", [*WORKFLOWS, *CALLERS], ids=lambda path: path.name)
+each_caller = pytest.mark.parametrize("caller", CALLERS, ids=lambda path: path.name)
 
 
-def load(workflow: Path) -> Any:  # noqa: ANN401 - what YAML gives
-    """The parsed workflow."""
-    return YAML(typ="safe").load(workflow)
+@cache
+def load(path: Path) -> Any:  # noqa: ANN401 - what YAML gives
+    """A parsed file, not to be changed."""
+    return YAML(typ="safe").load(path)
 
 
-def steps(workflow: Path) -> list[dict[str, Any]]:
+def workflow(name: str) -> Any:  # noqa: ANN401 - what YAML gives
+    """One of our workflows."""
+    return load(GITHUB / "workflows" / f"{name}.yml")
+
+
+def steps(path: Path) -> list[dict[str, Any]]:
     """The steps of all jobs."""
-    return [step for job in load(workflow)["jobs"].values() for step in job.get("steps", [])]
+    return [step for job in load(path)["jobs"].values() for step in job.get("steps", [])]
 
 
-def commands(workflow: Path) -> list[str]:
+def commands(path: Path) -> list[str]:
     """What the steps run."""
-    return [step["run"] for step in steps(workflow) if "run" in step]
+    return [step["run"] for step in steps(path) if "run" in step]
 
 
-def required_workflows() -> list[Path]:
-    """Those whose result decides over a pull request."""
-    return [workflow for workflow in WORKFLOWS if "pull_request" in load(workflow)["on"]]
+def using(path: Path, action: str) -> list[dict[str, Any]]:
+    """The steps that use an action."""
+    return [step for step in steps(path) if step.get("uses", "").startswith(f"{action}@")]
 
 
-each_required_workflow = pytest.mark.parametrize(
-    "workflow", required_workflows(), ids=lambda path: path.name
+def rules(ruleset: str) -> dict[str, dict[str, Any]]:
+    """The parameters of a ruleset's rules, by their type."""
+    return {rule["type"]: rule.get("parameters", {}) for rule in RULESETS[ruleset]["rules"]}
+
+
+def required_checks(ruleset: str) -> list[str]:
+    """What must have succeeded before a merge."""
+    return [
+        check["context"]
+        for check in rules(ruleset)["required_status_checks"]["required_status_checks"]
+    ]
+
+
+REQUIRED = sorted(
+    path
+    for path in WORKFLOWS
+    if path.stem in {*required_checks("main"), *required_checks("develop")}
 )
+each_required_workflow = pytest.mark.parametrize("workflow", REQUIRED, ids=lambda path: path.name)
 
 
-def test_pull_requests_are_checked() -> None:
-    """Without such a workflow the tests below would check nothing."""
-    assert [workflow.name for workflow in required_workflows()] == ["ci.yml"]
-
-
-@each_workflow
+@each_file
 def test_actions_are_pinned_by_commit_with_their_version(workflow: Path) -> None:
     """A tag can be moved to other code; the comment tells people what the commit is."""
     uses = re.findall(r"\buses: *(.*)", workflow.read_text())
-    pinned = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    ours = r"Mordris/fraud-detection-system-config/\.github/workflows/[\w-]+\.yml@main # .+"
+    pinned = re.compile(rf"[\w.-]+/[\w./-]+@[0-9a-f]{{40}} # v\d+\.\d+\.\d+|{ours}")
     assert [action for action in uses if not pinned.fullmatch(action)] == []
 
 
-@each_workflow
+def test_an_action_has_one_commit() -> None:
+    """Two versions side by side would be an update that was left half-done."""
+    uses = {
+        action
+        for path in WORKFLOWS
+        for action in re.findall(r"\buses: *(\S+@[0-9a-f]{40})", path.read_text())
+    }
+    names = [action.partition("@")[0] for action in uses]
+    assert sorted(names) == sorted(set(names))
+
+
+@each_file
 def test_nothing_is_permitted_by_default(workflow: Path) -> None:
     """A job without permissions of its own would get the repository's default: often write."""
     assert load(workflow)["permissions"] == {}
 
 
-@each_workflow
+@each_file
 def test_every_permission_has_a_reason(workflow: Path) -> None:
     """Whoever reviews it can ask whether the reason still holds."""
     granted = re.findall(r"^ +[a-z-]+: (?:read|write)\b(.*)$", workflow.read_text(), re.MULTILINE)
-    assert [comment for comment in granted if not re.match(r" # \w", comment)] == []
+    reasons = [comment for comment in granted if re.match(r" # \w", comment)]
+    inputs = re.findall(
+        r"^ +permission-[a-z-]+: (?:read|write)$", workflow.read_text(), re.MULTILINE
+    )
+    assert len(reasons) == len(granted) - len(inputs)
 
 
 @each_workflow
@@ -77,28 +121,102 @@ def test_commands_take_no_expressions(workflow: Path) -> None:
     assert [command for command in commands(workflow) if "${{" in command] == []
 
 
-@each_workflow
+def words(command: str) -> list[str]:
+    """A command as the shell calls it if every variable is set, without where its output goes.
+
+    Raises:
+        ValueError: If it is more than one command, or leaves a variable open to be split.
+    """
+    whole = re.sub(r"\$\{\w+:\+(.*?)\}", r"\1", command.strip())
+    called = re.sub(r'\s+>>?\s+("\$\w+"|[\w.-]+)$', "", whole)
+    unquoted = re.sub(r"'[^']*'|\"[^\"`(]*\"", "", called)
+    if re.search(r"[\n;&|<>`$]", unquoted):
+        raise ValueError(f"not one command: {command}")
+    return shlex.split(called)
+
+
+def refused(command: str) -> str | None:
+    """Why this is no call of make or delivery that works."""
+    program, *arguments = words(command)
+    if program == "make":
+        return None if arguments and set(arguments) <= set(TARGETS) else "no such target"
+    if program != ".venv/bin/delivery":
+        return "neither make nor delivery"
+    name, *options = arguments
+    if name not in main.commands:
+        return "no such command"
+    called = main.commands[name]
+    context = click.Context(called, info_name=name)
+    try:
+        values, left, _ = called.make_parser(context).parse_args(options)
+        for parameter in called.params:
+            value = values.get(str(parameter.name))
+            if "$" not in str(value):
+                parameter.process_value(context, value)
+    except click.UsageError as error:
+        return error.format_message()
+    return f"left over: {left}" if left else None
+
+
+OURS = [path for path in WORKFLOWS if path.stem != "deliver-service"]
+
+
+@pytest.mark.parametrize("workflow", OURS, ids=lambda path: path.name)
 def test_commands_are_ours(workflow: Path) -> None:
     """One known command each, so that everything a workflow does can be tried at home."""
+    # `exit 1` is how the aggregate job fails.
+    found = {command: refused(command) for command in commands(workflow) if command != "exit 1"}
+    assert {command: why for command, why in found.items() if why} == {}
 
-    def known(command: str) -> bool:
-        # How the aggregate job fails.
-        if command == "exit 1":
-            return True
-        program, *words = shlex.split(command)
-        if program == "make":
-            return bool(words) and set(words) <= set(TARGETS)
-        return program == ".venv/bin/delivery" and words[:1] <= [*main.commands]
 
-    assert [command for command in commands(workflow) if not known(command)] == []
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("make nonsense", "no such target"),
+        ("make", "no such target"),
+        ("delivery check", "neither make nor delivery"),
+        (".venv/bin/delivery nonsense", "no such command"),
+        (".venv/bin/delivery check --nonsense", "No such option"),
+        (".venv/bin/delivery check nonsense", "left over"),
+        (".venv/bin/delivery bump", "Missing argument"),
+        (".venv/bin/delivery connections --format nonsense", "Invalid value"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_noticed(command: str, why: str) -> None:
+    """The test above would else be content with everything."""
+    assert why in str(refused(command))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make a; make b",
+        "make a && make b",
+        "make a | tee b",
+        "make a\nmake b",
+        "make $A",
+        'make "$(make b)"',
+        "make `a`",
+    ],
+)
+def test_a_second_command_is_noticed(command: str) -> None:
+    """The first of two could fail unseen, and a bare variable become several words."""
+    with pytest.raises(ValueError, match="not one command"):
+        words(command)
+
+
+def test_commands_in_the_application_repository_are_single_ones() -> None:
+    """It has neither our make nor `delivery`: a call of a program each, and no script."""
+    programs = [
+        words(command)[0] for command in commands(GITHUB / "workflows" / "deliver-service.yml")
+    ]
+    assert programs == ["uvx", "uv", "docker", "docker"]
 
 
 @each_workflow
 def test_checkouts_keep_no_token(workflow: Path) -> None:
     """Left in .git/config, every later step could push with it."""
-    checkouts = [
-        step for step in steps(workflow) if step.get("uses", "").startswith("actions/checkout@")
-    ]
+    checkouts = using(workflow, "actions/checkout")
     assert [
         step for step in checkouts if step.get("with", {}).get("persist-credentials") is not False
     ] == []
@@ -111,10 +229,24 @@ def test_every_job_has_a_time_limit(workflow: Path) -> None:
     assert [name for name, job in jobs.items() if job["timeout-minutes"] > 60] == []
 
 
-@each_workflow
+@each_file
 def test_nothing_is_skipped_by_its_commit_message(workflow: Path) -> None:
     """A required check of a skipped commit waits for ever, and bumps head the promotion."""
     assert re.findall(r"\[(?:skip|no) ci\]|\[ci skip\]", workflow.read_text()) == []
+
+
+@each_workflow
+def test_no_stranger_starts_a_run_with_secrets(workflow: Path) -> None:
+    """Pull requests run their own code; only their token keeps them from our secrets."""
+    events = load(workflow)["on"]
+    assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(events)
+    assert not ("pull_request" in events and "secrets." in workflow.read_text())
+
+
+def test_pull_requests_are_checked() -> None:
+    """Both branches require the aggregate job, which must then run for every pull request."""
+    assert required_checks("main") == required_checks("develop") == ["ci"]
+    assert ["pull_request" in load(path)["on"] for path in REQUIRED] == [True]
 
 
 @each_required_workflow
@@ -133,10 +265,12 @@ def test_required_workflows_always_run(workflow: Path) -> None:
 @each_required_workflow
 def test_one_job_stands_for_all(workflow: Path) -> None:
     """Branch protection names it alone, so a new job is required from its first day."""
-    jobs = load(workflow)["jobs"]
+    jobs = dict(load(workflow)["jobs"])
     aggregate = jobs.pop(workflow.stem)
     assert aggregate["if"] == "always()"
     assert set(aggregate["needs"]) == set(jobs)
+    # A skipped job would fail it.
+    assert [name for name, job in jobs.items() if "if" in job] == []
 
 
 @each_required_workflow
@@ -155,3 +289,388 @@ def test_what_landed_is_tested_to_the_end(workflow: Path) -> None:
     concurrency = load(workflow)["concurrency"]
     assert concurrency["group"] == f"{workflow.stem}-${{{{ github.ref }}}}"
     assert concurrency["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+
+
+CI = GITHUB / "workflows" / "ci.yml"
+
+
+def test_the_difference_is_shown_wherever_it_may_be() -> None:
+    """A fork's token cannot comment: its run must not fail, and shows it on its own page."""
+    difference = [command for command in commands(CI) if " diff " in command]
+    assert [words(command)[2] for command in difference] == ["HEAD^", "HEAD^"]
+    written = [command.rpartition(" ")[2] for command in difference]
+    assert written == ["diff.md", '"$GITHUB_STEP_SUMMARY"']
+    [comment] = using(CI, "marocchino/sticky-pull-request-comment")
+    assert comment["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
+    [artifact] = using(CI, "actions/upload-artifact")
+    assert "if" not in artifact
+    assert comment["with"]["path"] == artifact["with"]["path"] == "diff.md"
+
+
+def test_what_was_there_before_is_checked_out() -> None:
+    """The difference is that to the first parent, which a shallow checkout lacks."""
+    depths = [
+        step["with"].get("fetch-depth") for step in workflow("ci")["jobs"]["dist"]["steps"][:1]
+    ]
+    assert depths == [2]
+
+
+def test_the_control_plane_is_built_with_the_go_that_it_asks_for() -> None:
+    """An older one refuses; the cache is for exactly one."""
+    asked = [
+        re.findall(r"^go (\d+)\.(\d+)\.(\d+)$", path.read_text(), flags=re.MULTILINE)[0]
+        for path in (REPOSITORY / "tools" / "control-plane").glob("*/go.mod")
+    ]
+    newest = max(tuple(map(int, version)) for version in asked)
+    toolchain = workflow("ci")["jobs"]["test"]["env"]["GOTOOLCHAIN"]
+    assert toolchain == f"go{'.'.join(map(str, newest))}"
+
+
+def test_no_test_is_skipped_for_want_of_a_control_plane() -> None:
+    """It is built before the tests; if not, that is a failure."""
+    job = workflow("ci")["jobs"]["test"]
+    assert job["env"]["REQUIRE_CONTROL_PLANE"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == [
+        "make control-plane",
+        "make test",
+    ]
+
+
+def test_trivy_sees_dist() -> None:
+    """Given dist itself it would skip the folder dev, as it does /dev of an image."""
+    [scan] = using(CI, "aquasecurity/trivy-action")
+    assert scan["with"]["scan-type"] == "config"
+    assert "scan-ref" not in scan["with"]
+    config = load(REPOSITORY / scan["with"]["trivy-config"])
+    assert config["exit-code"] == 1
+    assert "severity" not in config
+    assert not {"dist", "**"} & set(config["scan"]["skip-dirs"])
+
+
+def test_every_accepted_finding_has_a_reason() -> None:
+    """Whoever reads it can ask whether the reason still holds."""
+    ignored = load(REPOSITORY / load(GITHUB / "trivy.yaml")["ignorefile"])["misconfigurations"]
+    assert [finding["id"] for finding in ignored if not finding.get("statement")] == []
+
+
+def test_no_bump_is_lost_in_a_queue() -> None:
+    """A group cancels what waits: all but one run, or all but a hundred."""
+    bump = workflow("bump")
+    assert "concurrency" not in bump
+    assert "concurrency" not in bump["jobs"]["bump"]
+
+
+def test_the_newest_promotion_counts() -> None:
+    """One at a time, so that two cannot open two pull requests; a running one ends its work."""
+    concurrency = workflow("promote")["concurrency"]
+    assert concurrency == {"group": "promote", "cancel-in-progress": False}
+
+
+@pytest.mark.parametrize("name", ["bump", "promote"])
+def test_releases_are_made_from_develop(name: str) -> None:
+    """A dispatch checks out the default branch, a push what was newest when it was pushed."""
+    [checkout] = using(GITHUB / "workflows" / f"{name}.yml", "actions/checkout")
+    assert checkout["with"]["ref"] == "develop"
+
+
+def apps(path: Path) -> Iterator[dict[str, Any]]:
+    """What the tokens of an App are asked for with."""
+    for step in using(path, "actions/create-github-app-token"):
+        yield step["with"]
+
+
+@pytest.mark.parametrize(
+    ("name", "permissions"),
+    [
+        ("bump", {"permission-contents": "write"}),
+        ("promote", {"permission-contents": "read", "permission-pull-requests": "write"}),
+        ("deliver-service", {"permission-contents": "write"}),
+    ],
+)
+def test_the_tokens_of_the_app_may_do_one_thing(name: str, permissions: dict[str, str]) -> None:
+    """In one repository, and no more than their step needs."""
+    [app] = apps(GITHUB / "workflows" / f"{name}.yml")
+    assert {key: app[key] for key in app if key.startswith("permission-")} == permissions
+    repository = app["repositories"]
+    assert repository in {"${{ github.event.repository.name }}", "fraud-detection-system-config"}
+
+
+@pytest.mark.parametrize("name", ["bump", "promote", "deliver-service"])
+def test_one_step_has_the_token_of_the_app(name: str) -> None:
+    """Whatever the others install or run cannot push with it."""
+    path = GITHUB / "workflows" / f"{name}.yml"
+    holders = [step for step in steps(path) if "steps.app.outputs.token" in json.dumps(step)]
+    assert len(holders) == 1
+    job = [job for job in load(path)["jobs"].values() if "steps.app" in json.dumps(job)]
+    assert "steps.app" not in json.dumps([each.get("env") for each in job])
+
+
+@pytest.mark.parametrize("name", ["bump", "promote"])
+def test_only_protected_branches_have_the_key(name: str) -> None:
+    """A secret of the repository would be there for a workflow on any branch."""
+    [job] = workflow(name)["jobs"].values()
+    assert job["environment"] == "release"
+
+
+DELIVER = GITHUB / "workflows" / "deliver-service.yml"
+
+
+def test_what_is_dispatched_is_what_a_bump_reads() -> None:
+    """Two files in two repositories: nothing else would notice a misspelt key."""
+    [dispatch] = using(DELIVER, "peter-evans/repository-dispatch")
+    bump = workflow("bump")
+    assert bump["on"]["repository_dispatch"]["types"] == [dispatch["with"]["event-type"]]
+    payload = dispatch["with"]["client-payload"]
+    sent = re.findall(r'"([\w-]+)": \$\{\{ toJSON\(', payload)
+    read = re.findall(r"client_payload\.([\w-]+)", json.dumps(bump))
+    assert sorted(sent) == sorted(read)
+    # Every value is quoted by toJSON, whatever is in it.
+    assert payload.count("${{") == len(sent)
+
+
+def test_a_payload_is_never_an_option() -> None:
+    """The service `--help` would be a bump that succeeds."""
+    [command] = [c for c in commands(GITHUB / "workflows" / "bump.yml") if "delivery" in c]
+    before, after = command.split(" -- ")
+    assert after == '"$SERVICE" "$TAG"'
+    assert re.findall(r'(?<!=)"\$', before) == []
+
+
+def test_the_release_commands_know_the_remote() -> None:
+    """The checkout keeps no token: Git must be told whom to ask."""
+    for name in ("bump", "promote"):
+        [env] = [
+            step["env"] for step in steps(GITHUB / "workflows" / f"{name}.yml") if "env" in step
+        ]
+        assert env["GIT_CONFIG_COUNT"] == 1
+        assert env["GIT_CONFIG_KEY_0"] == "credential.https://github.com.helper"
+        assert env["GIT_CONFIG_VALUE_0"] == "!gh auth git-credential"
+        assert env["GH_TOKEN"] == "${{ steps.app.outputs.token }}"  # noqa: S105 - an expression
+
+
+def position(path: Path, **what: str) -> int:
+    """Which step of the delivery it is, by a part of its action or command."""
+    [(key, part)] = what.items()
+    [found] = [
+        number
+        for number, step in enumerate(load(path)["jobs"]["deliver"]["steps"])
+        if part in step.get(key, "") and step.get("name") != "List what is in it"
+    ]
+    return found
+
+
+def test_an_image_is_pushed_only_after_its_scan() -> None:
+    """The registry is where clusters take images from: what is there counts as released."""
+    job = load(DELIVER)["jobs"]["deliver"]
+    order = [
+        position(DELIVER, uses="docker/build-push-action"),
+        position(DELIVER, uses="aquasecurity/trivy-action"),
+        position(DELIVER, uses="docker/login-action"),
+        position(DELIVER, run="docker push"),
+        position(DELIVER, run="docker inspect"),
+    ]
+    assert order == sorted(order)
+    assert job["needs"] == ["test"]
+    assert [
+        step["name"] for step in job["steps"] if "if" in step or "continue-on-error" in step
+    ] == []
+
+
+def test_a_vulnerable_image_fails_the_job() -> None:
+    """HIGH and CRITICAL; the list of what is in it is no second opinion."""
+    scan, contents = using(DELIVER, "aquasecurity/trivy-action")
+    assert scan["with"]["severity"] == "HIGH,CRITICAL"
+    assert scan["with"]["exit-code"] == "1"
+    assert "format" not in scan["with"]
+    assert contents["with"]["format"] == "cyclonedx"
+
+
+def test_the_image_is_built_once() -> None:
+    """A second build might be another image than the one that was scanned."""
+    [build] = using(DELIVER, "docker/build-push-action")
+    assert (build["with"]["load"], build["with"]["push"]) == (True, False)
+    image = "${{ env.IMAGE }}"
+    scans = using(DELIVER, "aquasecurity/trivy-action")
+    assert [step["with"]["image-ref"] for step in scans] == [image, image]
+    assert build["with"]["tags"] == image
+    assert [c for c in commands(DELIVER) if c.startswith("docker push")] == ['docker push "$IMAGE"']
+
+
+def test_the_tag_is_the_full_commit() -> None:
+    """`latest` would be another image tomorrow, and a short SHA is nobody's commit for sure."""
+    job = load(DELIVER)["jobs"]["deliver"]
+    assert job["env"]["IMAGE"] == "${{ inputs.image }}:${{ github.sha }}"
+    assert "latest" not in DELIVER.read_text().replace("ubuntu-latest", "")
+
+
+def test_what_was_pushed_is_attested() -> None:
+    """By its digest, in both ways, before anything deploys it."""
+    attested = using(DELIVER, "actions/attest")
+    digest = "${{ steps.pushed.outputs.digest }}"
+    assert [step["with"]["subject-digest"] for step in attested] == [digest, digest]
+    assert [step["with"].get("sbom-path") for step in attested] == [None, "sbom.cdx.json"]
+    jobs = load(DELIVER)["jobs"]
+    assert jobs["deliver"]["outputs"] == {"digest": digest}
+    assert jobs["bump"]["needs"] == ["deliver"]
+
+
+def test_every_service_of_ours_has_a_caller() -> None:
+    """And each caller delivers the image that images.yaml names."""
+    services = read_images(REPOSITORY / "images.yaml", environments=["dev", "staging"]).services
+    given = [load(path)["jobs"]["deliver"]["with"] for path in CALLERS]
+    ours = {
+        name: r.image.repository
+        for name, r in services.items()
+        if "/mordris/" in r.image.repository
+    }
+    assert {each["service"]: each["image"] for each in given} == ours
+
+
+@each_caller
+def test_a_caller_gives_what_is_asked_for(caller: Path) -> None:
+    """GitHub refuses an input that does not exist, in somebody else's repository."""
+    asked = load(DELIVER)["on"]["workflow_call"]
+    job = load(caller)["jobs"]["deliver"]
+    assert job["uses"].partition("@")[0].endswith(f"/.github/workflows/{DELIVER.name}")
+    required = {name for name, each in asked["inputs"].items() if each.get("required")}
+    assert required <= set(job["with"]) <= set(asked["inputs"])
+    assert set(job["secrets"]) == set(asked["secrets"])
+
+
+@each_caller
+def test_a_caller_grants_what_the_jobs_need(caller: Path) -> None:
+    """A called job cannot have more than its caller; with less it does not even start."""
+    needed: dict[str, str] = {}
+    for job in load(DELIVER)["jobs"].values():
+        needed |= job["permissions"]
+    assert load(caller)["jobs"]["deliver"]["permissions"] == needed
+
+
+E2E = GITHUB / "workflows" / "e2e.yml"
+
+
+def test_the_real_thing_runs_when_the_constructs_change() -> None:
+    """By hand and every week, too, for what changes without us."""
+    events = load(E2E)["on"]
+    assert {"workflow_dispatch", "schedule", "pull_request"} <= set(events)
+    paths = events["pull_request"]["paths"]
+    assert "constructs/**" in paths
+    assert [path for path in paths if not (REPOSITORY / path.removesuffix("/**")).exists()] == []
+
+
+def test_the_logs_of_a_failure_are_kept() -> None:
+    """The folder that the command fills is the one that is uploaded."""
+    [kept] = using(E2E, "actions/upload-artifact")
+    assert kept["if"] == "failure()"
+    [command] = [words(command) for command in commands(E2E) if " kind " in command]
+    assert command[command.index("--logs") + 1] == kept["with"]["path"]
+
+
+def test_no_history_is_rewritten() -> None:
+    """Not even by the App: Argo CD and every clone have seen it."""
+    history = RULESETS["history"]
+    assert history["bypass_actors"] == []
+    assert set(rules("history")) == {"deletion", "non_fast_forward"}
+    assert set(history["conditions"]["ref_name"]["include"]) == {
+        "refs/heads/develop",
+        "refs/heads/main",
+    }
+
+
+def test_main_takes_reviewed_pull_requests_alone() -> None:
+    """It is what staging runs; nobody goes around it."""
+    assert RULESETS["main"]["bypass_actors"] == []
+    pull_request = rules("main")["pull_request"]
+    assert pull_request["required_approving_review_count"] == 1
+    assert pull_request["require_code_owner_review"]
+    # What was approved is what is merged.
+    assert pull_request["dismiss_stale_reviews_on_push"]
+
+
+def test_a_promotion_is_a_merge() -> None:
+    """Squashed, develop and main would have no commits in common and conflict ever after.
+
+    For the same reason develop lacks the merges of main, and need not be up to date with it.
+    """
+    assert rules("main")["pull_request"]["allowed_merge_methods"] == ["merge"]
+    assert not rules("main")["required_status_checks"]["strict_required_status_checks_policy"]
+
+
+def test_develop_takes_pull_requests_and_bumps() -> None:
+    """The App is the only one who may push to it."""
+    [actor] = RULESETS["develop"]["bypass_actors"]
+    assert (actor["actor_type"], actor["bypass_mode"]) == ("Integration", "always")
+    assert "pull_request" in rules("develop")
+
+
+@pytest.mark.parametrize("name", sorted(RULESETS))
+def test_a_ruleset_is_what_github_takes(name: str) -> None:
+    """It refuses one with other keys; a disabled one protects nothing."""
+    ruleset = RULESETS[name]
+    assert set(ruleset) == {
+        "name",
+        "target",
+        "enforcement",
+        "bypass_actors",
+        "conditions",
+        "rules",
+    }
+    assert (ruleset["name"], ruleset["target"]) == (name, "branch")
+    assert ruleset["enforcement"] == "active"
+    if name != "history":
+        assert ruleset["conditions"]["ref_name"]["include"] == [f"refs/heads/{name}"]
+
+
+@pytest.mark.parametrize("name", ["main", "develop"])
+def test_a_required_check_comes_from_github_actions(name: str) -> None:
+    """Whoever may write a commit status could else say that `ci` has passed."""
+    checks = rules(name)["required_status_checks"]["required_status_checks"]
+    assert [check["integration_id"] for check in checks] == [15368]
+
+
+def owners(path: str) -> list[str]:
+    """Who owns a file: the last pattern that matches decides, even if it names nobody."""
+    found: list[str] = []
+    for line in (GITHUB / "CODEOWNERS").read_text().splitlines():
+        pattern, *names = line.partition("#")[0].split() or [""]
+        if pattern == "*" or (pattern and fnmatch(f"/{path}", f"{pattern.rstrip('/')}*")):
+            found = names
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".github/workflows/ci.yml", ".github/CODEOWNERS", ".github/rulesets/main.json", "Makefile"],
+)
+def test_what_guards_the_repository_has_an_owner(path: str) -> None:
+    """Else the first change of an attacker would be to the guards."""
+    assert owners(path) == ["@Mordris"]
+
+
+@pytest.mark.parametrize("path", ["images.yaml", "dist/staging/redis.yaml"])
+def test_what_robots_release_has_none(path: str) -> None:
+    """Any reviewer may approve a promotion that only brings releases."""
+    assert owners(path) == []
+
+
+DEPENDABOT = load(GITHUB / "dependabot.yml")["updates"]
+
+
+def test_everything_that_is_pinned_is_kept_up_to_date() -> None:
+    """A pin that nobody moves becomes a vulnerability."""
+    assert sorted(update["package-ecosystem"] for update in DEPENDABOT) == [
+        "github-actions",
+        "gomod",
+        "npm",
+        "uv",
+    ]
+    [modules] = [update for update in DEPENDABOT if update["package-ecosystem"] == "gomod"]
+    assert modules["directories"] == ["/tools/control-plane/*"]
+    assert list((REPOSITORY / "tools" / "control-plane").glob("*/go.mod"))
+
+
+@pytest.mark.parametrize("update", DEPENDABOT, ids=lambda update: update["package-ecosystem"])
+def test_an_update_waits_a_week(update: dict[str, Any]) -> None:
+    """By then a hijacked release has been noticed; and main takes promotions alone."""
+    assert update["cooldown"]["default-days"] >= 7
+    assert update["target-branch"] == "develop"
