@@ -3,6 +3,7 @@
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from delivery import dist
 from delivery.git import GitError, git, is_ancestor
 from delivery.history import Order, order
+from delivery.images import IMAGES
 from delivery.sandbox import Sandbox, absolute, sandbox
 from fraud_detection.images import (
     ImagesError,
@@ -25,7 +27,8 @@ from fraud_detection.images import (
 ATTEMPTS = 60
 """How often a change is made anew when others push first."""
 _LONGEST_PAUSE_SECONDS = 20
-_IMAGES = "images.yaml"
+_RELEASE = "Release"
+"""The trailer that names a service and its image."""
 _UNDER_WAY = re.compile(r"cannot lock ref|failed to update ref|incorrect old value")
 """What a remote says while somebody else's push is under way."""
 _ROBOT = ("fraud-detection delivery", "delivery@fraud-detection.invalid")
@@ -124,7 +127,7 @@ def bump(
         check_build(build.service, build.tag, build.digest)
     if len({build.service for build in builds}) < len(builds):
         raise ReleaseError("A service is named twice: name the build that is meant.")
-    trailers = [("Release", str(build)) for build in builds]
+    trailers = [(_RELEASE, str(build)) for build in builds]
     if source_run is not None:
         if not source_run.isprintable():
             raise ReleaseError("The source run is not one line: it could pose as a trailer.")
@@ -165,6 +168,19 @@ def _require_newer(releases: Releases, build: Build, history: str) -> None:
             f"{build.service}: {build.tag} is {found.value}, {recorded}: "
             "say --allow-older if that is meant."
         )
+
+
+def bumped(repository: Path, base: str, head: str) -> Counter[str]:
+    """How often each service was bumped between two commits.
+
+    Args:
+        repository: That has both.
+        base: Commit whose bumps do not count.
+        head: Commit whose bumps do.
+    """
+    form = f"--format=%(trailers:key={_RELEASE},valueonly)"
+    lines = git(repository, "log", form, f"{base}..{head}").splitlines()
+    return Counter(line.split()[0] for line in lines if line)
 
 
 def hold(service: str, *, reason: str) -> Change:
@@ -341,15 +357,15 @@ def _check_out(private: Sandbox, commit: str) -> None:
 
 
 def _edit(private: Sandbox, change: Change) -> str:
-    images = private.folder / _IMAGES
+    images = private.folder / IMAGES
     names = [environment.name for environment in dist.environments(private.folder / dist.DIST)]
     changed = change.edit(read_images(images, environments=names))
     update_images(images, changed, environments=names)
-    return private.git("diff", "--no-color", "--no-ext-diff", "--", _IMAGES)
+    return private.git("diff", "--no-color", "--no-ext-diff", "--", IMAGES)
 
 
 def _commit(private: Sandbox, change: Change) -> str:
-    private.git("add", "--force", "--all", "--", _IMAGES, dist.DIST)
+    private.git("add", "--force", "--all", "--", IMAGES, dist.DIST)
     trailers = "\n".join(f"{key}: {value}" for key, value in change.trailers)
     message = "\n\n".join(filter(None, [change.subject, change.body, trailers]))
     private.git(*_identity(private), "commit", "--quiet", "--message", message)

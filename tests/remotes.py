@@ -1,5 +1,6 @@
 """Real Git remotes on disk: a bare repository with a system whose render takes no time."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,9 +43,21 @@ def render(worktree: Path) -> None:
     for environment in dist.environments(worktree / "dist"):
         folder = worktree / "dist" / environment.name
         folder.mkdir(exist_ok=True)
-        images = vars(releases.for_environment(environment.name))
-        text = "".join(f"{name}: {image.reference}\n" for name, image in images.items())
-        (folder / "images.yaml").write_text(text, encoding="utf-8")
+        for service, release in releases.services.items():
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": service, "namespace": environment.namespace},
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "main",
+                            "image": release.for_environment(environment.name).reference,
+                        }
+                    ]
+                },
+            }
+            (folder / f"{service}.yaml").write_text(json.dumps(pod), encoding="utf-8")
 
 
 @dataclass(frozen=True)

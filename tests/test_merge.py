@@ -60,9 +60,9 @@ def test_bumps_of_two_services_merge(remote: Remote, tmp_path: Path) -> None:
     remotes.render(remote.clone)
     run_git(remote.clone, "add", "dist")
     run_git(remote.clone, "diff", "--quiet")
-    images = (remote.clone / "dist" / "dev" / "images.yaml").read_text(encoding="utf-8")
-    assert "a" * 40 in images
-    assert "redis:1.0.0" in images
+    dev = remote.clone / "dist" / "dev"
+    assert "a" * 40 in (dev / "payment-api.yaml").read_text(encoding="utf-8")
+    assert "redis:1.0.0" in (dev / "redis.yaml").read_text(encoding="utf-8")
     assert flaws(remote, tmp_path) == set()
 
 

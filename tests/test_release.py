@@ -44,8 +44,8 @@ def test_a_bump_lands_with_its_dist(remote: Remote) -> None:
     """Argo CD applies dist, not images.yaml: both arrive in one commit."""
     landing = land(remote, bump())
     assert landing.commit == remote.head()
-    assert f"payment-api:{NEW}@{DIGEST}" in remote.file("dist/dev/images.yaml")
-    assert f"payment-api:{NEW}@{DIGEST}" in remote.file("dist/staging/images.yaml")
+    assert f"payment-api:{NEW}@{DIGEST}" in remote.file("dist/dev/payment-api.yaml")
+    assert f"payment-api:{NEW}@{DIGEST}" in remote.file("dist/staging/payment-api.yaml")
 
 
 def test_a_bump_changes_one_service(remote: Remote, tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_a_pin_changes_one_environment(remote: Remote) -> None:
     """That is what a hotfix or a rollback of staging is."""
     build = Build(service="redis", tag="7.0.1", digest=DIGEST)
     land(remote, release.pin(build, "staging", reason="slow"), branch="main")
-    assert f"redis:7.0.1@{DIGEST}" in remote.file("dist/staging/images.yaml", "main")
-    assert "7.0.1" not in remote.file("dist/dev/images.yaml", "main")
+    assert f"redis:7.0.1@{DIGEST}" in remote.file("dist/staging/redis.yaml", "main")
+    assert "7.0.1" not in remote.file("dist/dev/redis.yaml", "main")
     assert len(remote.commits("develop")) == 1
 
 
@@ -140,8 +140,8 @@ def test_a_bump_leaves_a_pin_alone(remote: Remote) -> None:
     build = Build(service="payment-api", tag="d" * 40)
     land(remote, release.pin(build, "staging", reason="slow"))
     land(remote, bump())
-    assert "d" * 40 in remote.file("dist/staging/images.yaml")
-    assert NEW in remote.file("dist/dev/images.yaml")
+    assert "d" * 40 in remote.file("dist/staging/payment-api.yaml")
+    assert NEW in remote.file("dist/dev/payment-api.yaml")
 
 
 def test_an_unpinned_environment_runs_the_release(remote: Remote) -> None:
@@ -328,7 +328,7 @@ def test_a_person_who_ignores_dist_everywhere_can_bump(remote: Remote, tmp_path:
     (tmp_path / "ignored").write_text("dist/\n", encoding="utf-8")
     run_git(remote.clone, "config", "core.excludesFile", str(tmp_path / "ignored"))
     land(remote, bump())
-    assert NEW in remote.file("dist/dev/images.yaml")
+    assert NEW in remote.file("dist/dev/payment-api.yaml")
 
 
 def test_a_relative_address_starts_at_the_callers_repository(remote: Remote) -> None:

@@ -223,7 +223,7 @@ def test_a_commit_in_between_renders_anew(remote: Remote, tmp_path: Path) -> Non
         remotes.render(worktree)
 
     land(remote, render=render)
-    assert "redis:1.2.3" in remote.file("dist/dev/images.yaml")
+    assert "redis:1.2.3" in remote.file("dist/dev/redis.yaml")
     assert_whole(remote, tmp_path)
 
 

@@ -1,0 +1,52 @@
+"""How long a bump takes on a local remote, in times of `delivery synth`: `make bench`."""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+REPOSITORY = Path(__file__).parent.parent
+LIMIT = 1.5
+
+
+def seconds(command: list[str], folder: Path) -> float:
+    """The wall time of a command."""
+    programs = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    start = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)  # noqa: S603 - our own
+    return time.perf_counter() - start
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--runs", default=7, show_default=True, type=click.IntRange(min=1), help="Of each.")
+def main(*, runs: int) -> None:
+    """Compare the medians of both, measured in turns; exit with 1 if the target is missed."""
+    with TemporaryDirectory() as folder:
+        remote, clone = Path(folder) / "remote.git", Path(folder) / "clone"
+        git = str(shutil.which("git"))
+        seconds([git, "clone", "--quiet", "--bare", str(REPOSITORY), str(remote)], REPOSITORY)
+        seconds([git, "branch", "--force", "develop", "HEAD"], remote)
+        seconds([git, "clone", "--quiet", "--branch=develop", str(remote), str(clone)], remote)
+        synth, bump = [], []
+        for run in range(runs + 1):
+            # The first of each warms the caches.
+            synth.append(seconds(["delivery", "synth"], clone))
+            bump.append(seconds(["delivery", "bump", "payment-api", f"{run:040x}"], clone))
+    medians = [statistics.median(times[1:]) for times in (synth, bump)]
+    ratio = medians[1] / medians[0]
+    click.echo(f"delivery synth {medians[0]:.2f} s, delivery bump {medians[1]:.2f} s")
+    verdict = "met" if ratio <= LIMIT else "missed"
+    click.echo(f"a bump, in times of synth: {ratio:.2f}, limit {LIMIT}: {verdict}")
+    if ratio > LIMIT:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

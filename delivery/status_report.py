@@ -1,0 +1,65 @@
+"""What `delivery status` writes: a table for a person, or JSON for a program."""
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from delivery.status import Status
+
+_TAG_LENGTH = 12
+
+
+def text(found: Sequence[Status]) -> str:
+    """A table, with everything that keeps a service from moving below it."""
+    environments = list(found[0].images) if found else []
+    clusters = [f"{each.environment} runs" for each in found[0].running] if found else []
+    table = Table("service", *environments, "apart", *clusters, box=box.SIMPLE)
+    for each in found:
+        table.add_row(
+            each.service,
+            *(each.images[name][:_TAG_LENGTH] for name in environments),
+            _apart(each),
+            *(
+                f"{', '.join(image[:_TAG_LENGTH] for image in running.images) or 'nothing'}"
+                f" ({running.sync}, {running.health})"
+                for running in each.running
+            ),
+        )
+    written = io.StringIO()
+    # As wide as it must be: a line that is cut hides what was asked for.
+    Console(file=written, width=200).print(table)
+    lines = [line.rstrip() for line in written.getvalue().splitlines() if line.strip()]
+    return "\n".join([*lines, *_exceptions(found)]) + "\n"
+
+
+def as_json(found: Sequence[Status]) -> str:
+    """A list with an object for each service."""
+    return json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Status]], str]] = {"text": text, "json": as_json}
+
+
+def _apart(status: Status) -> str:
+    if len(set(status.images.values())) == 1:
+        return ""
+    return f"{_counted(status.bumps, 'bump')}, {_counted(status.days, 'day')}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _exceptions(found: Sequence[Status]) -> list[str]:
+    held = [f"{each.service} is held: {each.hold}" for each in found if each.hold]
+    pinned = [
+        f"{each.service} is pinned in {environment} to {pin}"
+        for each in found
+        for environment, pin in each.pins.items()
+    ]
+    return [*held, *pinned]

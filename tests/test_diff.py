@@ -1,0 +1,143 @@
+"""What changes between two commits' dist."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import remotes
+from delivery.diff import Change, Verb, as_json, as_markdown, as_text, changes
+from remotes import run_git
+
+Objects = list[dict[str, Any]]
+
+
+def deployment(name: str = "api", **spec: object) -> dict[str, Any]:
+    """A Deployment with a container."""
+    container = {"name": "main", "image": "r.test/api:1.0.0", "command": ["run", "fast"]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"replicas": 1, "template": {"spec": {"containers": [container]}}, **spec},
+    }
+
+
+def config_map(text: str) -> dict[str, Any]:
+    """A ConfigMap with a file."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "files"},
+        "data": {"run.sh": text},
+    }
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """An empty repository."""
+    run_git(tmp_path, "init", "--quiet")
+    return tmp_path
+
+
+def compare(repository: Path, old: Objects, new: Objects) -> list[Change]:
+    """What changes from one commit to the working tree."""
+    file = repository / "dist" / "dev" / "api.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("\n---\n".join(map(json.dumps, old)), encoding="utf-8")
+    commit = remotes.commit(repository, "Old")
+    file.write_text("\n---\n".join(map(json.dumps, new)), encoding="utf-8")
+    return changes(repository, commit, environments=["dev"])
+
+
+def test_nothing_changes(repository: Path) -> None:
+    """Neither order nor layout of a file is a change."""
+    files = [deployment("a"), deployment("b")]
+    assert compare(repository, files, files[::-1]) == []
+
+
+def test_an_added_resource(repository: Path) -> None:
+    """The whole of it is new: its name says enough."""
+    [change] = compare(repository, [deployment()], [deployment(), config_map("a")])
+    assert (change.verb, change.kind, change.name) == (Verb.ADDED, "ConfigMap", "files")
+
+
+def test_a_removed_resource(repository: Path) -> None:
+    """The one that a reviewer must not overlook."""
+    [change] = compare(repository, [deployment(), config_map("a")], [deployment()])
+    assert change.title == "removed ConfigMap/files"
+
+
+def test_a_renamed_resource(repository: Path) -> None:
+    """It is one thing, not two."""
+    [change] = compare(repository, [deployment("old")], [deployment("new")])
+    assert change.title == "renamed Deployment/new (was old)"
+
+
+def test_a_changed_field(repository: Path) -> None:
+    """By its path, with both values."""
+    found = compare(repository, [deployment()], [deployment(replicas=2)])
+    assert as_text(found) == "dev/api: changed Deployment/api\n    spec.replicas: 1 → 2"
+
+
+def test_an_image_is_shown_by_its_tags(repository: Path) -> None:
+    """The repository seldom changes, and a commit is known by its beginning."""
+    old, new = deployment(), deployment()
+    images = [f"r.test/api:{'a' * 40}", f"r.test/api:{'b' * 40}"]
+    for each, image in zip((old, new), images, strict=True):
+        each["spec"]["template"]["spec"]["containers"][0]["image"] = image
+    found = compare(repository, [old], [new])
+    path = "spec.template.spec.containers[main].image"
+    assert f"{path}: api {'a' * 12} → {'b' * 12}" in as_text(found)
+
+
+def test_a_text_is_shown_by_its_lines(repository: Path) -> None:
+    """A script of a hundred lines in which one differs."""
+    lines = [f"line {number}\n" for number in range(50)]
+    new = [*lines[:25], "changed\n", *lines[26:]]
+    found = as_text(compare(repository, [config_map("".join(lines))], [config_map("".join(new))]))
+    assert "    -line 25\n    +changed\n" in found
+    assert "line 10" not in found
+
+
+def test_a_checksum_says_what_it_means(repository: Path) -> None:
+    """64 hexadecimal digits tell nobody anything."""
+    old, new = deployment(), deployment()
+    for each, checksum in ((old, "a"), (new, "b")):
+        template = each["spec"]["template"]
+        template["metadata"] = {"annotations": {"checksum/files": checksum}}
+    assert "the pods roll: the files that they mount differ" in as_text(
+        compare(repository, [old], [new])
+    )
+
+
+def test_markdown_is_a_table_with_details(repository: Path) -> None:
+    """The table is read, the details are looked up."""
+    text = as_markdown(compare(repository, [deployment()], [deployment(replicas=2)]))
+    assert "| dev | api | changed Deployment/api | 1 |" in text
+    assert "<details><summary>dev/api</summary>" in text
+    assert "spec.replicas: 1 → 2" in text
+
+
+def test_markdown_of_a_thousand_changes_fits(repository: Path) -> None:
+    """GitHub takes 65,536 characters."""
+    old = [deployment(f"api-{number}") for number in range(1000)]
+    new = [deployment(f"api-{number}", replicas=2) for number in range(1000)]
+    text = as_markdown(compare(repository, old, new))
+    assert len(text) < 65_536
+    assert "900 more have no room here" in text
+
+
+def test_json_has_every_field(repository: Path) -> None:
+    """A program shortens nothing."""
+    [found] = json.loads(as_json(compare(repository, [deployment()], [deployment(replicas=2)])))
+    assert found == {
+        "environment": "dev",
+        "file": "api",
+        "change": "changed",
+        "kind": "Deployment",
+        "name": "api",
+        "oldName": None,
+        "fields": [{"path": "spec.replicas", "old": 1, "new": 2}],
+    }

@@ -1,0 +1,105 @@
+"""The fields that differ between two objects."""
+
+from typing import Any
+
+import pytest
+
+from delivery.fields import differences
+
+
+def paths(old: Any, new: Any) -> list[str]:  # noqa: ANN401 - JSON
+    """The paths of what differs."""
+    return [field.path for field in differences({"spec": old}, {"spec": new})]
+
+
+def container(**fields: object) -> dict[str, object]:
+    """A container of that name."""
+    return {"name": "main", **fields}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"a": 1}, {"a": 1}),
+        (
+            {"containers": [{"name": "a"}, {"name": "b"}]},
+            {"containers": [{"name": "b"}, {"name": "a"}]},
+        ),
+        ({"policyTypes": ["Ingress", "Egress"]}, {"policyTypes": ["Egress", "Ingress"]}),
+        ({"drop": ["A", "B"]}, {"drop": ["B", "A"]}),
+        (
+            {"egress": [{"to": [1, 2]}, {"ports": [3]}]},
+            {"egress": [{"ports": [3]}, {"to": [2, 1]}]},
+        ),
+        ({"limits": {"cpu": "1000m"}}, {"limits": {"cpu": "1"}}),
+        ({"requests": {"memory": "1Gi"}}, {"requests": {"memory": "1024Mi"}}),
+        ({"hard": {"pods": "10"}}, {"hard": {"pods": 10}}),
+        ({"emptyDir": {"sizeLimit": "1Gi"}}, {"emptyDir": {"sizeLimit": "1024Mi"}}),
+        ({"a": None}, {}),
+    ],
+    ids=[
+        "same",
+        "names",
+        "types",
+        "capabilities",
+        "rules",
+        "cores",
+        "memory",
+        "count",
+        "size",
+        "null",
+    ],
+)
+def test_what_kubernetes_reads_alike_is_no_difference(old: object, new: object) -> None:
+    """A reviewer who sees what means nothing stops to look."""
+    assert paths(old, new) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ({"a": 1}, {"a": 2}, "spec.a"),
+        ({"a": {"b": 1}}, {"a": {}}, "spec.a.b"),
+        ({"command": ["a", "b"]}, {"command": ["b", "a"]}, "spec.command[0]"),
+        ({"limits": {"cpu": "1000m"}}, {"limits": {"cpu": "2"}}, "spec.limits.cpu"),
+        ({"name": "1000m"}, {"name": "1"}, "spec.name"),
+        ({"drop": ["A"]}, {"drop": ["B"]}, "spec.drop[A]"),
+        (
+            {"containers": [container(image="a")]},
+            {"containers": [container(image="b")]},
+            "spec.containers[main].image",
+        ),
+        (
+            {"ports": [{"containerPort": 1}]},
+            {"ports": [{"containerPort": 1, "protocol": "UDP"}]},
+            "spec.ports[1].protocol",
+        ),
+        (
+            {"initContainers": [{"name": "a"}, {"name": "b"}]},
+            {"initContainers": [{"name": "b"}, {"name": "a"}]},
+            "spec.initContainers in order",
+        ),
+    ],
+    ids=["value", "gone", "order", "amount", "text", "set", "name", "port", "init"],
+)
+def test_a_difference_has_a_path(old: object, new: object, path: str) -> None:
+    """It leads to the place by the names that the manifest has."""
+    assert paths(old, new)[0] == path
+
+
+def test_the_order_of_variables_counts_where_one_refers_to_another() -> None:
+    """$(A) is what A was before it, and a text where A comes after."""
+    a, b = {"name": "A", "value": "1"}, {"name": "B", "value": "$(A)"}
+    assert paths({"env": [a, b]}, {"env": [b, a]}) == ["spec.env in order"]
+
+
+def test_the_order_of_other_variables_does_not_count() -> None:
+    """They are looked up by name."""
+    a, b = {"name": "A", "value": "1"}, {"name": "B", "value": "2"}
+    assert paths({"env": [a, b]}, {"env": [b, a]}) == []
+
+
+def test_a_new_item_is_one_difference() -> None:
+    """Its fields say nothing that it does not say itself."""
+    [field] = differences({"env": []}, {"env": [{"name": "A", "value": "1"}]})
+    assert (field.path, field.old, field.new) == ("env[A]", None, {"name": "A", "value": "1"})

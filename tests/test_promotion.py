@@ -1,0 +1,235 @@
+"""The promotion pull request: what it says, and how it is opened."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import remotes
+from delivery import promotion, release
+from delivery.promotion import Promotion
+from delivery.release import Build
+from remotes import Remote, run_git
+
+OLD, NEW = "a" * 40, "b" * 40
+
+
+@pytest.fixture(autouse=True)
+def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of whoever runs the tests."""
+    for name, value in remotes.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Remote:
+    """A remote on which the branches develop and main are alike."""
+    return Remote.create(tmp_path)
+
+
+@contextmanager
+def render(worktree: Path) -> Iterator[Path]:
+    """A fresh dist, aside."""
+    fresh = worktree.parent / f"{worktree.name}-fresh"
+    shutil.copytree(worktree, fresh)
+    remotes.render(fresh)
+    yield fresh / "dist"
+    shutil.rmtree(fresh)
+
+
+def land(remote: Remote, change: release.Change, branch: str = "develop") -> None:
+    """Land a change on a branch."""
+    release.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
+
+
+def bump(remote: Remote, tag: str = NEW, branch: str = "develop") -> None:
+    """Release a build of payment-api."""
+    land(remote, release.bump([Build(service="payment-api", tag=tag)]), branch)
+
+
+def prepare(remote: Remote, verdict: str | None = None) -> Promotion:
+    """A promotion that there is."""
+    found = promotion.prepare(remote.clone, remote="origin", verdict=verdict, render=render)
+    assert found is not None
+    return found
+
+
+def test_nothing_to_promote(remote: Remote) -> None:
+    """A pull request without a change would only be noise."""
+    assert promotion.prepare(remote.clone, remote="origin", render=render) is None
+
+
+def test_what_main_has_already_is_nothing_to_promote(remote: Remote) -> None:
+    """Right after a promotion, main is one merge ahead."""
+    bump(remote)
+    run_git(remote.clone, "fetch", "--quiet")
+    run_git(remote.clone, "switch", "--quiet", "main")
+    run_git(remote.clone, "merge", "--quiet", "--no-ff", "--no-edit", "origin/develop")
+    run_git(remote.clone, "push", "--quiet", "origin", "main")
+    assert promotion.prepare(remote.clone, remote="origin", render=render) is None
+
+
+def test_it_goes_from_dev_to_staging(remote: Remote) -> None:
+    """The branches are those of the two Applications."""
+    bump(remote)
+    found = prepare(remote)
+    assert (found.source, found.target) == ("develop", "main")
+    assert found.title == "Promote develop to main"
+
+
+def test_it_names_the_releases(remote: Remote) -> None:
+    """Old and new, how many bumps it took, and where the commits are."""
+    land(remote, release.bump([Build(service="payment-api", tag=OLD)]), "main")
+    bump(remote, OLD)
+    bump(remote)
+    link = f"[compare]({promotion.APPLICATION}/compare/{OLD}...{NEW})"
+    assert f"| payment-api | `{OLD[:12]}` → `{NEW[:12]}` | 2 | {link} |" in prepare(remote).body
+
+
+def test_a_third_partys_image_has_no_commits_of_ours(remote: Remote) -> None:
+    """Its tag is a version."""
+    land(remote, release.bump([Build(service="redis", tag="1.0.0")]))
+    assert "→ `1.0.0` | 1 |  |" in prepare(remote).body
+
+
+def test_it_shows_what_staging_gets(remote: Remote) -> None:
+    """And nothing of dev."""
+    bump(remote)
+    body = prepare(remote).body
+    assert "<details><summary>staging/payment-api</summary>" in body
+    assert "dev/payment-api" not in body
+
+
+def test_it_says_what_staging_does_not_get(remote: Remote) -> None:
+    """A pin stays, and somebody once had a reason."""
+    build = Build(service="payment-api", tag=OLD)
+    land(remote, release.pin(build, "staging", reason="loses *all*"))
+    land(remote, release.hold("redis", reason="slow"))
+    body = prepare(remote).body
+    assert f"- payment-api is pinned in staging to `{OLD}`: loses \\*all\\*" in body
+    assert "- redis is held: slow" in body
+
+
+def test_it_warns_of_commits_that_develop_lacks(remote: Remote) -> None:
+    """A hotfix on main may be undone by this very merge."""
+    bump(remote)
+    land(remote, release.bump([Build(service="redis", tag="1.0.0")]), "main")
+    assert "1 commits of the target are not in what is promoted" in prepare(remote).body
+
+
+def test_it_warns_of_what_is_applied_by_hand(remote: Remote) -> None:
+    """Argo CD does not apply its own Applications."""
+    file = remote.clone / "dist" / "argocd" / "fraud-detection.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    remotes.commit(remote.clone, "Change the Applications")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+    assert "`dist/argocd` differs: somebody must apply it by hand" in prepare(remote).body
+
+
+def test_it_warns_of_data(remote: Remote) -> None:
+    """A StatefulSet that is gone takes its pods along, and its claims are nobody's."""
+    file = remote.clone / "dist" / "staging" / "store.yaml"
+    text = '{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "store"}}'
+    file.write_text(text, encoding="utf-8")
+    remotes.commit(remote.clone, "Store")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop", "HEAD:main")
+    file.unlink()
+    remotes.commit(remote.clone, "No store")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+    assert "removed StatefulSet/store: it keeps data" in prepare(remote).body
+
+
+def test_it_quotes_the_rehearsal(remote: Remote) -> None:
+    """The reviewer reads the verdict where the decision is made."""
+    bump(remote)
+    assert "## Rehearsal\n\nNothing blocks.\n" in prepare(remote, "Nothing blocks.\n").body
+    assert "## Rehearsal\n\nNone was made.\n" in prepare(remote).body
+
+
+def test_a_long_one_is_shortened_and_kept(remote: Remote) -> None:
+    """GitHub takes 65,536 characters; the artifact has the rest."""
+    bump(remote)
+    found = prepare(remote, "x" * 70_000)
+    assert len(found.body) < 65_536
+    assert len(found.text) > 70_000
+    assert "more parts have no room here" in found.body
+
+
+def test_a_stale_dist_is_not_promoted(remote: Remote) -> None:
+    """What the reviewer reads would not be what the next render makes of it."""
+    (remote.clone / "dist" / "staging" / "redis.yaml").unlink()
+    remotes.commit(remote.clone, "Lose a file")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+    with pytest.raises(promotion.StaleError, match=r"dist/staging/redis\.yaml is missing"):
+        prepare(remote)
+
+
+def test_the_callers_checkout_does_not_matter(remote: Remote) -> None:
+    """It is about the remote's branches; what lies around here is neither read nor touched."""
+    bump(remote)
+    (remote.clone / "images.yaml").write_text("half an edit", encoding="utf-8")
+    assert f"`{NEW[:12]}`" in prepare(remote).body
+    assert (remote.clone / "images.yaml").read_text(encoding="utf-8") == "half an edit"
+
+
+PROPOSAL = Promotion(
+    source="develop", target="main", title="Title", body="the $(body)", text="the text"
+)
+LIST = "pr list --head develop --base main --state open --json number --jq .[0].number // empty"
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a stand-in for gh was asked; `answer` is what it lists, `refusal` what it says."""
+    gh = tmp_path / "bin" / "gh"
+    gh.parent.mkdir()
+    gh.write_text(
+        "#!/bin/sh\n"
+        f"cd {tmp_path}\n"
+        'echo "$*" >> calls\n'
+        "test ! -e refusal || { cat refusal >&2; exit 1; }\n"
+        'case "$2" in list) cat answer ;; *) cat > body; echo https://github.test/pull/7 ;; esac\n',
+        encoding="utf-8",
+    )
+    gh.chmod(0o755)
+    (tmp_path / "answer").touch()
+    monkeypatch.setenv("PATH", f"{gh.parent}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path / "calls"
+
+
+def test_it_is_opened(tmp_path: Path, calls: Path) -> None:
+    """The body goes through standard input, so that no shell reads it."""
+    assert promotion.propose(tmp_path, PROPOSAL) == "https://github.test/pull/7"
+    assert calls.read_text(encoding="utf-8").splitlines() == [
+        LIST,
+        "pr create --head develop --base main --title Title --body-file -",
+    ]
+    assert (tmp_path / "body").read_text(encoding="utf-8") == "the $(body)"
+
+
+def test_an_open_one_is_refreshed(tmp_path: Path, calls: Path) -> None:
+    """A second one for the same branches is refused by GitHub."""
+    (tmp_path / "answer").write_text("7\n", encoding="utf-8")
+    promotion.propose(tmp_path, PROPOSAL)
+    assert calls.read_text(encoding="utf-8").splitlines() == [
+        LIST,
+        "pr edit 7 --title Title --body-file -",
+    ]
+
+
+@pytest.mark.usefixtures("calls")
+def test_a_refusal_is_quoted(tmp_path: Path) -> None:
+    """Not logged in, no network, no permission: gh says it best."""
+    (tmp_path / "refusal").write_text("To get started, run:\n  gh auth login\n", encoding="utf-8")
+    with pytest.raises(promotion.PromotionError, match=r"gh pr list failed: To .* gh auth login"):
+        promotion.propose(tmp_path, PROPOSAL)
+
+
+def test_a_missing_gh_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a way without it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(promotion.PromotionError, match="install it, or use --dry-run"):
+        promotion.propose(tmp_path, PROPOSAL)
