@@ -66,7 +66,16 @@ snapshots: $(SETUP) ## Accept what the constructs render now as the reviewed sna
 .PHONY: bench
 bench: $(SETUP) ## Measure the render against its targets
 	$(PYTHON) bench/bench.py
+	$(PYTHON) bench/bump.py
 
 .PHONY: kind
 kind: $(SETUP) ## Bring the system up in a kind cluster (needs Docker)
 	@delivery kind
+
+.PHONY: control-plane
+control-plane: $(SETUP) ## Build a throwaway control plane with Go, once per machine and version
+	@$(PYTHON) -m delivery.control_plane.build
+
+.PHONY: demo
+demo: control-plane ## Bring up both environments on this machine until Ctrl-C
+	@$(PYTHON) -m delivery.control_plane.demo

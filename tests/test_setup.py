@@ -98,7 +98,15 @@ def test_make_test_sets_up_a_fresh_machine(machine: Machine) -> None:
 
 def test_ci_runs_what_the_readme_says(machine: Machine) -> None:
     """What passes at home passes there."""
-    assert machine.run(".ci/run") == [*SET_UP, *machine.run("make", "test")]
+    control_plane = machine.run(".ci/run")[len(SET_UP)]
+    assert control_plane == "python -m delivery.control_plane.build"
+    assert machine.run(".ci/run") == [control_plane, *machine.run("make", "test")]
+
+
+def test_ci_accepts_no_skipped_cluster_test() -> None:
+    """All would look well without a control plane."""
+    commands = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert commands[-1] == "REQUIRE_CONTROL_PLANE=1 make test"
 
 
 @pytest.mark.parametrize("target", ["synth", "test"])
