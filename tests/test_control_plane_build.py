@@ -33,6 +33,7 @@ PROGRAMS = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "kustomize": "sigs.k8s.io/kustomize/kustomize/v5",
     "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+    "redis": ".",
 }
 MANIFESTS = [
     "manifests/core-install.yaml",
@@ -262,7 +263,7 @@ def test_a_fresh_clone_uses_what_another_built(
     assert go.calls("build") == built
 
 
-@pytest.mark.parametrize("file", ["etcd/go.mod", "argo-cd/go.sum"])
+@pytest.mark.parametrize("file", ["etcd/go.mod", "argo-cd/go.sum", "redis/main.go"])
 def test_a_changed_pin_is_built_elsewhere(pins: Path, file: str) -> None:
     """Neither branch of a version bump may run the other's programs."""
     before = quietly()
@@ -290,10 +291,10 @@ def test_another_recipe_builds_elsewhere(monkeypatch: pytest.MonkeyPatch, ingred
 
 
 def test_pins_are_committed_whole() -> None:
-    """go.sum is the integrity of what is built; without tools.go a tidy would empty both."""
+    """go.sum is the integrity of what is built; without a source a tidy would empty both."""
     for part in PARTS:
         names = {path.name for path in (module.PINS / part).iterdir()}
-        assert names == {"go.mod", "go.sum", "tools.go"}
+        assert names == {"go.mod", "go.sum", "main.go" if part == "redis" else "tools.go"}
 
 
 def test_every_pin_is_of_what_is_built() -> None:
@@ -301,11 +302,10 @@ def test_every_pin_is_of_what_is_built() -> None:
     imported = [
         package
         for part in PARTS
-        for package in re.findall(
-            r'_ "(.+)"', (module.PINS / part / "tools.go").read_text(encoding="utf-8")
-        )
+        for source in (module.PINS / part).glob("tools.go")
+        for package in re.findall(r'_ "(.+)"', source.read_text(encoding="utf-8"))
     ]
-    assert sorted(imported) == sorted(PROGRAMS.values())
+    assert sorted([*imported, PROGRAMS["redis"]]) == sorted(PROGRAMS.values())
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -72,7 +72,7 @@ class ApiServerAssets:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlaneAssets:
-    """What a control plane with simulated kubelets and Argo CD needs, except for Redis.
+    """What a control plane with simulated kubelets and Argo CD needs.
 
     Attributes:
         api_server: For the API server.
@@ -84,6 +84,7 @@ class ControlPlaneAssets:
         argocd_repo_server: Program.
         argocd_install: Manifest of Argo CD without a user interface, its CRDs included.
         argocd_crds: Manifests of its CRDs alone.
+        redis: Program.
         kustomize: Program.
         kubeconform: Program.
     """
@@ -97,6 +98,7 @@ class ControlPlaneAssets:
     argocd_repo_server: Path
     argocd_install: Path
     argocd_crds: tuple[Path, ...]
+    redis: Path
     kustomize: Path
     kubeconform: Path
 
@@ -142,6 +144,7 @@ def locate() -> ControlPlaneAssets:
         argocd_repo_server=folder / "argocd-repo-server",
         argocd_install=manifests / "core-install.yaml",
         argocd_crds=tuple(sorted(manifests.glob("*-crd.yaml"))),
+        redis=folder / "redis",
         kustomize=folder / "kustomize",
         kubeconform=folder / "kubeconform",
     )
@@ -205,7 +208,7 @@ def _named_folder() -> Path | None:
 def _cache_folder() -> Path:
     """A folder for exactly these pins, products, Go and platform."""
     key = hashlib.sha256(_go("env", "GOVERSION", "GOOS", "GOARCH", folder=PINS).encode())
-    for file in sorted(PINS.glob("*/go.*")):
+    for file in sorted(PINS.glob("*/*")):
         key.update(f"{file.relative_to(PINS)}".encode() + file.read_bytes())
     products = [(name, make.func.__name__, make.args) for name, make in _PRODUCTS.items()]
     recipe = (_FLAGS, _LINKER_FLAGS, _ENVIRONMENT, _VERSION_VARIABLES, products)
@@ -235,12 +238,12 @@ def _require(folder: Path, names: Iterable[str]) -> None:
         )
 
 
-def _compile(pin: str, package: str, target: Path) -> None:
+def _compile(pin: str, package: str | None, target: Path) -> None:
     """Build one program of a pinned module.
 
     Args:
         pin: The folder that pins it.
-        package: From the root of the module.
+        package: From the root of the module; None: our own, which stands beside the pins.
         target: The program.
     """
     module = pinned(pin)
@@ -253,7 +256,7 @@ def _compile(pin: str, package: str, target: Path) -> None:
         f"-ldflags={linker_flags}",
         "-o",
         str(target),
-        f"{module.path}/{package}".removesuffix("/."),
+        "." if package is None else f"{module.path}/{package}".removesuffix("/."),
         folder=PINS / pin,
     )
 
@@ -297,6 +300,7 @@ _PRODUCTS = {
             "manifests/crds/appproject-crd.yaml",
         ),
     ),
+    "redis": partial(_compile, "redis", None),
     "kwok": partial(_compile, "kwok", "cmd/kwok"),
     "kwok-stages": partial(
         _copy,

@@ -1,0 +1,157 @@
+"""A whole cluster without a container: real controllers and scheduler, simulated kubelets.
+
+KWOK says of every pod that it runs and is ready, and of every Job's that it is done.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+from delivery.control_plane.api_server import ApiServer, api_server
+from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.client import Client
+from delivery.control_plane.metrics import Metrics, serve_metrics
+from delivery.control_plane.programs import Program, start, wait_until
+
+_NODES = ("node-1", "node-2", "node-3")
+"""As many as staging's brokers, of which no two share a node."""
+_CAPACITY = {"cpu": "16", "memory": "64Gi", "pods": "110"}
+_VOLUMES_PER_NODE = 8
+_VOLUME = "100Gi"
+_STORAGE_CLASS = "standard"
+_READY_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A running cluster.
+
+    Attributes:
+        server: Its API server.
+        metrics: What the autoscalers are told.
+        programs: What runs.
+    """
+
+    server: ApiServer
+    metrics: Metrics
+    programs: tuple[Program, ...]
+
+
+@contextmanager
+def cluster(assets: ControlPlaneAssets) -> Iterator[Cluster]:
+    """Run a cluster of three nodes on 127.0.0.1; any number may run side by side.
+
+    Args:
+        assets: The programs.
+
+    Raises:
+        StartError: If it does not start; its folder is left for a look at the logs.
+    """
+    with api_server(assets.api_server) as server, ExitStack() as stack:
+        arguments = [f"--kubeconfig={server.kubeconfig}"]
+        controllers = start(
+            stack,
+            [
+                assets.kube_controller_manager,
+                *arguments,
+                f"--service-account-private-key-file={server.service_account_key}",
+                "--leader-elect=false",
+                "--secure-port=0",
+                # KWOK says once in ten minutes that a node lives; a kubelet says it all the time.
+                "--node-monitor-grace-period=1h",
+                # Their defaults are made for containers that take minutes to warm up.
+                "--horizontal-pod-autoscaler-sync-period=1s",
+                "--horizontal-pod-autoscaler-cpu-initialization-period=1ms",
+                "--horizontal-pod-autoscaler-initial-readiness-delay=1ms",
+            ],
+            logs=server.folder,
+        )
+        scheduler = start(
+            stack,
+            [assets.kube_scheduler, *arguments, "--leader-elect=false", "--secure-port=0"],
+            logs=server.folder,
+        )
+        kwok = start(
+            stack,
+            [
+                assets.kwok,
+                *arguments,
+                *(f"--config={stage}" for stage in assets.kwok_stages),
+                "--manage-all-nodes",
+                "--node-ip=127.0.0.1",
+                "--server-address=",
+            ],
+            logs=server.folder,
+        )
+        programs = (*server.programs, controllers, scheduler, kwok)
+        with closing(server.client()) as client:
+            _make_nodes(client)
+            _make_volumes(client)
+            metrics = stack.enter_context(serve_metrics(server))
+            wait_until(
+                lambda: _are_ready(client),
+                programs=programs,
+                seconds=_READY_SECONDS,
+                what="the nodes were not ready",
+            )
+        yield Cluster(server=server, metrics=metrics, programs=programs)
+
+
+def _make_nodes(client: Client) -> None:
+    for name in _NODES:
+        client.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+                "status": {"allocatable": _CAPACITY, "capacity": _CAPACITY},
+            }
+        )
+
+
+def _make_volumes(client: Client) -> None:
+    """Make all volumes beforehand, on the nodes' own disks: there is no provisioner."""
+    client.create(
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {
+                "name": _STORAGE_CLASS,
+                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            },
+            "provisioner": "kubernetes.io/no-provisioner",
+            # As with any disk of one node: the volume is where the first pod is.
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }
+    )
+    for node in _NODES:
+        expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        for number in range(_VOLUMES_PER_NODE):
+            client.create(
+                {
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolume",
+                    "metadata": {"name": f"{node}-{number}"},
+                    "spec": {
+                        "storageClassName": _STORAGE_CLASS,
+                        "capacity": {"storage": _VOLUME},
+                        "accessModes": ["ReadWriteOnce"],
+                        "local": {"path": f"/volumes/{number}"},
+                        "nodeAffinity": {
+                            "required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+                        },
+                    },
+                }
+            )
+
+
+def _are_ready(client: Client) -> bool:
+    """Whether pods can be scheduled: the nodes are untainted and their Ready is True."""
+    return all(
+        "taints" not in node["spec"]
+        and any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for condition in node.get("status", {}).get("conditions", [])
+        )
+        for node in client.list("v1", "Node")
+    )

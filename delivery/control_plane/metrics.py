@@ -1,0 +1,154 @@
+"""A stand-in for metrics-server: tells the autoscalers how busy each pod is said to be.
+
+Nothing really runs, so nobody could measure it; without any answer every HorizontalPodAutoscaler
+would be Degraded. Pods have metrics at once, where a real metrics-server needs a scrape or two.
+"""
+
+import json
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timezone
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import parse_qs, urlsplit
+
+from delivery.control_plane.api_server import ApiServer
+from delivery.control_plane.client import Manifest
+
+_GROUP = "metrics.k8s.io"
+_VERSION = f"{_GROUP}/v1beta1"
+_PATH = f"/apis/{_VERSION}"
+_CONTAINER_MILLICORES = 1
+
+
+class Metrics:
+    """What the pods use, as it is said."""
+
+    def __init__(self) -> None:
+        self.millicores: dict[tuple[str, str], int] = {}
+        """Of each container of a pod, by its namespace and its label `app.kubernetes.io/name`."""
+
+    def of(self, pod: Manifest) -> Manifest:
+        """What is said of one pod; nearly nothing where nothing is said."""
+        metadata = pod["metadata"]
+        name = metadata.get("labels", {}).get("app.kubernetes.io/name", "")
+        cpu = self.millicores.get((metadata["namespace"], name), _CONTAINER_MILLICORES)
+        usage = {"cpu": f"{cpu}m", "memory": "1Mi"}
+        return {
+            "metadata": {key: metadata[key] for key in ("name", "namespace")},
+            "timestamp": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "window": "1s",
+            "containers": [
+                {"name": container["name"], "usage": usage}
+                for container in pod["spec"]["containers"]
+            ],
+        }
+
+
+@contextmanager
+def serve_metrics(server: ApiServer) -> Iterator[Metrics]:
+    """Serve `metrics.k8s.io` through an API server.
+
+    Args:
+        server: Sends its clients here for that group.
+    """
+    metrics = Metrics()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server, metrics))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # A certificate of this machine is at hand, and the API server does not look at it.
+    context.load_cert_chain(server.certificate, server.certificate.with_suffix(".key"))
+    http.socket = context.wrap_socket(http.socket, server_side=True)
+    thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        _register(server, http.server_port)
+        yield metrics
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+
+
+def _register(server: ApiServer, port: int) -> None:
+    service = {"name": "metrics", "namespace": "kube-system"}
+    with closing(server.client()) as client:
+        client.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": service,
+                "spec": {
+                    "type": "ExternalName",
+                    "externalName": "localhost",
+                    "ports": [{"port": port}],
+                },
+            }
+        )
+        client.create(
+            {
+                "apiVersion": "apiregistration.k8s.io/v1",
+                "kind": "APIService",
+                "metadata": {"name": f"v1beta1.{_GROUP}"},
+                "spec": {
+                    "group": _GROUP,
+                    "version": "v1beta1",
+                    "service": {**service, "port": port},
+                    "insecureSkipTLSVerify": True,
+                    "groupPriorityMinimum": 100,
+                    "versionPriority": 100,
+                },
+            }
+        )
+
+
+def _handler(server: ApiServer, metrics: Metrics) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        """Answers the API server on behalf of whoever asked it."""
+
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            """Tell what there is, or the metrics of some pods."""
+            url = urlsplit(self.path)
+            if url.path == _PATH:
+                answer: Manifest = {
+                    "apiVersion": "v1",
+                    "kind": "APIResourceList",
+                    "groupVersion": _VERSION,
+                    "resources": [
+                        {
+                            "name": "pods",
+                            "singularName": "",
+                            "namespaced": True,
+                            "kind": "PodMetrics",
+                            "verbs": ["get", "list"],
+                        }
+                    ],
+                }
+            elif url.path.startswith(f"{_PATH}/namespaces/") and url.path.endswith("/pods"):
+                namespace = url.path.split("/")[-2]
+                [labels] = parse_qs(url.query).get("labelSelector", [""])
+                with closing(server.client()) as client:
+                    pods = client.list("v1", "Pod", namespace=namespace, labels=labels)
+                answer = {
+                    "apiVersion": _VERSION,
+                    "kind": "PodMetricsList",
+                    "metadata": {},
+                    "items": [metrics.of(pod) for pod in pods],
+                }
+            else:
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            content = json.dumps(answer).encode()
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing on the terminal of a person."""
+
+    return Handler
