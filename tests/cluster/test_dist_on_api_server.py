@@ -1,0 +1,226 @@
+"""What is committed under dist/, on a real API server: accepted whole, without a word, for good."""
+
+import io
+import secrets
+import subprocess
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from delivery.control_plane.api_server import api_server, make_namespace, start_quota
+from delivery.control_plane.build import ApiServerAssets
+from delivery.control_plane.client import Answer, Client, Manifest, Reference
+from fraud_detection.environments import ENVIRONMENTS
+
+# One API server serves them all.
+pytestmark = pytest.mark.xdist_group("api-server")
+
+REPOSITORY = Path(__file__).parents[2]
+# As Argo CD applies: by this name, and taking over what others own.
+MANAGER = "argocd-controller"
+POD_SECURITY = {
+    f"pod-security.kubernetes.io/{setting}": value
+    for mode in ("enforce", "audit", "warn")
+    for setting, value in ((mode, "restricted"), (f"{mode}-version", "latest"))
+}
+WORKLOADS = ("Deployment", "StatefulSet", "Job")
+
+
+class Dist(NamedTuple):
+    """One environment's manifests, in the order of their waves.
+
+    Attributes:
+        environment: Its name.
+        manifests: All of them, for a namespace of their own.
+        namespace: That namespace; it exists.
+    """
+
+    environment: str
+    manifests: list[Manifest]
+    namespace: str
+
+
+@pytest.fixture(scope="module")
+def client(api_server_assets: ApiServerAssets) -> Iterator[Client]:
+    """A client of an API server."""
+    with api_server(api_server_assets) as server, closing(server.client()) as client:
+        yield client
+
+
+@pytest.fixture(params=[environment.name for environment in ENVIRONMENTS])
+def dist(request: pytest.FixtureRequest, client: Client) -> Dist:
+    """An environment's dist, of the working tree, and an empty namespace that is as strict as any.
+
+    Namespaces cannot be deleted where no controller runs, so each test has its own.
+    """
+    namespace = f"test-{secrets.token_hex(4)}"
+    make_namespace(client, namespace, labels=POD_SECURITY)
+    files = sorted((REPOSITORY / "dist" / request.param).glob("*.yaml"))
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    return Dist(request.param, moved(texts, namespace), namespace)
+
+
+def moved(texts: Iterable[str], namespace: str) -> list[Manifest]:
+    """Manifests for another namespace, in the order of their waves."""
+    manifests = [
+        {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
+        for text in texts
+        for manifest in yaml.load_all(text, yaml.CSafeLoader)
+    ]
+    return sorted(manifests, key=wave)
+
+
+def wave(manifest: Manifest) -> int:
+    """The sync wave."""
+    return int(manifest["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
+
+
+def apply(client: Client, manifests: Iterable[Manifest]) -> dict[Reference, Answer]:
+    """Apply them all as Argo CD does."""
+    return {
+        Reference.of(manifest): client.apply(manifest, field_manager=MANAGER)
+        for manifest in manifests
+    }
+
+
+def warnings(answers: dict[Reference, Answer]) -> dict[Reference, tuple[str, ...]]:
+    """What the API server had to say."""
+    return {reference: answer.warnings for reference, answer in answers.items() if answer.warnings}
+
+
+def versions(answers: dict[Reference, Answer]) -> dict[Reference, str]:
+    """What changes with every write."""
+    return {
+        reference: answer.body["metadata"]["resourceVersion"]
+        for reference, answer in answers.items()
+    }
+
+
+def without_hooks(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """All that Argo CD updates in place; hooks it deletes and makes anew."""
+    return [m for m in manifests if "argocd.argoproj.io/hook" not in m["metadata"]["annotations"]]
+
+
+def first_commit(environment: str) -> list[str]:
+    """The environment's files as they were committed first, or as far back as this clone goes.
+
+    A shallow clone's oldest commit counts as the one that added everything in it.
+    """
+    folder = f"dist/{environment}"
+    commits = git("log", "--diff-filter=A", "--format=%H", "--", folder).decode().split()
+    with tarfile.open(fileobj=io.BytesIO(git("archive", commits[-1], folder))) as archive:
+        members = [archive.extractfile(member) for member in archive if member.isfile()]
+        return [member.read().decode() for member in members if member is not None]
+
+
+def git(*arguments: str) -> bytes:
+    """What Git answers about this repository."""
+    return subprocess.run(
+        ["git", *arguments], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE
+    ).stdout
+
+
+def replicas(manifests: Iterable[Manifest]) -> Iterator[tuple[Manifest, str]]:
+    """Every workload with the name of each of its pods, as many as there can ever be."""
+    manifests = list(manifests)
+    largest = {
+        manifest["spec"]["scaleTargetRef"]["name"]: manifest["spec"]["maxReplicas"]
+        for manifest in manifests
+        if manifest["kind"] == "HorizontalPodAutoscaler"
+    }
+    for workload in manifests:
+        if workload["kind"] in WORKLOADS:
+            name = workload["metadata"]["name"]
+            for number in range(largest.get(name, workload["spec"].get("replicas", 1))):
+                yield workload, f"{name}-{number}"
+
+
+def pod(workload: Manifest, name: str) -> Manifest:
+    """A pod of a workload, as its controller makes it."""
+    template = workload["spec"]["template"]
+    volumes = [
+        {"name": claim["metadata"]["name"], "persistentVolumeClaim": {"claimName": "any"}}
+        for claim in workload["spec"].get("volumeClaimTemplates", [])
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**template["metadata"], **named(name, workload)},
+        "spec": {**template["spec"], "volumes": [*template["spec"].get("volumes", []), *volumes]},
+    }
+
+
+def claims(workload: Manifest, pod_name: str) -> Iterator[Manifest]:
+    """The claims that a StatefulSet makes for one of its pods."""
+    for template in workload["spec"].get("volumeClaimTemplates", []):
+        yield {
+            **template,
+            "metadata": named(f"{template['metadata']['name']}-{pod_name}", workload),
+        }
+
+
+def named(name: str, neighbour: Manifest) -> Manifest:
+    """The metadata of an object in the same namespace as another."""
+    return {"name": name, "namespace": neighbour["metadata"]["namespace"]}
+
+
+def test_every_manifest_is_accepted_without_a_warning(client: Client, dist: Dist) -> None:
+    """A rejection stops every sync; a warning is a field that will be one in a later version.
+
+    That includes Pod Security's, which only warns where a workload makes pods it will refuse.
+    """
+    assert warnings(apply(client, dist.manifests)) == {}
+
+
+def test_every_pod_is_admitted(client: Client, dist: Dist) -> None:
+    """Only the pod itself is refused: its Deployment would be accepted, and wait for ever."""
+    answers = [
+        client.create(pod(workload, name), dry_run=True)
+        for workload, name in replicas(dist.manifests)
+    ]
+    assert answers
+    assert [answer.warnings for answer in answers if answer.warnings] == []
+
+
+def assert_settled(client: Client, manifests: Iterable[Manifest]) -> None:
+    """A further apply changes nothing.
+
+    Of a new PersistentVolumeClaim, the second one makes another version with the same content, so
+    the third must not.
+    """
+    manifests = list(manifests)
+    apply(client, manifests)
+    settled = apply(client, manifests)
+    assert versions(apply(client, manifests)) == versions(settled)
+
+
+def test_a_further_apply_changes_nothing(client: Client, dist: Dist) -> None:
+    """A field that the API server changes or drops would be applied anew at every sync."""
+    assert_settled(client, dist.manifests)
+
+
+def test_the_first_commit_can_be_upgraded_in_place(client: Client, dist: Dist) -> None:
+    """An immutable field that changed since then stops the sync of whoever stayed behind."""
+    apply(client, without_hooks(moved(first_commit(dist.environment), dist.namespace)))
+    assert warnings(apply(client, dist.manifests)) == {}
+    assert_settled(client, dist.manifests)
+
+
+def test_quota_and_limits_admit_everything_at_its_largest(client: Client, dist: Dist) -> None:
+    """A busy day must not end at a quota: all autoscalers at their maximum, all Jobs running."""
+    [quota] = [m for m in dist.manifests if m["kind"] == "ResourceQuota"]
+    apply(client, (m for m in dist.manifests if m["kind"] in {"ResourceQuota", "LimitRange"}))
+    start_quota(client, quota)
+    apply(client, (m for m in dist.manifests if m["kind"] not in WORKLOADS))
+    pods = 0
+    for workload, name in replicas(dist.manifests):
+        for claim in claims(workload, name):
+            client.create(claim)
+        client.create(pod(workload, name))
+        pods += 1
+    assert client.get(Reference.of(quota))["status"]["used"]["pods"] == str(pods)
