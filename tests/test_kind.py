@@ -1,0 +1,404 @@
+"""`delivery kind`, with programs in place of kind and kubectl that write down how they are called.
+
+What only a real cluster can show, the workflow e2e.yml does.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
+
+from delivery import kind
+from delivery.cli import main
+from delivery.control_plane.build import pinned
+from delivery.dist import environments
+from delivery.kind import KindError, fetch_address
+from manifests import REPOSITORY
+
+PROGRAM = """\
+#!/bin/sh
+call="${0##*/} $*"
+echo "$call" >> calls
+for refusal in refuse-*; do
+    test -e "$refusal" || continue
+    case "$call" in "$(cat "$refusal")"*) echo "refused: $refusal" >&2; exit 1; esac
+done
+case "$call" in
+"kind version") cat version ;;
+"kind get clusters") cat clusters ;;
+*"--filename=-") cat > applied-"$(wc -l < calls)".json ;;
+*" get application "*)
+    set -- status-*
+    cat "$1"
+    test $# -eq 1 || rm "$1"
+    ;;
+*" get job "*) cat job ;;
+*" get events "*) echo "the events" ;;
+esac
+"""
+SSH = """\
+#!/bin/sh
+exec git upload-pack remote.git
+"""
+WORKS = ("Synced", "Healthy", "Succeeded")
+
+
+class Machine:
+    """A machine with a checkout of this repository, which has been pushed, and with kind.
+
+    Args:
+        folder: An empty folder, which is the checkout.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(REPOSITORY / "dist", folder / "dist")
+        (folder / "cdk8s.yaml").touch()
+        programs = folder / "bin"
+        programs.mkdir()
+        for name in ("kind", "kubectl"):
+            (programs / name).write_text(PROGRAM, encoding="utf-8")
+        (programs / "ssh").write_text(SSH, encoding="utf-8")
+        for program in programs.iterdir():
+            program.chmod(0o755)
+        self.environment = {
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_SSH": str(programs / "ssh"),
+        }
+        self.git("init", "--quiet", "--initial-branch=feature")
+        self.commit()
+        self.git("remote", "add", "origin", "git@github.com:somebody/config.git")
+        self.git("clone", "--quiet", "--bare", ".", "remote.git")
+        self.says(version="kind v0.31.0 go1.25.5 linux/amd64", clusters="")
+        self.states(WORKS)
+        self.says(job=json.dumps({"status": {"succeeded": 1}}))
+
+    def git(self, *arguments: str) -> str:
+        """Run Git in the checkout."""
+        return subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b.invalid", *arguments],
+            cwd=self.folder,
+            env={**os.environ, **self.environment},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    def commit(self) -> None:
+        """Commit something."""
+        self.git("commit", "--quiet", "--allow-empty", "--message=x")
+
+    def says(self, **texts: str) -> None:
+        """Set what the programs answer."""
+        for name, text in texts.items():
+            (self.folder / name).write_text(f"{text}\n", encoding="utf-8")
+
+    def refuses(self, *calls: str) -> None:
+        """Have every call fail that starts so."""
+        for call in calls:
+            (self.folder / f"refuse-{call}").write_text(call, encoding="utf-8")
+
+    def states(self, *states: tuple[str, str, str]) -> None:
+        """Set what Argo CD says, in this order; the last one stays."""
+        for number, (sync, health, phase) in enumerate(states):
+            status = {
+                "sync": {"status": sync},
+                "health": {"status": health},
+                "operationState": {"phase": phase, "message": "because"},
+            }
+            (self.folder / f"status-{number}").write_text(
+                json.dumps({"status": status}), encoding="utf-8"
+            )
+
+    def run(self, *options: str) -> Result:
+        """Type the command."""
+        return CliRunner().invoke(main, ["kind", *options])
+
+    @property
+    def calls(self) -> list[str]:
+        """What was called so far."""
+        return (self.folder / "calls").read_text(encoding="utf-8").splitlines()
+
+    def applied(self, kind: str) -> list[Mapping[str, Any]]:
+        """The objects of a kind that were applied."""
+        lists = [json.loads(path.read_bytes()) for path in self.folder.glob("applied-*.json")]
+        return [
+            manifest
+            for each in lists
+            for manifest in each.get("items", [])
+            if manifest["kind"] == kind
+        ]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine on which everything works."""
+    machine = Machine(tmp_path)
+    for name, value in machine.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kind, "_POLL_SECONDS", 0)
+    return machine
+
+
+def test_all_environments_come_up(machine: Machine) -> None:
+    """As in the README: one command, and what to type next."""
+    result = machine.run()
+    assert result.exit_code == 0, result.output
+    assert "kubectl --context kind-fraud-detection get applications" in result.stdout
+    applied = [each["metadata"]["name"] for each in machine.applied("Application")]
+    assert applied == [each.application for each in environments(REPOSITORY / "dist")]
+
+
+def test_no_other_cluster_is_touched(machine: Machine) -> None:
+    """Whatever cluster the kubeconfig names, it may be production; it is not even looked at."""
+    machine.states(("OutOfSync", "Missing", "Failed"))
+    machine.run("--logs", "logs")
+    calls = [call for call in machine.calls if call.startswith("kubectl")]
+    assert any("describe" in call for call in calls)
+    assert [c for c in calls if not c.startswith("kubectl --context=kind-fraud-detection ")] == []
+
+
+def test_the_cluster_has_the_nodes_and_ports_of_the_configuration(machine: Machine) -> None:
+    """Staging's brokers need three nodes."""
+    machine.run()
+    [created] = [call for call in machine.calls if call.startswith("kind create")]
+    assert f"--config={machine.folder}/docs/kind/cluster.yaml" in created
+    cluster = YAML(typ="safe").load(REPOSITORY / "docs" / "kind" / "cluster.yaml")
+    assert [node["role"] for node in cluster["nodes"]] == ["control-plane", "worker", "worker"]
+    ports = cluster["nodes"][0]["extraPortMappings"]
+    assert [port["hostPort"] for port in ports] == [80, 443]
+    # With a network of its own it would enforce no policy until somebody installs another one.
+    assert "networking" not in cluster
+
+
+def test_a_second_run_uses_the_cluster_of_the_first(machine: Machine) -> None:
+    """Making it anew would take minutes and lose the data."""
+    machine.says(clusters="other\nfraud-detection")
+    result = machine.run()
+    assert result.exit_code == 0, result.output
+    assert not any(call.startswith("kind create") for call in machine.calls)
+
+
+def test_argo_cd_has_the_version_that_the_tests_run(machine: Machine) -> None:
+    """It is pinned in one place."""
+    machine.run()
+    version = pinned("argo-cd").version
+    [call] = [call for call in machine.calls if "install.yaml" in call]
+    assert f"/argo-cd/{version}/manifests/install.yaml" in call
+
+
+def test_the_autoscalers_have_their_metrics(machine: Machine) -> None:
+    """Without them Argo CD calls staging Degraded."""
+    machine.run()
+    folder = "docs/kind/metrics-server"
+    assert any(
+        call.endswith(f" apply --kustomize={machine.folder}/{folder}") for call in machine.calls
+    )
+    assert (REPOSITORY / folder / "kustomization.yaml").exists()
+
+
+def test_argo_cd_fetches_from_the_callers_repository(machine: Machine) -> None:
+    """Whoever tries a fork sees the fork; the project must allow it, too."""
+    machine.run()
+    address = "https://github.com/somebody/config.git"
+    assert {a["spec"]["source"]["repoURL"] for a in machine.applied("Application")} == {address}
+    [project] = machine.applied("AppProject")
+    assert project["spec"]["sourceRepos"] == [address]
+
+
+def test_each_environment_comes_from_its_own_branch(machine: Machine) -> None:
+    """As in a real cluster, so that a promotion can be tried."""
+    machine.run()
+    revisions = [
+        each["spec"]["source"]["targetRevision"] for each in machine.applied("Application")
+    ]
+    assert revisions == ["develop", "main"]
+
+
+def test_one_environment_comes_from_the_branch_that_is_checked_out(machine: Machine) -> None:
+    """So that a change can be tried before it lands."""
+    machine.run("--environment", "dev")
+    [application] = machine.applied("Application")
+    assert application["spec"]["source"]["path"] == "dist/dev"
+    assert application["spec"]["source"]["targetRevision"] == "feature"
+
+
+def test_without_a_branch_it_comes_from_the_commit(machine: Machine) -> None:
+    """GitHub checks out the merge of a pull request so."""
+    machine.git("checkout", "--quiet", "--detach")
+    machine.run("--environment", "dev")
+    [application] = machine.applied("Application")
+    assert application["spec"]["source"]["targetRevision"] == machine.git("rev-parse", "HEAD")
+
+
+def test_what_is_not_pushed_is_refused(machine: Machine) -> None:
+    """Argo CD would apply something else, and all would look well."""
+    machine.commit()
+    result = machine.run("--environment", "dev")
+    assert result.exit_code == 1
+    assert "origin has another feature. Push it." in result.stderr
+    assert not (machine.folder / "calls").exists()
+
+
+def test_an_environment_that_does_not_exist_is_refused(machine: Machine) -> None:
+    """With the names of those that do, before a cluster is made."""
+    result = machine.run("--environment", "prod")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("Error: There is no prod in dist: dev, staging.\n")
+
+
+@pytest.mark.parametrize("version", ["v0.23.0", "v0.9.0"])
+def test_a_kind_that_enforces_no_policy_is_refused(machine: Machine, version: str) -> None:
+    """Everything would run, and nothing would be isolated."""
+    machine.says(version=f"kind {version} go1.21.10 linux/amd64")
+    result = machine.run()
+    assert result.exit_code == 1
+    assert f"This is kind {version}; NetworkPolicies need kind v0.24 or newer." in result.stderr
+
+
+@pytest.mark.parametrize("version", ["v0.24.0", "v0.31.0-alpha+abc", "v1.0.0"])
+def test_a_kind_that_enforces_policies_is_taken(machine: Machine, version: str) -> None:
+    """Pre-releases, too."""
+    machine.says(version=f"kind {version} go1.25.5 linux/amd64")
+    assert machine.run().exit_code == 0
+
+
+@pytest.mark.parametrize("program", ["kind", "kubectl"])
+def test_a_missing_program_is_named(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """Rather than a trace."""
+    programs = machine.folder / "bin"
+    (programs / program).unlink()
+    for other in ("cat", "git"):
+        (programs / other).symlink_to(str(shutil.which(other)))
+    monkeypatch.setenv("PATH", str(programs))
+    result = machine.run()
+    assert result.exit_code == 1
+    assert f"There is no {program} on this machine" in result.stderr
+
+
+def test_a_refused_call_is_shown_with_its_reason(machine: Machine) -> None:
+    """For example when Docker does not run."""
+    machine.refuses("kind create")
+    result = machine.run()
+    assert result.exit_code == 1
+    assert "`kind create cluster" in result.stderr
+    assert "refused: refuse-kind create" in result.stderr
+
+
+def test_it_waits_until_everything_works(machine: Machine) -> None:
+    """None of the three alone means that it works; each step is told once."""
+    machine.states(
+        ("OutOfSync", "Missing", "Running"),
+        ("Synced", "Progressing", "Running"),
+        ("Synced", "Healthy", "Running"),
+        ("OutOfSync", "Healthy", "Succeeded"),
+        ("Synced", "Degraded", "Succeeded"),
+        ("Synced", "Degraded", "Succeeded"),
+        WORKS,
+    )
+    result = machine.run("--environment", "dev")
+    assert result.exit_code == 0, result.output
+    told = [
+        line for line in result.stderr.splitlines() if line.startswith("fraud-detection-system")
+    ]
+    assert len(told) == 6
+    assert told[-1] == "fraud-detection-system: Synced, Healthy, Succeeded"
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Error"])
+def test_a_failed_sync_ends_it(machine: Machine, phase: str) -> None:
+    """Argo CD has tried often enough by then; waiting on would only hide the reason."""
+    machine.states(("OutOfSync", "Missing", phase))
+    result = machine.run()
+    assert result.exit_code == 1
+    assert f"fraud-detection-system: OutOfSync, Missing, {phase}: because" in result.stderr
+
+
+def test_it_does_not_wait_for_ever(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that cannot be pulled leaves Argo CD Progressing."""
+    monkeypatch.setattr(kind, "_SECONDS", 0)
+    machine.states(("Synced", "Progressing", "Running"))
+    result = machine.run()
+    assert result.exit_code == 1
+    assert "Synced, Progressing, Running, after 0 minutes" in result.stderr
+
+
+@pytest.mark.parametrize("status", [{}, {"failed": 1}, {"active": 1}])
+def test_the_smoke_test_must_have_succeeded(machine: Machine, status: dict[str, int]) -> None:
+    """A sync that heals leaves the hooks out, and Argo CD still calls it Succeeded."""
+    machine.says(job=json.dumps({"status": status}))
+    result = machine.run("--environment", "dev")
+    assert result.exit_code == 1
+    assert "The Job smoke-test of dev did not succeed" in result.stderr
+
+
+def test_the_smoke_test_is_looked_for_where_it_runs(machine: Machine) -> None:
+    """Staging has none, and needs none."""
+    machine.run()
+    [call] = [call for call in machine.calls if " get job " in call]
+    assert " get job smoke-test --namespace=fraud-detection " in call
+
+
+def test_events_and_logs_are_collected_when_it_fails(machine: Machine) -> None:
+    """The runner is gone by the time that somebody looks, and its cluster with it."""
+    machine.states(("OutOfSync", "Missing", "Failed"))
+    machine.run("--environment", "dev", "--logs", "logs")
+    logs = machine.folder / "logs"
+    assert (logs / "events.txt").read_text(encoding="utf-8") == "the events\n"
+    assert {path.name for path in logs.iterdir()} >= {"pods.txt", "applications.yaml"}
+    assert any(
+        call.startswith("kind export logs") and call.endswith(" logs/nodes")
+        for call in machine.calls
+    )
+    assert any(
+        "describe pods" in call and "--namespace=fraud-detection" in call for call in machine.calls
+    )
+
+
+def test_what_cannot_be_collected_does_not_hide_the_reason(machine: Machine) -> None:
+    """There may be no cluster at all; what the programs then say is kept."""
+    machine.refuses("kind create", "kubectl")
+    result = machine.run("--logs", "logs")
+    assert "`kind create cluster" in result.stderr
+    assert "refused" in (machine.folder / "logs" / "events.txt").read_text(encoding="utf-8")
+
+
+def test_nothing_is_collected_when_it_works(machine: Machine) -> None:
+    """An empty folder would be uploaded as if there was something to see."""
+    machine.run("--logs", "logs")
+    assert not (machine.folder / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://github.com/a/b.git", "https://github.com/a/b.git"),
+        ("https://github.com/a/b", "https://github.com/a/b"),
+        ("https://x-access-token:secret@github.com/a/b", "https://github.com/a/b"),
+        ("git@github.com:a/b.git", "https://github.com/a/b.git"),
+        ("github.com:a/b.git", "https://github.com/a/b.git"),
+        ("ssh://git@github.com/a/b.git", "https://github.com/a/b.git"),
+    ],
+)
+def test_a_remote_is_fetched_by_https(remote: str, address: str) -> None:
+    """Argo CD has no SSH key, and must not be given the caller's token."""
+    assert fetch_address(remote) == address
+
+
+@pytest.mark.parametrize("remote", ["/srv/config.git", "../config", "file:///srv/config.git", ""])
+def test_a_remote_on_this_machine_is_refused(remote: str) -> None:
+    """From inside the cluster there is no such folder."""
+    with pytest.raises(KindError, match="cannot fetch from"):
+        fetch_address(remote)
