@@ -1,0 +1,183 @@
+"""What a change brings about beside the object that changes: said where it was not so before."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from delivery.control_plane.client import Manifest
+from delivery.network_policy import selects
+from delivery.rehearsal import workloads
+from delivery.rehearsal.play import Outcome
+from delivery.rehearsal.tree import Key
+from delivery.rehearsal.verdicts import Verdict, template_changes, waits
+from delivery.rehearsal.workloads import Objects
+
+_FRESH = frozenset({Verdict.CREATED, Verdict.PODS_ROLL, Verdict.RECREATED})
+
+
+class Consequence(NamedTuple):
+    """A sentence about an object.
+
+    Attributes:
+        key: The object.
+        text: What the reader should know; completes `<object>: …`.
+    """
+
+    key: Key
+    text: str
+
+
+def consequences(
+    outcomes: Mapping[Key, Outcome],
+    verdicts: Mapping[Key, Verdict],
+    before: Objects,
+    after: Objects,
+) -> list[Consequence]:
+    """What else will be so after the sync, in the order of the objects.
+
+    Args:
+        outcomes: What became of the objects.
+        verdicts: On each of them.
+        before: All objects, as the API server had them before the sync.
+        after: As it has them afterwards.
+    """
+    known = {*_dangling(before), *_never_ready(before)}
+    found = [
+        *_stale(outcomes, verdicts, after),
+        *({*_dangling(after), *_never_ready(after)} - known),
+        *_missing(before, after),
+        *_of_one(outcomes, verdicts, after),
+        *_idle(outcomes, verdicts),
+    ]
+    return sorted(set(found))
+
+
+def _stale(
+    outcomes: Mapping[Key, Outcome], verdicts: Mapping[Key, Verdict], after: Objects
+) -> Iterator[Consequence]:
+    """Pods that keep what they read at their start."""
+    for key, verdict in verdicts.items():
+        if verdict is not Verdict.IN_PLACE or not _content_changes(outcomes[key]):
+            continue
+        for reader, workload in workloads.select(after, *workloads.KINDS - {"CronJob"}):
+            reads = reader.namespace == key.namespace and (key.kind, key.name) in workloads.read(
+                workload
+            )
+            if reads and verdicts.get(reader) not in _FRESH:
+                yield Consequence(
+                    key,
+                    f"the pods of {reader} do not roll: until they do, they run with what they "
+                    "read at their start",
+                )
+
+
+def _content_changes(outcome: Outcome) -> bool:
+    before, after = outcome.before or {}, outcome.after or {}
+    return outcome.key.kind in {"ConfigMap", "Secret"} and any(
+        before.get(field) != after.get(field) for field in ("data", "binaryData")
+    )
+
+
+def _dangling(objects: Objects) -> Iterator[Consequence]:
+    """What selects or names something that is not there."""
+    for key, service in workloads.select(objects, "Service"):
+        if service["spec"].get("selector"):
+            yield from _dangling_service(key, service["spec"], objects)
+    for key, budget in workloads.select(objects, "PodDisruptionBudget"):
+        if not _selected(key, budget["spec"].get("selector") or {}, objects):
+            yield Consequence(key, "selects no pod: it protects nothing")
+    for key, policy in workloads.select(objects, "NetworkPolicy"):
+        if not _selected(key, policy["spec"].get("podSelector") or {}, objects):
+            yield Consequence(key, "selects no pod: it allows and protects nothing")
+    for key, autoscaler in workloads.select(objects, "HorizontalPodAutoscaler"):
+        target = autoscaler["spec"]["scaleTargetRef"]
+        if not any(workloads.targets(autoscaler, owner) for owner in objects):
+            yield Consequence(key, f"scales nothing: there is no {target['kind']}/{target['name']}")
+
+
+def _never_ready(objects: Objects) -> Iterator[Consequence]:
+    for key, workload in workloads.select(objects, *workloads.KINDS):
+        for port in sorted(_probed_ports(workload) - _port_names(workload)):
+            yield Consequence(
+                key, f"is probed at the port {port}, which it does not have: it is never ready"
+            )
+
+
+def _dangling_service(key: Key, spec: Manifest, objects: Objects) -> Iterator[Consequence]:
+    behind = _selected(key, {"matchLabels": spec["selector"]}, objects)
+    if not behind:
+        yield Consequence(key, "selects no pod: whoever connects to it gets no answer")
+        return
+    for port in spec.get("ports", []):
+        target = port["targetPort"]
+        if isinstance(target, str) and not any(target in _port_names(each) for each in behind):
+            yield Consequence(key, f"leads to the port {target}, which no pod has")
+
+
+def _selected(key: Key, selector: Manifest, objects: Objects) -> list[Manifest]:
+    """The workloads whose pods a selector of an object's own namespace selects."""
+    return [
+        each
+        for owner, each in workloads.select(objects, *workloads.KINDS)
+        if owner.namespace == key.namespace and selects(selector, workloads.labels(each))
+    ]
+
+
+def _port_names(workload: Manifest) -> set[str]:
+    return {
+        port["name"]
+        for container in workloads.containers(workload)
+        for port in container.get("ports", [])
+        if "name" in port
+    }
+
+
+def _probed_ports(workload: Manifest) -> set[str]:
+    probes = [
+        container.get(f"{probe}Probe") or {}
+        for container in workloads.containers(workload)
+        for probe in ("startup", "readiness", "liveness")
+    ]
+    ports = [probe.get(how, {}).get("port") for probe in probes for how in ("httpGet", "tcpSocket")]
+    return {port for port in ports if isinstance(port, str)}
+
+
+def _missing(before: Objects, after: Objects) -> Iterator[Consequence]:
+    """What pods need and the sync takes away."""
+    for key in sorted(set(before) - set(after)):
+        for owner, workload in workloads.select(after, *workloads.KINDS):
+            if owner.namespace != key.namespace:
+                continue
+            claims = {("PersistentVolumeClaim", use.claim) for use in workloads.uses(workload)}
+            if (key.kind, key.name) in workloads.read(workload) | claims:
+                yield Consequence(key, f"the pods of {owner} need it: no new one of them starts")
+
+
+def _of_one(
+    outcomes: Mapping[Key, Outcome], verdicts: Mapping[Key, Verdict], after: Objects
+) -> Iterator[Consequence]:
+    for key, outcome in outcomes.items():
+        if outcome.before is None or outcome.after is None:
+            continue
+        if verdicts[key] is Verdict.IN_PLACE and template_changes(outcome) and waits(outcome.after):
+            yield Consequence(key, "its pods stay as they are until somebody deletes them")
+        if verdicts[key] is Verdict.LEFT_BEHIND and outcome.was and not outcome.was.hooks:
+            yield Consequence(key, "nobody owns it, and Argo CD calls the Application OutOfSync")
+        if key.kind == "Deployment":
+            was, now = (each["spec"]["replicas"] for each in (outcome.before, outcome.after))
+            least = workloads.fewest(key, outcome.after, after)
+            if now < min(was, least):
+                told = f"may fall to {now} pods until the autoscaler makes it {least}"
+                yield Consequence(key, told)
+
+
+def _idle(
+    outcomes: Mapping[Key, Outcome], verdicts: Mapping[Key, Verdict]
+) -> Iterator[Consequence]:
+    """Argo CD compares no hooks: a change to nothing else starts no sync."""
+    changed = {key for key, verdict in verdicts.items() if verdict is not Verdict.UNCHANGED}
+    hooks = {key for key in changed if (wanted := outcomes[key].wanted) and wanted.hooks}
+    if changed == hooks:
+        for key in hooks:
+            yield Consequence(
+                key, "only hooks change, so Argo CD starts no sync: it runs with the next one"
+            )

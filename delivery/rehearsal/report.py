@@ -1,0 +1,204 @@
+"""Says what a rehearsal found: to a person on a terminal, on a page of GitHub, or to a program."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from delivery.markdown import LIMIT, details, escaped, fenced, fitted
+from delivery.rehearsal.consequences import Consequence
+from delivery.rehearsal.rehearse import Finding, Rehearsal
+from delivery.rehearsal.tree import Key
+from delivery.rehearsal.verdicts import Verdict
+
+_LONGEST_CELL = 300
+_REMEDIES = {
+    Verdict.REFUSED: "Correct it: it will not be accepted as it is.",
+    Verdict.REPLACE_NEEDED: (
+        "Leave the field as it is, or give the object a new name; or have somebody delete the "
+        "object right before the sync, and allow it with a reason."
+    ),
+    Verdict.DATA_AT_RISK: (
+        "Leave it as it is; or move the data first, and then allow it with a reason."
+    ),
+}
+
+
+def to_text(rehearsals: Sequence[Rehearsal]) -> str:
+    """Say it in lines."""
+    return "\n\n".join("\n".join(_text(each)) for each in rehearsals)
+
+
+def to_markdown(rehearsals: Sequence[Rehearsal], *, limit: int = LIMIT) -> str:
+    """Say it in tables, with folded details as far as there is room.
+
+    Args:
+        rehearsals: What was found.
+        limit: The most characters.
+    """
+    tables = [_cut("\n".join(_table(each)), limit // len(rehearsals)) for each in rehearsals]
+    found = [finding for each in rehearsals for finding in _loud(each)]
+    found.sort(key=lambda finding: list(Verdict).index(finding.verdict))
+    return fitted([*tables, *map(_details, found)], limit=limit).rstrip()
+
+
+def to_json(rehearsals: Sequence[Rehearsal]) -> str:
+    """Say it to a program; the same two trees give the same bytes."""
+    return json.dumps([_plain(each) for each in rehearsals], indent=2, ensure_ascii=False)
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Rehearsal]], str]] = {
+    "text": to_text,
+    "markdown": to_markdown,
+    "json": to_json,
+}
+
+
+def _headline(rehearsal: Rehearsal) -> str:
+    verdict = "blocked" if rehearsal.blocks else "nothing blocks"
+    return f"Rehearsal of {rehearsal.environment}: {verdict}"
+
+
+def _summary(rehearsal: Rehearsal) -> str:
+    count = Counter(finding.verdict for finding in rehearsal.findings)
+    told = ", ".join(f"{count[verdict]} {verdict.value}" for verdict in Verdict if count[verdict])
+    said = [
+        f"Against {rehearsal.base}, on Kubernetes {rehearsal.kubernetes}: {told or 'no object'}."
+    ]
+    if rehearsal.stops:
+        said.append(
+            f"The sync fails {rehearsal.stops}: nothing later is applied, nor anything pruned."
+        )
+    return " ".join(said)
+
+
+def _loud(rehearsal: Rehearsal) -> list[Finding]:
+    return [each for each in rehearsal.findings if each.verdict is not Verdict.UNCHANGED]
+
+
+def _called(finding: Finding) -> str:
+    old = f" (was {_old_name(finding.old, finding.key)})" if finding.old else ""
+    return f"{finding.key}{old}"
+
+
+def _old_name(old: Key, new: Key) -> str:
+    return old.name if old.name != new.name else f"in {old.namespace}"
+
+
+def _advice(finding: Finding) -> Iterator[str]:
+    """What to do about it."""
+    if finding.allowed is not None:
+        yield f"Allowed: {finding.allowed}"
+    elif finding.blocks:
+        yield _REMEDIES[finding.verdict]
+        if finding.verdict is not Verdict.REFUSED:
+            yield f'--allow {finding.key}={finding.verdict.slug} --reason "…"'
+
+
+def _text(rehearsal: Rehearsal) -> Iterator[str]:
+    yield _headline(rehearsal)
+    yield _summary(rehearsal)
+    for finding in _loud(rehearsal):
+        yield ""
+        source = f"  {finding.source}" if finding.source else ""
+        yield f"{finding.verdict.value}: {_called(finding)}{source}"
+        for line in (*finding.reasons, *finding.changes):
+            yield f"    {line}"
+        for line in _advice(finding):
+            yield f"  > {line}"
+    if rehearsal.consequences:
+        yield ""
+        yield "Mind also:"
+        for each in rehearsal.consequences:
+            yield f"    {each.key}: {each.text}"
+
+
+def _table(rehearsal: Rehearsal) -> Iterator[str]:
+    yield f"### {_headline(rehearsal)}"
+    yield ""
+    yield _summary(rehearsal)
+    loud = _loud(rehearsal)
+    if loud:
+        yield ""
+        yield "| | object | why | source |"
+        yield "|---|---|---|---|"
+        for finding in loud:
+            yield _row(finding)
+    if rehearsal.consequences:
+        yield ""
+        yield "Mind also:"
+        yield ""
+        for each in rehearsal.consequences:
+            yield f"- `{each.key}`: {escaped(each.text)}"
+
+
+def _row(finding: Finding) -> str:
+    verdict = f"**{finding.verdict.value}**" if finding.blocks else finding.verdict.value
+    why = (finding.reasons or finding.changes or ("",))[0]
+    cells = [verdict, f"`{_called(finding)}`", _cell(why), _link(finding.source)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    short = text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
+    return escaped(short)
+
+
+def _link(source: str | None) -> str:
+    """The source, as a link where GitHub says what it shows."""
+    if source is None:
+        return ""
+    variables = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA")
+    server, repository, commit = (os.environ.get(name) for name in variables)
+    path, _, line = source.rpartition(":")
+    short = f"`{path.rpartition('/')[2]}:{line}`"
+    if not (server and repository and commit):
+        return short
+    return f"[{short}]({server}/{repository}/blob/{commit}/{path}#L{line})"
+
+
+def _details(finding: Finding) -> str:
+    said = [fenced("\n".join((*finding.reasons, *finding.changes)) or finding.file)]
+    said += [f"`{line}`" if line.startswith("--") else escaped(line) for line in _advice(finding)]
+    return details(f"{finding.verdict.value}: {_called(finding)}", "\n\n".join(said))
+
+
+def _cut(table: str, limit: int) -> str:
+    """As many lines as there is room for."""
+    if len(table) <= limit:
+        return table
+    rest = "\n\nThe rest of this table has no room here."
+    return table[: table.rindex("\n", 0, limit - len(rest))] + rest
+
+
+def _plain(rehearsal: Rehearsal) -> dict[str, object]:
+    return {
+        "environment": rehearsal.environment,
+        "base": rehearsal.base,
+        "kubernetes": rehearsal.kubernetes,
+        "blocks": rehearsal.blocks,
+        "stops": rehearsal.stops,
+        "findings": [
+            {
+                **_object(each.key),
+                "verdict": each.verdict.slug,
+                "blocks": each.blocks,
+                "allowed": each.allowed,
+                "old": _object(each.old) if each.old else None,
+                "reasons": each.reasons,
+                "changes": each.changes,
+                "file": each.file,
+                "source": each.source,
+            }
+            for each in rehearsal.findings
+        ],
+        "consequences": [_consequence(each) for each in rehearsal.consequences],
+    }
+
+
+def _consequence(consequence: Consequence) -> dict[str, object]:
+    return {**_object(consequence.key), "text": consequence.text}
+
+
+def _object(key: Key) -> dict[str, object]:
+    return key._asdict()

@@ -1,0 +1,369 @@
+"""The rehearsal on a real API server: what it says of the corpus, and whether Argo CD agrees."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from delivery.control_plane.api_server import ApiServer, api_server
+from delivery.control_plane.argocd import API_VERSION, NAMESPACE, ArgoCd, argocd, refresh
+from delivery.control_plane.build import ApiServerAssets, ControlPlaneAssets
+from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.control_plane.programs import StartError, wait_until
+from delivery.rehearsal.project import Application
+from delivery.rehearsal.rehearse import Rehearsal, rehearse
+from delivery.rehearsal.tree import Desired, tree
+from delivery.rehearsal.verdicts import Verdict
+
+pytestmark = pytest.mark.xdist_group("rehearsal")
+
+WAIT_SECONDS = 150
+CORPUS = Path(__file__).parent.parent / "rehearsal"
+CASES = sorted(path.stem for path in (CORPUS / "corpus").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def server(api_server_assets: ApiServerAssets) -> Iterator[ApiServer]:
+    """An API server for all tests here; each rehearsal has namespaces of its own."""
+    with api_server(api_server_assets) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: ApiServer) -> Iterator[Client]:
+    """A client of it."""
+    with closing(server.client()) as client:
+        yield client
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One file of the corpus.
+
+    Attributes:
+        why: Why the verdict is what it is.
+        application: What Argo CD is told.
+        before: What the cluster has.
+        after: What the tree has.
+        expect: The verdict of each object that is not unchanged, by `Kind/name`.
+        says: What the reasons or changes of an object must say.
+        old: The old name of what is renamed.
+        consequences: How each consequence starts, in the order of the report.
+        stops: Where the sync fails. None: the case does not say.
+        argocd: What a real Argo CD makes of it: `synced`, `pruned`, `unchanged` or `sync-fails`.
+            None: it cannot tell, or not without what only a real cluster has.
+    """
+
+    why: str
+    application: Application
+    before: list[Manifest]
+    after: list[Manifest]
+    expect: dict[str, str]
+    says: dict[str, str]
+    old: dict[str, str]
+    consequences: list[str]
+    stops: str | None
+    argocd: str | None
+
+
+def merge(original: Any, patch: Any) -> Any:  # noqa: ANN401 - YAML
+    """Change a document: null removes a key; items of a list are found by their name.
+
+    The items that a patch names come first, in its order, without those that it calls removed; so
+    it can also reorder a list.
+    """
+    if isinstance(original, dict) and isinstance(patch, dict):
+        merged = {**original, **{k: merge(original.get(k), v) for k, v in patch.items()}}
+        return {k: v for k, v in merged.items() if v is not None}
+    if isinstance(original, list) and isinstance(patch, list):
+        items = [*original, *patch]
+        if all(isinstance(item, dict) and "name" in item for item in items):
+            named = {item["name"]: item for item in original}
+            changed = [
+                merge(named.get(item["name"], {}), item)
+                for item in patch
+                if not item.get("removed")
+            ]
+            names = {item["name"] for item in patch}
+            return [*changed, *(item for name, item in named.items() if name not in names)]
+    return patch
+
+
+@cache
+def objects() -> Manifest:
+    """What the cases start from."""
+    loaded: Manifest = yaml.safe_load((CORPUS / "objects.yaml").read_bytes())
+    return loaded
+
+
+def changed(manifests: list[Manifest], changes: Manifest) -> list[Manifest]:
+    """Some manifests after the changes, by `Kind/name`; one that becomes null is gone."""
+    named = {f"{each['kind']}/{each['metadata']['name']}": each for each in manifests}
+    assert changes.keys() <= named.keys()
+    merged = [merge(each, changes.get(name, {})) for name, each in named.items()]
+    return [
+        each for name, each in zip(named, merged, strict=True) if changes.get(name, {}) is not None
+    ]
+
+
+def load(name: str) -> Case:
+    """Read one file of the corpus."""
+    case = yaml.safe_load((CORPUS / "corpus" / f"{name}.yaml").read_bytes())
+    known = objects()["objects"]
+    before = changed([known[each] for each in case["objects"]], case.get("base", {}))
+    added = [known[each] if isinstance(each, str) else each for each in case.get("add", [])]
+    after = changed(before, case.get("change", {})) + changed(added, case.get("start", {}))
+    for new in case.get("replace", []):
+        same = [each for each in after if each["metadata"] == new["metadata"]]
+        [old] = [each for each in same if each["kind"] == new["kind"]]
+        after[after.index(old)] = new
+    application = Application(
+        spec=merge(objects()["application"], case.get("application", {})),
+        project=objects()["project"],
+    )
+    return Case(
+        why=case["why"],
+        application=application,
+        before=before,
+        after=after,
+        expect=case.get("expect", {}),
+        says=case.get("says", {}),
+        old=case.get("old", {}),
+        consequences=case.get("consequences", []),
+        stops=case.get("stops"),
+        argocd=case.get("argocd"),
+    )
+
+
+def play(client: Client, case: Case) -> Rehearsal:
+    """Rehearse a case."""
+    before, after = (
+        tree(Desired(manifest=deepcopy(each), file="shop.yaml") for each in manifests)
+        for manifests in (case.before, case.after)
+    )
+    return rehearse(client, case.application, before, after, neighbours=["shop", "annex"])
+
+
+def verdicts(rehearsal: Rehearsal) -> dict[str, str]:
+    """The verdicts that are not unchanged, by `Kind/name`, with the namespace if that decides."""
+    loud = [each for each in rehearsal.findings if each.verdict is not Verdict.UNCHANGED]
+    names = [str(each.key) for each in loud]
+    return {
+        f"{name}#{each.key.namespace}" if names.count(name) > 1 else name: each.verdict.value
+        for name, each in zip(names, loud, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_has_its_verdicts(client: Client, name: str) -> None:
+    """The sentence why is in the file."""
+    case = load(name)
+    rehearsal = play(client, case)
+    assert verdicts(rehearsal) == case.expect, rehearsal
+    findings = {str(each.key): each for each in rehearsal.findings}
+    for key, text in case.says.items():
+        assert any(text in line for line in (*findings[key].reasons, *findings[key].changes))
+    old = {key: each.old.name for key, each in findings.items() if each.old}
+    assert old == case.old
+    told = [f"{each.key}: {each.text}" for each in rehearsal.consequences]
+    assert len(told) == len(case.consequences), told
+    for text, start in zip(told, case.consequences, strict=True):
+        assert text.startswith(start)
+    if case.stops is not None:
+        assert rehearsal.stops == case.stops
+
+
+class Confirmation:
+    """A real Argo CD that syncs every case at once, each in a namespace of its own.
+
+    Args:
+        argo: Argo CD.
+        client: Of its cluster's API server.
+        folder: An empty one, for the repository.
+    """
+
+    def __init__(self, argo: ArgoCd, client: Client, folder: Path) -> None:
+        self._argo = argo
+        self._client = client
+        self._clone = folder / "clone"
+        self._bare = folder / "origin.git"
+        self.cases = {name: case for name in CASES if (case := load(name)).argocd}
+        self._clone.mkdir()
+        self._git("init", "--quiet", "--initial-branch", "main")
+        self._commit({name: case.before for name, case in self.cases.items()})
+        self._git("clone", "--quiet", "--bare", ".", str(self._bare))
+        for name, case in self.cases.items():
+            self._tell(name, case)
+        self._wait(lambda name: self._phase(name) == ("Succeeded", self._head()))
+        self.before = {name: self._objects(name) for name in self.cases}
+        self._commit({name: case.after for name, case in self.cases.items()})
+        self._git("push", "--quiet", str(self._bare), "main")
+        for name in self.cases:
+            refresh(client, name)
+        self._wait(self._is_done)
+        self.after = {name: self._objects(name) for name in self.cases}
+
+    def verdict(self, name: str) -> str:
+        """What Argo CD made of a case, in the words of the corpus."""
+        phase, revision = self._phase(name)
+        status = self._application(name)["status"]
+        if {each["type"] for each in status.get("conditions", [])} & {"ComparisonError"}:
+            return "sync-fails"
+        if (phase, revision) == ("Succeeded", self._head()):
+            gone = self.before[name].keys() - self.after[name].keys()
+            return "pruned" if gone else "synced"
+        return "unchanged" if phase == "Succeeded" else "sync-fails"
+
+    def _is_done(self, name: str) -> bool:
+        """Whether Argo CD has looked at the newest commit and has nothing more to do."""
+        application = self._application(name)
+        phase, revision = self._phase(name)
+        status = application["status"]
+        if "operation" in application or status["sync"]["revision"] != self._head():
+            return False
+        if revision != self._head():
+            # It may be unable to compare, or unwilling to delete everything.
+            return status["sync"]["status"] in {"Synced", "Unknown"} or "conditions" in status
+        return phase in {"Succeeded", "Failed", "Error"}
+
+    def _application(self, name: str) -> Manifest:
+        return self._client.get(Reference(API_VERSION, "Application", name, NAMESPACE))
+
+    def _phase(self, name: str) -> tuple[str, str]:
+        """How the newest sync ended, and of which commit it was."""
+        state = self._application(name).get("status", {}).get("operationState", {})
+        revision = state.get("operation", {}).get("sync", {}).get("revision", "")
+        return state.get("phase", ""), revision
+
+    def _objects(self, name: str) -> dict[str, Manifest]:
+        """All objects of a case that the cluster has, by `Kind/name`."""
+        found = {}
+        for manifest in [*self.cases[name].before, *self.cases[name].after]:
+            reference = Reference.of(manifest)._replace(namespace=name)
+            with suppress(ApiError):
+                key = f"{manifest['kind']}/{manifest['metadata']['name']}"
+                found[key] = self._client.get(reference)
+        return found
+
+    def _tell(self, name: str, case: Case) -> None:
+        """Make the project and the Application of a case."""
+        destination = {**case.application.spec["destination"], "namespace": name}
+        source = {
+            **case.application.spec["source"],
+            "repoURL": self._bare.as_uri(),
+            "path": name,
+        }
+        project = {**case.application.project, "sourceRepos": [self._bare.as_uri()]}
+        # Argo CD would make each namespace in a wave of its own, and try again what has failed.
+        policy = {
+            "automated": case.application.spec["syncPolicy"]["automated"],
+            "retry": {"limit": 0},
+            "syncOptions": ["ServerSideApply=true"],
+        }
+        self._client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        spec = {**case.application.spec, "project": name, "syncPolicy": policy}
+        for kind, told in (
+            ("AppProject", {**project, "destinations": [destination]}),
+            ("Application", {**spec, "destination": destination, "source": source}),
+        ):
+            metadata = {"name": name, "namespace": NAMESPACE}
+            self._client.create(
+                {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": told}
+            )
+
+    def _commit(self, trees: dict[str, list[Manifest]]) -> None:
+        for name, manifests in trees.items():
+            (self._clone / name).mkdir(exist_ok=True)
+            text = yaml.safe_dump_all(deepcopy(manifests))
+            (self._clone / name / "objects.yaml").write_text(text, encoding="utf-8")
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "--message", "All cases")
+
+    def _head(self) -> str:
+        return self._git("rev-parse", "main")
+
+    def _wait(self, condition: Callable[[str], bool]) -> None:
+        left = list(self.cases)
+
+        def done() -> bool:
+            left[:] = [name for name in left if not condition(name)]
+            return not left
+
+        try:
+            wait_until(done, programs=self._argo.programs, seconds=WAIT_SECONDS, what="no end")
+        except StartError as error:
+            said = {name: self._application(name).get("status") for name in left}
+            raise AssertionError(json.dumps(said, indent=1)[:5000]) from error
+
+    def _git(self, *arguments: str) -> str:
+        identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.test")
+        return subprocess.run(
+            ["git", *identity, *arguments],
+            cwd=self._clone,
+            env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def confirmation(
+    assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Confirmation]:
+    """Argo CD after both commits."""
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        # It is meant to be gentle with a cluster that others use, too.
+        patch.setenv("ARGOCD_K8S_CLIENT_QPS", "1000")
+        patch.setenv("ARGOCD_K8S_CLIENT_BURST", "2000")
+        patch.setenv("ARGOCD_APPLICATION_CONTROLLER_OPERATION_PROCESSORS", "50")
+        argo = stack.enter_context(argocd(assets))
+        client = stack.enter_context(closing(argo.cluster.server.client()))
+        yield Confirmation(argo, client, tmp_path_factory.mktemp("confirmation"))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", [name for name in CASES if load(name).argocd])
+def test_argocd_confirms_a_case(confirmation: Confirmation, name: str) -> None:
+    """The rehearsal only says what Argo CD would do; here it does it."""
+    assert confirmation.verdict(name) == confirmation.cases[name].argocd
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "name", [name for name in CASES if load(name).argocd not in {None, "sync-fails"}]
+)
+def test_the_cluster_confirms_the_verdicts_of_a_case(confirmation: Confirmation, name: str) -> None:
+    """What is said to be unchanged is not touched, and pods roll exactly where it is said.
+
+    A sync that fails does not get to everything that is judged.
+    """
+    case = confirmation.cases[name]
+    renamed = {f"{key.partition('/')[0]}/{old}" for key, old in case.old.items()}
+    for key, before in confirmation.before[name].items():
+        after = confirmation.after[name].get(key)
+        verdict = case.expect.get(key, "unchanged")
+        if verdict == "pruned" or key in renamed:
+            assert after is None, key
+        elif verdict == "unchanged":
+            assert after is not None, key
+            assert _generation(after) == _generation(before), key
+        if after is not None and before["kind"] in {"Deployment", "StatefulSet", "DaemonSet"}:
+            rolls = before["spec"]["template"] != after["spec"]["template"]
+            assert rolls == (verdict == "pods roll") or verdict == "data at risk", key
+
+
+def _generation(live: Manifest) -> tuple[str, int | None, object]:
+    """What is another if the object is another one, or was changed."""
+    metadata = live["metadata"]
+    return metadata["uid"], metadata.get("generation"), live.get("data")
