@@ -97,6 +97,11 @@ def test_a_failed_sync_is_tried_again_but_not_for_ever(application: Manifest) ->
     assert 0 < application["syncPolicy"]["retry"]["limit"] <= 10
 
 
+def test_a_retry_takes_the_newest_commit(application: Manifest) -> None:
+    """Otherwise the commit that mends it waits for minutes until the broken one is given up."""
+    assert application["syncPolicy"]["retry"]["refresh"] is True
+
+
 def test_applied_objects_are_not_deleted_with_the_application(application: Manifest) -> None:
     """No finalizer: whoever deletes an Application by mistake deletes an Application."""
     for manifest in _manifests().values():
@@ -117,9 +122,12 @@ def test_the_project_allows_these_two_namespaces_only() -> None:
     ]
 
 
-def test_the_project_allows_no_cluster_scoped_kind() -> None:
-    """No ClusterRole, no CRD, no webhook can come from this repository."""
-    assert _project()["clusterResourceWhitelist"] == []
+def test_the_project_allows_nothing_cluster_scoped_but_its_namespaces() -> None:
+    """Argo CD makes these; no ClusterRole, no CRD, no webhook can come from this repository."""
+    assert _project()["clusterResourceWhitelist"] == [
+        {"group": "", "kind": "Namespace", "name": namespace}
+        for namespace in ("fraud-detection", "fraud-detection-staging")
+    ]
 
 
 def test_the_project_allows_exactly_the_kinds_that_the_constructs_render() -> None:

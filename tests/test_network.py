@@ -213,3 +213,9 @@ def test_the_init_container_waits_on_the_same_connection_as_the_application() ->
     template = dev().get("Deployment", "payment-api")["spec"]["template"]
     waiting = variables(container(template, "wait-for-topic"))
     assert waiting == variables(container(template, "payment-api"))
+
+
+def test_no_policy_has_an_empty_list() -> None:
+    """It means the same as none, but the API server makes a new version of it at each apply."""
+    for manifest in (*dev().kind("NetworkPolicy"), *staging().kind("NetworkPolicy")):
+        assert [] not in manifest["spec"].values()

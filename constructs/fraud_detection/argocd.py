@@ -18,6 +18,7 @@ from imports.io.argoproj import (
     ApplicationSpecSyncPolicyRetryBackoff,
     AppProject,
     AppProjectSpec,
+    AppProjectSpecClusterResourceWhitelist,
     AppProjectSpecDestinations,
     AppProjectSpecNamespaceResourceWhitelist,
 )
@@ -67,7 +68,13 @@ class ArgoCd:
                     AppProjectSpecDestinations(server=_CLUSTER, namespace=environment.namespace)
                     for environment in environments
                 ],
-                cluster_resource_whitelist=[],
+                # Argo CD makes and labels the namespaces, on behalf of the Applications.
+                cluster_resource_whitelist=[
+                    AppProjectSpecClusterResourceWhitelist(
+                        group="", kind="Namespace", name=environment.namespace
+                    )
+                    for environment in environments
+                ],
                 namespace_resource_whitelist=[
                     AppProjectSpecNamespaceResourceWhitelist(group=group, kind=kind)
                     for group, kind in _KINDS
@@ -102,6 +109,8 @@ def _application(chart: Chart, environment: Environment) -> None:
                 # Without it a failed revision is neither tried again nor healed.
                 retry=ApplicationSpecSyncPolicyRetry(
                     limit=5,
+                    # A commit that mends it does not wait until the broken one was tried 5 times.
+                    refresh=True,
                     backoff=ApplicationSpecSyncPolicyRetryBackoff(
                         duration="10s", factor=2, max_duration="5m"
                     ),

@@ -138,14 +138,17 @@ def _allow(scope: Construct, component: Component, connections: Iterable[Connect
         spec=k8s.NetworkPolicySpec(
             pod_selector=component.selector,
             policy_types=["Ingress", "Egress"],
+            # An empty list, which means the same as none, would be another version at each apply.
             ingress=[
                 k8s.NetworkPolicyIngressRule(from_=peers, ports=[_tcp(port)])
                 for port, peers in clients.items()
-            ],
+            ]
+            or None,
             egress=[
                 k8s.NetworkPolicyEgressRule(to=peers, ports=[_tcp(port)])
                 for port, peers in servers.items()
-            ],
+            ]
+            or None,
         ),
     )
 

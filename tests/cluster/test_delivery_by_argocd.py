@@ -213,7 +213,8 @@ class System:
         ):
             return
         for environment in ENVIRONMENTS:
-            if "operation" in self.application(environment):
+            is_running = "operation" in self.application(environment)
+            if is_running and self.operation(environment).get("retryCount"):
                 end = {"status": {"operationState": {"phase": "Terminating"}}}
                 self.client.merge(_application(environment), end)
         self.settle(*ENVIRONMENTS)
@@ -281,11 +282,6 @@ def first_sync(
         system = System(argo, client, origin)
         since = client.request("GET", "/api/v1/namespaces").body["metadata"]["resourceVersion"]
         for manifest in applications(REPOSITORY / "dist" / "argocd", repository=origin.url):
-            if manifest["kind"] == "AppProject":  # TEMPORARY, until dist/argocd permits it
-                manifest["spec"]["clusterResourceWhitelist"] = [
-                    {"group": "", "kind": "Namespace", "name": environment.namespace}
-                    for environment in ENVIRONMENTS
-                ]
             client.apply(manifest, field_manager=MANAGER)
         system.settle(*ENVIRONMENTS)
         events = {

@@ -186,7 +186,7 @@ class AppProjectSpec:
         source_repos: typing.Optional[typing.Sequence[builtins.str]] = None,
     ) -> None:
         '''
-        :param cluster_resource_whitelist: The only cluster-scoped kinds that may be applied.
+        :param cluster_resource_whitelist: The only cluster-scoped objects that may be applied.
         :param description: For people.
         :param destinations: The only places that may be changed.
         :param namespace_resource_whitelist: The only namespaced kinds that may be applied.
@@ -217,7 +217,7 @@ class AppProjectSpec:
     def cluster_resource_whitelist(
         self,
     ) -> typing.Optional[typing.List["AppProjectSpecClusterResourceWhitelist"]]:
-        '''The only cluster-scoped kinds that may be applied.
+        '''The only cluster-scoped objects that may be applied.
 
         :schema: AppProjectSpec#clusterResourceWhitelist
         '''
@@ -279,13 +279,20 @@ class AppProjectSpec:
 @jsii.data_type(
     jsii_type="ioargoproj.AppProjectSpecClusterResourceWhitelist",
     jsii_struct_bases=[],
-    name_mapping={"group": "group", "kind": "kind"},
+    name_mapping={"group": "group", "kind": "kind", "name": "name"},
 )
 class AppProjectSpecClusterResourceWhitelist:
-    def __init__(self, *, group: builtins.str, kind: builtins.str) -> None:
+    def __init__(
+        self,
+        *,
+        group: builtins.str,
+        kind: builtins.str,
+        name: typing.Optional[builtins.str] = None,
+    ) -> None:
         '''
         :param group: 
         :param kind: 
+        :param name: The only one of that kind; all of them, if it is left out.
 
         :schema: AppProjectSpecClusterResourceWhitelist
         '''
@@ -293,10 +300,13 @@ class AppProjectSpecClusterResourceWhitelist:
             type_hints = cached_type_hints(_typecheckingstub__da54887346d884419379874958a4613ff94ef2d5e2cb4ce7091c6facb942cb77)
             check_type(argname="argument group", value=group, expected_type=type_hints["group"])
             check_type(argname="argument kind", value=kind, expected_type=type_hints["kind"])
+            check_type(argname="argument name", value=name, expected_type=type_hints["name"])
         self._values: typing.Dict[builtins.str, typing.Any] = {
             "group": group,
             "kind": kind,
         }
+        if name is not None:
+            self._values["name"] = name
 
     @builtins.property
     def group(self) -> builtins.str:
@@ -315,6 +325,17 @@ class AppProjectSpecClusterResourceWhitelist:
         result = self._values.get("kind")
         assert result is not None, "Required property 'kind' is missing"
         return typing.cast(builtins.str, result)
+
+    @builtins.property
+    def name(self) -> typing.Optional[builtins.str]:
+        '''The only one of that kind;
+
+        all of them, if it is left out.
+
+        :schema: AppProjectSpecClusterResourceWhitelist#name
+        '''
+        result = self._values.get("name")
+        return typing.cast(typing.Optional[builtins.str], result)
 
     def __eq__(self, rhs: typing.Any) -> builtins.bool:
         return isinstance(rhs, self.__class__) and rhs._values == self._values
@@ -1109,7 +1130,7 @@ class ApplicationSpecSyncPolicyManagedNamespaceMetadata:
 @jsii.data_type(
     jsii_type="ioargoproj.ApplicationSpecSyncPolicyRetry",
     jsii_struct_bases=[],
-    name_mapping={"backoff": "backoff", "limit": "limit"},
+    name_mapping={"backoff": "backoff", "limit": "limit", "refresh": "refresh"},
 )
 class ApplicationSpecSyncPolicyRetry:
     def __init__(
@@ -1117,11 +1138,13 @@ class ApplicationSpecSyncPolicyRetry:
         *,
         backoff: typing.Optional[typing.Union["ApplicationSpecSyncPolicyRetryBackoff", typing.Dict[builtins.str, typing.Any]]] = None,
         limit: typing.Optional[jsii.Number] = None,
+        refresh: typing.Optional[builtins.bool] = None,
     ) -> None:
         '''What to do after a failed sync.
 
         :param backoff: The pause before each attempt.
         :param limit: Attempts after the first; below zero means for ever.
+        :param refresh: Whether an attempt takes the newest revision.
 
         :schema: ApplicationSpecSyncPolicyRetry
         '''
@@ -1131,11 +1154,14 @@ class ApplicationSpecSyncPolicyRetry:
             type_hints = cached_type_hints(_typecheckingstub__9056530bc9b98c6462dff4d26f05b391b1eaa261eb2ecf8b0c69bdbb90c09af9)
             check_type(argname="argument backoff", value=backoff, expected_type=type_hints["backoff"])
             check_type(argname="argument limit", value=limit, expected_type=type_hints["limit"])
+            check_type(argname="argument refresh", value=refresh, expected_type=type_hints["refresh"])
         self._values: typing.Dict[builtins.str, typing.Any] = {}
         if backoff is not None:
             self._values["backoff"] = backoff
         if limit is not None:
             self._values["limit"] = limit
+        if refresh is not None:
+            self._values["refresh"] = refresh
 
     @builtins.property
     def backoff(self) -> typing.Optional["ApplicationSpecSyncPolicyRetryBackoff"]:
@@ -1156,6 +1182,15 @@ class ApplicationSpecSyncPolicyRetry:
         '''
         result = self._values.get("limit")
         return typing.cast(typing.Optional[jsii.Number], result)
+
+    @builtins.property
+    def refresh(self) -> typing.Optional[builtins.bool]:
+        '''Whether an attempt takes the newest revision.
+
+        :schema: ApplicationSpecSyncPolicyRetry#refresh
+        '''
+        result = self._values.get("refresh")
+        return typing.cast(typing.Optional[builtins.bool], result)
 
     def __eq__(self, rhs: typing.Any) -> builtins.bool:
         return isinstance(rhs, self.__class__) and rhs._values == self._values
@@ -1301,6 +1336,7 @@ def _typecheckingstub__da54887346d884419379874958a4613ff94ef2d5e2cb4ce7091c6facb
     *,
     group: builtins.str,
     kind: builtins.str,
+    name: typing.Optional[builtins.str] = None,
 ) -> None:
     """Type checking stubs"""
     pass
@@ -1406,6 +1442,7 @@ def _typecheckingstub__9056530bc9b98c6462dff4d26f05b391b1eaa261eb2ecf8b0c69bdbb9
     *,
     backoff: typing.Optional[typing.Union[ApplicationSpecSyncPolicyRetryBackoff, typing.Dict[builtins.str, typing.Any]]] = None,
     limit: typing.Optional[jsii.Number] = None,
+    refresh: typing.Optional[builtins.bool] = None,
 ) -> None:
     """Type checking stubs"""
     pass
