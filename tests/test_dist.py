@@ -17,9 +17,14 @@ PROGRAMS = Path(sys.executable).parent
 
 APPLICATION = """\
 kind: Application
+metadata:
+  name: system
 spec:
   source:
     path: dist/dev
+    targetRevision: develop
+  destination:
+    namespace: dev
 """
 COMMITTED = {"argocd/apps.yaml": APPLICATION, "dev/api.yaml": "replicas: 1\n"}
 
