@@ -30,8 +30,8 @@ _READ_BY_THE_PROGRAMS = (
 )
 """What of Argo CD's installation we apply; the rest would have the programs run in pods."""
 _READY_SECONDS = 60
-_RESYNC_SECONDS = 5
-"""How often a branch is looked at. Argo CD's default is two minutes and more."""
+_RESYNC_SECONDS = 30
+"""How often a branch is looked at unasked. Argo CD's default is two minutes and more."""
 _SELF_HEAL_BACKOFF_SECONDS = 5
 
 

@@ -60,7 +60,7 @@ def cluster(assets: ControlPlaneAssets) -> Iterator[Cluster]:
                 # KWOK says once in ten minutes that a node lives; a kubelet says it all the time.
                 "--node-monitor-grace-period=1h",
                 # Their defaults are made for containers that take minutes to warm up.
-                "--horizontal-pod-autoscaler-sync-period=1s",
+                "--horizontal-pod-autoscaler-sync-period=5s",
                 "--horizontal-pod-autoscaler-cpu-initialization-period=1ms",
                 "--horizontal-pod-autoscaler-initial-readiness-delay=1ms",
             ],

@@ -15,7 +15,7 @@ from delivery.rehearsal import workloads
 from delivery.rehearsal.tree import Key
 from delivery.rehearsal.workloads import Objects
 
-_OVER = "exceeded quota"
+OVER_QUOTA = "exceeded quota"
 _NAMED = re.compile(r'^[\w.]+ "[^"]+" is (forbidden|invalid): ')
 _FIRST = ("ServiceAccount", "LimitRange", "ResourceQuota")
 _SERVER_S_OWN = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields")
@@ -84,10 +84,13 @@ class _Scale:
             manifest: The object.
             replicas: The number of pods.
         """
-        if not _has_pods(key):
+        if not self._quotas:
+            # Nothing adds up, so one pod tells as much as all of them.
+            replicas = min(replicas, 1)
+        elif not _has_pods(key):
             self._count(key, manifest)
         for ordinal in range(replicas):
-            for claim in manifest["spec"].get("volumeClaimTemplates", []):
+            for claim in manifest["spec"].get("volumeClaimTemplates", []) if self._quotas else []:
                 name = f"{claim['metadata']['name']}-{key.name}-{ordinal}"
                 self._count(key, {**claim, "metadata": {"name": name}})
             self._make_pod(key, manifest)
@@ -100,7 +103,9 @@ class _Scale:
             manifest: The object.
             replicas: The number of pods.
         """
-        references = [Reference.of(quota) for quota in self._quotas] if replicas else []
+        if not (self._quotas and replicas):
+            return
+        references = [Reference.of(quota) for quota in self._quotas]
         used = {each: self._client.get(each)["status"]["used"] for each in references}
         for _ in range(replicas):
             self._make_pod(key, manifest)
@@ -115,7 +120,7 @@ class _Scale:
             for field in ("clusterIP", "clusterIPs"):
                 if manifest["spec"].get(field) not in ("None", ["None"]):
                     manifest["spec"].pop(field, None)
-        self._try(key, manifest, lambda said: _OVER in said)
+        self._try(key, manifest, lambda said: OVER_QUOTA in said)
 
     def _make_pod(self, key: Key, workload: Manifest) -> None:
         template = deepcopy(workloads.template(workload))

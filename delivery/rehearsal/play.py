@@ -94,6 +94,7 @@ class Stage:
                 client, ours, labels=application.labels if name == application.namespace else {}
             )
         self._scopes: dict[str, dict[str, bool]] = {}
+        self._classes: set[str | None] = set()
         self._live: dict[Key, Manifest] = {}
         # A namespace in which nothing ever is; made when it is needed.
         self._anew = ""
@@ -135,9 +136,9 @@ class Stage:
                 self._live[key] = self._start(live)
 
     def close(self) -> None:
-        """Delete what is in nobody's namespace; the namespaces are left to the API server's end."""
+        """Delete what the next rehearsal would find taken; the rest ends with the API server."""
         for key, live in self._live.items():
-            if not key.namespace:
+            if not key.namespace or _has_fixed_address(self._desired.get(key)):
                 with suppress(ApiError):
                     self._client.delete(Reference.of(live))
 
@@ -236,7 +237,8 @@ class Stage:
     def _refused(self, outcome: Outcome, manifest: Manifest, error: ApiError) -> Outcome:
         """What is to be known about a refusal."""
         after = self._live.get(outcome.key)
-        barred = after is not None and self._is_acceptable(manifest)
+        # Any other reason, such as a quota, has nothing to do with what was there before.
+        barred = error.reason == "Invalid" and after is not None and self._is_acceptable(manifest)
         return replace(
             outcome,
             after=after,
@@ -318,6 +320,9 @@ class Stage:
         """Have the StorageClasses that claims use, each of them able to grow a volume."""
         for claim in claims(manifest):
             name = claim.get("storageClassName")
+            if name in self._classes:
+                continue
+            self._classes.add(name)
             default = {"storageclass.kubernetes.io/is-default-class": "true"}
             storage_class = {
                 "apiVersion": "storage.k8s.io/v1",
@@ -367,6 +372,15 @@ def same(before: Manifest, after: Manifest) -> bool:
 def _content(live: Manifest) -> Manifest:
     metadata = {k: v for k, v in live["metadata"].items() if k not in _BOOKKEEPING}
     return {**live, "metadata": metadata, "status": None}
+
+
+def _has_fixed_address(desired: Desired | None) -> bool:
+    """Whether it is a Service that says itself where it is reached."""
+    if desired is None or desired.key.kind != "Service":
+        return False
+    spec = desired.manifest["spec"]
+    ports = any("nodePort" in port for port in spec.get("ports") or [])
+    return ports or spec.get("clusterIP", "None") != "None"
 
 
 def _is_recreated(desired: Desired) -> bool:

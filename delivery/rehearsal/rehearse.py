@@ -9,6 +9,7 @@ from delivery.control_plane.client import Client, Manifest
 from delivery.rehearsal import data, full_scale, rollout
 from delivery.rehearsal.changes import changes
 from delivery.rehearsal.consequences import Consequence, consequences
+from delivery.rehearsal.full_scale import OVER_QUOTA
 from delivery.rehearsal.order import PHASES, SYNC, applying
 from delivery.rehearsal.play import Action, Outcome, Stage
 from delivery.rehearsal.project import Application
@@ -198,7 +199,7 @@ def _finding(
     if reasons and verdict is not Verdict.REFUSED:
         verdict = Verdict.DATA_AT_RISK
     if pods is not None:
-        reasons.insert(0, f"its pods: {pods}")
+        reasons.insert(0, f"{'at full scale' if OVER_QUOTA in pods else 'its pods'}: {pods}")
     if outcome.refusal is not None:
         reasons.insert(0, outcome.refusal.message)
     if verdict is Verdict.LEFT_BEHIND:

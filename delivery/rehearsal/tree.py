@@ -3,10 +3,11 @@
 import io
 import subprocess
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -185,7 +186,7 @@ def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
         if path.parent != folder or path.suffix not in _SUFFIXES or _SKIP_FILE in files[path]:
             continue
         try:
-            documents = list(yaml.load_all(files[path], yaml.CSafeLoader))
+            documents = _documents(files[path])
         except yaml.YAMLError as error:
             raise TreeError(f"{path}: {error}") from error
         for document in documents:
@@ -204,6 +205,12 @@ def tree(desired: Iterable[Desired]) -> Tree:
             repeated.append(each.key)
         objects[each.key] = each
     return Tree(objects=objects, repeated=tuple(dict.fromkeys(repeated)))
+
+
+@cache
+def _documents(content: bytes) -> Sequence[Any]:
+    """What a file holds; most files of two trees are the same, and nobody changes what is read."""
+    return tuple(yaml.load_all(content, yaml.CSafeLoader))
 
 
 def _values(manifest: Manifest, name: str) -> frozenset[str]:

@@ -50,7 +50,7 @@ def labels(workload: Manifest) -> Mapping[str, str]:
 
 def select(objects: Objects, *kinds: str) -> Iterator[tuple[Key, Manifest]]:
     """The objects of some kinds, in order."""
-    return ((key, objects[key]) for key in sorted(objects) if key.kind in kinds)
+    return ((key, objects[key]) for key in sorted(key for key in objects if key.kind in kinds))
 
 
 def fewest(key: Key, workload: Manifest, objects: Objects) -> int:

@@ -1,6 +1,5 @@
 """The rehearsal on a real API server: what it says of the corpus, and whether Argo CD agrees."""
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from delivery.rehearsal.verdicts import Verdict
 
 pytestmark = pytest.mark.xdist_group("rehearsal")
 
-WAIT_SECONDS = 150
+WAIT_SECONDS = 280
 CORPUS = Path(__file__).parent.parent / "rehearsal"
 CASES = sorted(path.stem for path in (CORPUS / "corpus").glob("*.yaml"))
 
@@ -301,8 +300,11 @@ class Confirmation:
         try:
             wait_until(done, programs=self._argo.programs, seconds=WAIT_SECONDS, what="no end")
         except StartError as error:
-            said = {name: self._application(name).get("status") for name in left}
-            raise AssertionError(json.dumps(said, indent=1)[:5000]) from error
+            said = {name: self._application(name).get("status", {}) for name in left}
+            states = {name: each.get("operationState", {}) for name, each in said.items()}
+            raise AssertionError(
+                {name: each.get("message") for name, each in states.items()}
+            ) from error
 
     def _git(self, *arguments: str) -> str:
         identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.test")
@@ -327,19 +329,22 @@ def confirmation(
         patch.setenv("ARGOCD_K8S_CLIENT_QPS", "1000")
         patch.setenv("ARGOCD_K8S_CLIENT_BURST", "2000")
         patch.setenv("ARGOCD_APPLICATION_CONTROLLER_OPERATION_PROCESSORS", "50")
+        patch.setenv("ARGOCD_APPLICATION_CONTROLLER_KUBECTL_PARALLELISM_LIMIT", "100")
         argo = stack.enter_context(argocd(assets))
         client = stack.enter_context(closing(argo.cluster.server.client()))
         yield Confirmation(argo, client, tmp_path_factory.mktemp("confirmation"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.confirmation
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", [name for name in CASES if load(name).argocd])
 def test_argocd_confirms_a_case(confirmation: Confirmation, name: str) -> None:
     """The rehearsal only says what Argo CD would do; here it does it."""
     assert confirmation.verdict(name) == confirmation.cases[name].argocd
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.confirmation
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "name", [name for name in CASES if load(name).argocd not in {None, "sync-fails"}]
 )

@@ -234,6 +234,16 @@ def test_an_allowance_says_what_and_why(
     assert type_in("HEAD", *arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("option", ["--keep", "--kubernetes=1.37"])
+def test_a_given_api_server_is_neither_kept_nor_chosen(
+    type_in: Callable[..., Result], option: str
+) -> None:
+    """It is whatever it is, and whoever started it ends it."""
+    result = type_in("HEAD", option)
+    assert result.exit_code == 2
+    assert "goes with neither" in result.stderr
+
+
 def test_what_is_applied_by_hand_is_named(
     checkout: Checkout, type_in: Callable[..., Result]
 ) -> None:
@@ -392,8 +402,8 @@ EVERYDAY = [
     ),
     Commit(
         "flink.yaml",
-        r"(storage: )\d+Gi",
-        r"\g<1>{}Gi",
+        r"(storage: )\d+\w+",
+        r"\g<1>20{}Mi",
         {"PersistentVolumeClaim/flink-checkpoints": PLACE},
     ),
     Commit("namespace.yaml", r'(pods: )"\d+"', r'\g<1>"{}"', {"ResourceQuota/quota": PLACE}),

@@ -1,0 +1,114 @@
+"""What Argo CD reads from a folder, in which order it applies it, and what it may apply."""
+
+from pathlib import PurePosixPath
+
+import pytest
+import yaml
+
+from delivery.rehearsal.order import applying, pruning
+from delivery.rehearsal.project import applications
+from delivery.rehearsal.tree import Desired, Key, TreeError, manifests, tree
+
+FOLDER = PurePosixPath("dist/dev")
+
+
+def config_map(name: str, wave: str = "0", **annotations: str) -> dict[str, object]:
+    """The simplest object."""
+    found = {
+        f"argocd.argoproj.io/{key.replace('_', '-')}": each for key, each in annotations.items()
+    }
+    found["argocd.argoproj.io/sync-wave"] = wave
+    metadata = {"name": name, "namespace": "shop", "annotations": found}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+def read(**files: str) -> list[str]:
+    """The names of the objects that are read from some files, `__` being a slash, `_` a dot."""
+    paths = {name.replace("__", "/").replace("_", "."): text for name, text in files.items()}
+    content = {FOLDER / path: text.encode() for path, text in paths.items()}
+    return [each.key.name for each in manifests(content, FOLDER)]
+
+
+def test_all_documents_of_all_files_are_read_by_name() -> None:
+    """Of two objects of one name, the later file's is applied."""
+    two = yaml.safe_dump_all([config_map("second"), config_map("third")])
+    assert read(b_yaml=two, a_yml=yaml.safe_dump(config_map("first")) + "---\n") == [
+        "first",
+        "second",
+        "third",
+    ]
+
+
+def test_what_argo_cd_does_not_read_is_left_out() -> None:
+    """Our Applications do not recurse, and a marker keeps a file out."""
+    text = yaml.safe_dump(config_map("some"))
+    assert (
+        read(deeper__a_yaml=text, a_txt=text, a_yaml=f"# +argocd:skip-file-rendering\n{text}") == []
+    )
+
+
+@pytest.mark.parametrize("text", ["a: [", "just text", "kind: ConfigMap", "apiVersion: v1"])
+def test_what_is_no_object_is_an_error_that_names_the_file(text: str) -> None:
+    """Argo CD would refuse the whole folder."""
+    with pytest.raises(TreeError, match=r"dist/dev/a\.yaml"):
+        read(a_yaml=text)
+
+
+def test_the_last_of_two_objects_counts() -> None:
+    """As in Argo CD, which warns."""
+    first, last = (Desired(manifest=config_map("some", wave), file="") for wave in ("1", "2"))
+    found = tree([first, last])
+    assert list(found.objects.values()) == [last]
+    assert found.repeated == (last.key,)
+
+
+def steps(*manifests_: dict[str, object]) -> list[str]:
+    """The names of some objects in the order in which they are applied."""
+    desired = [Desired(manifest=each, file="") for each in manifests_]
+    return [step.key.name for step in sorted(map(applying, desired))]
+
+
+def test_objects_are_applied_by_phase_wave_kind_and_name() -> None:
+    """A refusal in one wave keeps the next ones from being applied at all."""
+    service = {**config_map("service"), "kind": "Service"}
+    assert steps(
+        config_map("late", "2"),
+        config_map("after", hook="PostSync"),
+        service,
+        config_map("b"),
+        config_map("a"),
+        config_map("early", "-1"),
+        config_map("before", hook="PreSync"),
+    ) == ["before", "early", "a", "b", "service", "late", "after"]
+
+
+def test_objects_are_pruned_in_the_opposite_order() -> None:
+    """What came last goes first."""
+    live = {
+        Key("ConfigMap", name, "shop", ""): config_map(name, wave)
+        for name, wave in (("first", "0"), ("second", "1"), ("third", "5"))
+    }
+    assert [step.key.name for step in sorted(pruning(live))] == ["third", "second", "first"]
+
+
+APPLICATION = """
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: shop}
+spec:
+  project: default
+  source: {repoURL: https://example.test/shop.git, targetRevision: main, path: dist/shop}
+  destination: {namespace: shop}
+"""
+
+
+def test_the_default_project_allows_everything() -> None:
+    """Every Argo CD comes with it, so no manifest of ours needs to."""
+    files = {PurePosixPath("dist/argocd/a.yaml"): APPLICATION.encode()}
+    [application] = applications(files)
+    for namespaced in (True, False):
+        key = Key("ClusterRole", "some", "kube-system", "rbac.authorization.k8s.io")
+        assert application.objection(key, namespaced=namespaced) is None
+    assert (application.environment, application.branch) == ("shop", "main")
+    assert not application.prunes
+    assert application.labels == {}
