@@ -37,6 +37,7 @@ from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
 from delivery.rehearsal.rehearse import Allowance
 from delivery.rehearsal.tree import TreeError
+from delivery.stages import StagesError, stages
 from fraud_detection.images import ImagesError
 
 
@@ -260,6 +261,8 @@ def rehearse_change(
     if stop:
         click.echo("stopped" if control_planes.stop() else "nothing was kept")
         return
+    if kubeconfig is not None and (keep or versions):
+        raise click.UsageError("--kubeconfig goes with neither --keep nor --kubernetes.")
     if len(allowed) != len(reasons):
         raise click.UsageError("Each --allow needs its own --reason.")
     try:
@@ -446,16 +449,16 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
     repository = _repository()
     found = []
     try:
-        stages = dist.environments(repository / dist.DIST)
-        for stage in stages:
+        known = stages(repository)
+        if environment not in {None, *(stage.name for stage in known)}:
+            names = ", ".join(stage.name for stage in known)
+            raise click.ClickException(f"There is no {environment} in dist: {names}.")
+        for stage in known:
             if environment in {None, stage.name}:
                 since = base or f"origin/{stage.branch}"
                 found += diff.changes(repository, since, environments=[stage.name])
-    except TreeError as error:
-        raise click.ClickException(str(error)) from error
-    if environment not in {None, *(stage.name for stage in stages)}:
-        names = ", ".join(stage.name for stage in stages)
-        raise click.ClickException(f"There is no {environment} in dist: {names}.")
+    except (GitError, StagesError, TreeError) as error:
+        _fail(error)
     click.echo(diff.FORMATS[form](found))
 
 
@@ -500,6 +503,7 @@ def promote(*, remote: str, dry_run: bool, output: Path | None, verdict: TextIO 
         ImagesError,
         OSError,
         promotion.PromotionError,
+        StagesError,
         TreeError,
     ) as error:
         _fail(error)
@@ -531,7 +535,7 @@ def show_status(remote: str, context: str | None, form: str) -> None:
         with _progress() as report:
             report(f"fetch {remote}")
             found = status.status(_repository(), remote=remote, context=context)
-    except (GitError, ImagesError, status.StatusError) as error:
+    except (GitError, ImagesError, StagesError, status.StatusError) as error:
         _fail(error)
     click.echo(status_report.FORMATS[form](found), nl=False)
 

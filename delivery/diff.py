@@ -2,20 +2,23 @@
 
 import difflib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePosixPath
 
+import click
+
 from delivery.dist import DIST
 from delivery.fields import MISSING, Field, differences
+from delivery.git import resolve
+from delivery.images import short
 from delivery.markdown import details, escaped, fenced, fitted
 from delivery.rehearsal.renames import renames
 from delivery.rehearsal.tree import Desired, Files, manifests, read_dist, tree
 
 _CHECKSUM = "checksum/files"
-_LONGEST = 120
+_LONGEST = 300
 _ROWS = 100
 """Of the table; a row has some 300 characters at most."""
 
@@ -27,6 +30,14 @@ class Verb(Enum):
     REMOVED = "removed"
     RENAMED = "renamed"
     CHANGED = "changed"
+
+
+_COLOURS = {
+    Verb.ADDED: "green",
+    Verb.REMOVED: "red",
+    Verb.RENAMED: "yellow",
+    Verb.CHANGED: "cyan",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +81,27 @@ def changes(
         environments: The folders of dist to compare.
 
     Raises:
+        GitError: If there is no such commit.
         TreeError: If one of them has no dist, or it is not YAML.
     """
-    old, new = read_dist(repository, base), read_dist(repository, head)
-    return [change for name in environments for change in _compare(name, old, new)]
+    old, new = (
+        read_dist(repository, None if revision is None else resolve(repository, revision))
+        for revision in (base, head)
+    )
+    return [change for name in environments for change in compare(name, old, new)]
 
 
-def _compare(environment: str, old: Files, new: Files) -> Iterator[Change]:
+def compare(environment: str, old: Files, new: Files) -> Iterator[Change]:
+    """Compare what two `dist/` say of an environment.
+
+    Args:
+        environment: Its folder.
+        old: Files of the older one, by path from the root of the repository.
+        new: Those of the newer one.
+
+    Raises:
+        TreeError: If a file is not YAML.
+    """
     folder = PurePosixPath(DIST) / environment
     before, after = (tree(manifests(files, folder)).objects for files in (old, new))
     gone = [before[key] for key in before if key not in after]
@@ -108,10 +133,11 @@ def _change(environment: str, verb: Verb, now: Desired, was: Desired | None = No
 
 
 def as_text(found: Sequence[Change]) -> str:
-    """In lines, for a person."""
+    """In lines, for a person; the colours are for a terminal."""
     lines = []
     for change in found:
-        lines.append(f"{change.environment}/{change.file}: {change.title}")
+        title = f"{change.environment}/{change.file}: {change.title}"
+        lines.append(click.style(title, fg=_COLOURS[change.verb]))
         for field in change.fields:
             lines += (f"    {line}" for line in _lines(field))
     return "\n".join(lines) or "nothing changes"
@@ -121,7 +147,7 @@ def as_markdown(found: Sequence[Change]) -> str:
     """In a table with folded details for each service, short enough for a comment on GitHub."""
     if not found:
         return "Nothing changes in the cluster.\n"
-    return fitted([_table(found), *folded(found)])
+    return fitted([_table(found), *folded(found)], elsewhere="`delivery diff` shows them.")
 
 
 def folded(found: Sequence[Change]) -> list[str]:
@@ -167,15 +193,14 @@ def _table(found: Sequence[Change]) -> str:
         for change in found
     ]
     more = [f"\n{len(rows) - _ROWS} more have no room here."] if len(rows) > _ROWS else []
-    head = ["| environment | service | what happens | fields |", "|---|---|---|---|"]
+    head = ["| environment | service | what happens | images, other fields |", "|---|---|---|---|"]
     return "\n".join([*head, *rows[:_ROWS], *more])
 
 
 def _gist(change: Change) -> str:
     images = dict.fromkeys(_move(field) for field in change.fields if _is_image(field))
-    if images:
-        return escaped("; ".join(images))
-    return str(len(change.fields) or "")
+    others = sum(not _is_image(field) for field in change.fields)
+    return escaped("; ".join([*images, *([str(others)] if others else [])]))
 
 
 def _fold(title: str, found: Sequence[Change]) -> str:
@@ -192,17 +217,17 @@ def _is_image(field: Field) -> bool:
 
 def _move(field: Field) -> str:
     """The old and the new image: by their tags, where only these differ."""
-    (old, old_tag), (new, new_tag) = (
-        str(value).partition(":")[::2] for value in (field.old, field.new)
-    )
+    (old, old_tag), (new, new_tag) = (_parted(str(value)) for value in (field.old, field.new))
     if old != new or not new_tag:
         return f"{_shown(field.old)} → {_shown(field.new)}"
-    return f"{new.rpartition('/')[2]} {_short(old_tag)} → {_short(new_tag)}"
+    return f"{new.rpartition('/')[2]} {short(old_tag)} → {short(new_tag)}"
 
 
-def _short(tag: str) -> str:
-    """A tag, and if it is a commit, its beginning."""
-    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", tag)
+def _parted(reference: str) -> tuple[str, str]:
+    """The repository of an image, whose host may have a port, and the tag."""
+    path, slash, image = reference.rpartition("/")
+    name, _, tag = image.partition(":")
+    return f"{path}{slash}{name}", tag
 
 
 def _lines(field: Field) -> list[str]:

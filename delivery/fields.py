@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-_KEYS = ("name", "containerPort", "mountPath", "topologyKey", "key", "ip")
+_KEYS = (
+    "name",
+    "containerPort",
+    "port",
+    "mountPath",
+    "topologyKey",
+    "key",
+    "ip",
+    "host",
+    "path",
+)
 """By which Kubernetes knows an item of a list of objects; the first that all items have."""
 _SETS = frozenset(
     {
@@ -37,7 +47,7 @@ _SETS = frozenset(
 """Lists whose order means nothing."""
 _AMOUNTS = frozenset({"default", "defaultRequest", "hard", "limits", "max", "min", "requests"})
 """Objects whose values are quantities."""
-_AMOUNT = re.compile(r"(-?[0-9.]+(?:e[0-9]+)?)([numkMGTPE]i?)?")
+_AMOUNT = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)([numkMGTPE]i?)?")
 _POWERS = {suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", start=1)}
 _FACTORS = {
     **_POWERS,
@@ -91,9 +101,12 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[Field]:  # noqa: ANN
 def _items(path: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Field]:
     ours, theirs = _keyed(path, old, new)
     for key in {**ours, **theirs}:
-        yield from _differences(f"{path}[{key}]", ours.get(key), theirs.get(key))
-    if ours == theirs and list(ours) != list(theirs) and _is_ordered(path, old):
-        yield Field(path=f"{path} in order", old=", ".join(ours), new=", ".join(theirs))
+        # What has no name but itself is named by the difference.
+        name = "" if key.startswith("{") else key
+        yield from _differences(f"{path}[{name}]", ours.get(key), theirs.get(key))
+    was, now = [key for key in ours if key in theirs], [key for key in theirs if key in ours]
+    if was != now and _is_ordered(path, [*old, *new]):
+        yield Field(path=f"{path} in order", old=", ".join(was), new=", ".join(now))
 
 
 def _is_ordered(path: str, items: Sequence[Any]) -> bool:
@@ -111,9 +124,9 @@ def _keyed(
     """The items of two lists, by what makes an item the same one."""
     both = [*old, *new]
     for key in _KEYS:
-        if all(isinstance(item, dict) and key in item for item in both) and all(
-            len({item[key] for item in items}) == len(items) for items in (old, new)
-        ):
+        if all(
+            isinstance(item, dict) and isinstance(item.get(key), str | int) for item in both
+        ) and all(len({item[key] for item in items}) == len(items) for items in (old, new)):
             return {str(i[key]): i for i in old}, {str(i[key]): i for i in new}
     if path.rpartition(".")[2] in _SETS:
         return {_plain(i): i for i in old}, {_plain(i): i for i in new}

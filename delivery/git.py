@@ -59,22 +59,25 @@ def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     Raises:
         GitError: If it failed.
     """
-    done = subprocess.run(  # noqa: S603 - Git, with arguments that nobody else's shell sees
-        ["git", *arguments],  # noqa: S607 - the user's own Git
-        cwd=folder,
-        env={
-            **{name: value for name, value in os.environ.items() if name not in _PLACES},
-            **_SPEAK_PLAINLY,
-            **(environment or {}),
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    command = next((a for a in arguments if not a.startswith("-") and "=" not in a), "")
+    try:
+        done = subprocess.run(  # noqa: S603 - Git, with arguments that nobody else's shell sees
+            ["git", *arguments],  # noqa: S607 - the user's own Git
+            cwd=folder,
+            env={
+                **{name: value for name, value in os.environ.items() if name not in _PLACES},
+                **_SPEAK_PLAINLY,
+                **(environment or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise GitError(command, f"there is no {error.filename}") from error
     if done.returncode != 0:
-        command = next(a for a in arguments if not a.startswith("-") and "=" not in a)
         # The porcelain form of a push reports on standard output.
         said = f"{done.stderr}\n{done.stdout}"
         if done.returncode < 0:
@@ -92,6 +95,8 @@ def resolve(folder: Path, revision: str) -> str:
     try:
         return git(folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except GitError as error:
+        if error.said.strip():
+            raise
         message = f"there is no commit {revision!r} here; fetch it first"
         raise GitError("rev-parse", message) from error
 

@@ -10,8 +10,10 @@ _GAP = "\n\n"
 
 def escaped(text: str) -> str:
     """A text of which Markdown makes nothing but text, on one line."""
-    plain = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]<>|~#@])", r"\\\1", plain)
+    plain = re.sub(r"[\\`*_\[\]<>&|~]", r"\\\g<0>", " ".join(text.split()))
+    # GitHub finds mentions and references when the backslashes are gone: a space of no width
+    # keeps them apart from what they would mean.
+    return re.sub("[@#]", r"\g<0>&#8203;", plain)
 
 
 def fenced(text: str) -> str:
@@ -31,19 +33,25 @@ def details(summary: str, body: str) -> str:
     return f"<details><summary>{plain}</summary>\n\n{body}\n\n</details>"
 
 
-def fitted(parts: Sequence[str], *, limit: int = LIMIT) -> str:
-    """As many whole parts as there is room for, in their order, and how many there is none for.
+def fitted(parts: Sequence[str], *, limit: int = LIMIT, elsewhere: str = "") -> str:
+    """All parts that there is room for, whole and in their order, and how many there is none for.
 
     Args:
         parts: Markdown, each complete in itself.
         limit: The most characters of the result.
+        elsewhere: Where the others are, as Markdown. Default: it is not said.
     """
-    fitting: list[str] = []
-    for number, part in enumerate(parts):
-        rest = f"{len(parts) - number} more parts have no room here; the whole text is kept."
-        used = sum(len(each) + len(_GAP) for each in fitting)
-        last = number == len(parts) - 1
-        if used + len(part) + (0 if last else len(rest) + len(_GAP)) + 1 > limit:
-            return _GAP.join([*fitting, rest]) + "\n"
-        fitting.append(part)
-    return _GAP.join(fitting) + "\n"
+    whole = _GAP.join(parts) + "\n"
+    if len(whole) <= limit:
+        return whole
+    room = limit - len(_rest(len(parts), elsewhere)) - 1
+    fitting = []
+    for part in parts:
+        if len(part) + len(_GAP) <= room:
+            fitting.append(part)
+            room -= len(part) + len(_GAP)
+    return _GAP.join([*fitting, _rest(len(parts) - len(fitting), elsewhere)]) + "\n"
+
+
+def _rest(number: int, elsewhere: str) -> str:
+    return " ".join(filter(None, [f"Parts that have no room here: {number}.", elsewhere]))

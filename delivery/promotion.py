@@ -10,16 +10,22 @@ from typing import TypeAlias
 
 from delivery import diff, dist
 from delivery.dist import DIST, Environment
-from delivery.git import git, resolve
-from delivery.images import images_of
+from delivery.git import GitError, git
+from delivery.images import images_of, short
 from delivery.markdown import escaped, fitted
+from delivery.rehearsal.tree import Files, read_dist
 from delivery.release import bumped
-from delivery.sandbox import sandbox
+from delivery.sandbox import Sandbox, sandbox
+from delivery.stages import fetch, stages
 from fraud_detection.images import Image, Releases
 
 APPLICATION = "https://github.com/Mordris/fraud-detection-system"
 """Where our own images are built; their tags are its commits."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@fraud-detection.invalid")
+"""Git asks who merges even where nothing is committed."""
+_NAMED = 5
+"""So many commits are named."""
 _KEEPS_DATA = frozenset({"PersistentVolumeClaim", "StatefulSet"})
 _Render: TypeAlias = Callable[[Path], AbstractContextManager[Path]]
 
@@ -72,28 +78,22 @@ def prepare(
     Raises:
         StaleError: If the dist of the promoted branch is not what its sources render.
         PromotionError: If there are not two environments.
+        StagesError: If there are none, or the history is not there.
         GitError: If the remote lacks a branch, or cannot be reached.
+        ImagesError: If the images.yaml of a branch is wrong.
         RenderError: If the promoted branch does not render.
     """
-    source, target = _stages(repository)
-    git(repository, "fetch", "--quiet", "--no-tags", remote, source.branch, target.branch)
-    head = resolve(repository, f"{remote}/{source.branch}")
-    base = resolve(repository, f"{remote}/{target.branch}")
+    source, target = _source_and_target(repository)
+    head, base = fetch(repository, remote, [source, target])
     if not git(repository, "diff", "--name-only", f"{base}...{head}"):
         return None
-    _require_proved(repository, head, source.branch, render)
-    ends = _Ends(
-        base=base,
-        head=head,
-        before=images_of(repository, base),
-        after=images_of(repository, head),
-    )
-    parts = _parts(repository, ends, target, verdict)
+    case = _case(repository, base=base, head=head, source=source, target=target, render=render)
+    parts = _parts(repository, case, verdict)
     return Promotion(
         source=source.branch,
         target=target.branch,
         title=f"Promote {source.branch} to {target.branch}",
-        body=fitted(parts),
+        body=fitted(parts, elsewhere="The run that wrote this keeps the whole text."),
         text="\n\n".join(parts) + "\n",
     )
 
@@ -112,16 +112,18 @@ def propose(repository: Path, promotion: Promotion) -> str:
         PromotionError: If there is no `gh`, or GitHub refuses.
     """
     ends = ("--head", promotion.source, "--base", promotion.target)
-    listed = ("--state", "open", "--json", "number", "--jq", ".[0].number // empty")
-    number = _gh(repository, "pr", "list", *ends, *listed)
+    # Anybody's fork may have a branch of the same name.
+    ours = "map(select(.isCrossRepository | not))[0].number // empty"
+    listed = ("--state", "open", "--limit", "1000", "--json", "number,isCrossRepository")
+    number = _gh(repository, "pr", "list", *ends, *listed, "--jq", ours)
     text = ("--title", promotion.title, "--body-file", "-")
     command = ("edit", number) if number else ("create", *ends)
     return _gh(repository, "pr", *command, *text, given=promotion.body)
 
 
-def _stages(repository: Path) -> tuple[Environment, Environment]:
+def _source_and_target(repository: Path) -> tuple[Environment, Environment]:
     try:
-        source, target = dist.environments(repository / DIST)
+        source, target = stages(repository)
     except ValueError as error:
         raise PromotionError(
             f"{DIST}/argocd has no two Applications to promote between: run `make synth`."
@@ -129,87 +131,182 @@ def _stages(repository: Path) -> tuple[Environment, Environment]:
     return source, target
 
 
-def _require_proved(repository: Path, head: str, branch: str, render: _Render) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """What is promoted, and what comes of it.
+
+    Attributes:
+        source: Where it is now.
+        target: Where it shall go.
+        base: Commit of the target.
+        head: Commit of the source.
+        before: What the target releases.
+        after: What it will release.
+        old: `dist/` of the target.
+        new: What it will be.
+        conflicts: Files whose two versions only a person can merge; then `after` and `new` are
+            those of the source.
+    """
+
+    source: Environment
+    target: Environment
+    base: str
+    head: str
+    before: Releases
+    after: Releases
+    old: Files
+    new: Files
+    conflicts: Sequence[str]
+
+
+def _case(
+    repository: Path,
+    *,
+    base: str,
+    head: str,
+    source: Environment,
+    target: Environment,
+    render: _Render,
+) -> _Case:
     with sandbox(repository) as private:
         private.git("reset", "--quiet", "--hard", head)
-        with render(private.folder) as fresh:
-            findings = dist.prove(private.folder, fresh)
+        new = _proved(private, source.branch, render)
+        conflicts = _merge(private, base, head)
+        if conflicts:
+            private.git("reset", "--quiet", "--hard", head)
+        elif private.git("diff", "--name-only", head):
+            # The target keeps something of its own, such as a pin.
+            new = _merged(private, source.branch, target.branch, render)
+        after = images_of(private.folder)
+    return _Case(
+        source=source,
+        target=target,
+        base=base,
+        head=head,
+        before=images_of(repository, base),
+        after=after,
+        old=read_dist(repository, base),
+        new=new,
+        conflicts=conflicts,
+    )
+
+
+def _proved(private: Sandbox, branch: str, render: _Render) -> Files:
+    """The files of dist, which are what their sources render."""
+    with render(private.folder) as fresh:
+        findings = dist.prove(private.folder, fresh)
     if findings:
         named = ", ".join(str(finding) for finding in findings[:3])
         raise StaleError(
             f"{branch} is not ready: {named}: run `make synth` there and commit the result."
         )
+    return read_dist(private.folder)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ends:
-    """The two commits, and what each releases."""
+def _merge(private: Sandbox, base: str, head: str) -> list[str]:
+    """Merge as GitHub will, but for dist, which is rendered: the files that need a person."""
+    private.git("reset", "--quiet", "--hard", base)
+    try:
+        private.git(*_NOBODY, "merge", "--quiet", "--no-ff", "--no-commit", head)
+    except GitError:
+        unmerged = private.git("diff", "--name-only", "--diff-filter=U").splitlines()
+        if not unmerged:
+            raise
+        return [path for path in unmerged if not path.startswith(f"{DIST}/")]
+    return []
 
-    base: str
-    head: str
-    before: Releases
-    after: Releases
+
+def _merged(private: Sandbox, source: str, target: str, render: _Render) -> Files:
+    try:
+        with render(private.folder) as fresh:
+            return read_dist(fresh.parent)
+    except dist.RenderError as error:
+        raise PromotionError(
+            f"{source} does not render once it is merged into {target}: {error}"
+        ) from error
 
 
-def _parts(repository: Path, ends: _Ends, target: Environment, verdict: str | None) -> list[str]:
+def _parts(repository: Path, case: _Case, verdict: str | None) -> list[str]:
     """The text in parts, the most important first."""
-    changes = diff.changes(repository, ends.base, ends.head, environments=[target.name])
-    warnings = [f"- {line}" for line in _warnings(repository, ends, changes)]
-    exceptions = [f"- {line}" for line in _exceptions(ends.after)]
+    changes = list(diff.compare(case.target.name, case.old, case.new))
+    warnings = [f"- {line}" for line in _warnings(repository, case, changes)]
+    exceptions = [f"- {line}" for line in _exceptions(case.after)]
     folds = diff.folded(changes) or ["Nothing changes in the cluster."]
+    # Its table is for everybody; what it folds away must not take the room of the difference.
+    table, gap, rest = (verdict or "None was made.").strip().partition("\n\n<details>")
     return [
-        "## Releases\n\n" + _release_table(repository, ends, target.name),
+        "## Releases\n\n" + _release_table(repository, case),
         *(["## Mind\n\n" + "\n".join(warnings)] if warnings else []),
         *(["## Held and pinned\n\n" + "\n".join(exceptions)] if exceptions else []),
-        "## Rehearsal\n\n" + (verdict or "None was made.").strip(),
-        f"## What {target.namespace} will get\n\n{folds[0]}",
+        f"## Rehearsal\n\n{table}",
+        f"## What {case.target.namespace} will get\n\n{folds[0]}",
         *folds[1:],
+        *([f"## The rehearsal in detail{gap}{rest}"] if gap else []),
     ]
 
 
-def _release_table(repository: Path, ends: _Ends, environment: str) -> str:
-    bumps = bumped(repository, ends.base, ends.head)
+def _release_table(repository: Path, case: _Case) -> str:
+    bumps = bumped(repository, case.base, case.head)
     rows = []
-    for service, release in ends.after.services.items():
-        new = release.for_environment(environment)
-        old = ends.before.services[service].for_environment(environment)
+    for service in {**case.before.services, **case.after.services}:
+        old, new = (
+            releases.services[service].for_environment(case.target.name)
+            if service in releases.services
+            else None
+            for releases in (case.before, case.after)
+        )
         if old != new:
-            change = f"{_short(old)} → {_short(new)}"
-            rows.append(f"| {service} | {change} | {bumps[service]} | {_link(old, new)} |")
+            cells = escaped(service), _move(old, new), str(bumps[service]), _link(old, new)
+            rows.append(f"| {' | '.join(cells)} |")
     if not rows:
         return "No image changes."
     return "\n".join(["| service | image | bumps | commits |", "|---|---|---|---|", *rows])
 
 
-def _short(image: Image) -> str:
-    return f"`{image.tag[:12] if _COMMIT.fullmatch(image.tag) else image.tag}`"
+def _move(old: Image | None, new: Image | None) -> str:
+    """The old and the new image: by their tags, where these differ and nothing else."""
+    if old and new and old.repository == new.repository and old.tag != new.tag:
+        return f"{escaped(short(old.tag))} → {escaped(short(new.tag))}"
+    return " → ".join("none" if image is None else escaped(image.reference) for image in (old, new))
 
 
-def _link(old: Image, new: Image) -> str:
-    if not (_COMMIT.fullmatch(old.tag) and _COMMIT.fullmatch(new.tag)):
+def _link(old: Image | None, new: Image | None) -> str:
+    if not (old and new and all(_COMMIT.fullmatch(image.tag) for image in (old, new))):
         return ""
     return f"[compare]({APPLICATION}/compare/{old.tag}...{new.tag})"
 
 
-def _warnings(repository: Path, ends: _Ends, changes: Sequence[diff.Change]) -> Iterator[str]:
-    lacking = f"{ends.head}..{ends.base}"
-    ours = git(repository, "log", "--no-merges", "--format=%h %s", lacking).splitlines()
+def _warnings(repository: Path, case: _Case, changes: Sequence[diff.Change]) -> Iterator[str]:
+    source, target = case.source.branch, case.target.branch
+    if case.conflicts:
+        yield escaped(
+            f"{target} and {source} are in conflict: {', '.join(case.conflicts)}. All that is said "
+            f"here is what {source} alone has; merge {target} into it first."
+        )
+    form = ("--no-merges", "--format=%h %s")
+    ours = git(repository, "log", *form, f"{case.head}..{case.base}").splitlines()
     if ours:
-        named = "; ".join(ours[:5])
-        yield escaped(f"{len(ours)} commits of the target are not in what is promoted: {named}")
-    if git(repository, "diff", "--name-only", ends.base, ends.head, "--", f"{DIST}/argocd"):
+        more = f"; and {len(ours) - _NAMED} more" if len(ours) > _NAMED else ""
+        yield escaped(f"Only {target} has: {'; '.join(ours[:_NAMED])}{more}")
+    if _told(case.old) != _told(case.new):
         yield f"`{DIST}/argocd` differs: somebody must apply it by hand."
     for change in changes:
         if change.kind in _KEEPS_DATA and change.verb in {diff.Verb.REMOVED, diff.Verb.RENAMED}:
             yield escaped(f"{change.title}: it keeps data.")
 
 
+def _told(files: Files) -> Files:
+    """What Argo CD is told once, by hand."""
+    return {path: content for path, content in files.items() if path.parent.name == "argocd"}
+
+
 def _exceptions(releases: Releases) -> Iterator[str]:
     for service, release in releases.services.items():
         if release.hold is not None:
-            yield f"{service} is held: {escaped(release.hold)}"
+            yield f"{escaped(service)} is held: {escaped(release.hold)}"
         for environment, pin in release.pins.items():
-            yield f"{service} is pinned in {environment} to `{pin.tag}`: {escaped(pin.reason)}"
+            tag, reason = escaped(short(pin.tag)), escaped(pin.reason)
+            yield f"{escaped(service)} is pinned in {escaped(environment)} to {tag}: {reason}"
 
 
 def _gh(repository: Path, *arguments: str, given: str = "") -> str:

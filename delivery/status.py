@@ -2,19 +2,21 @@
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from delivery import dist
-from delivery.dist import DIST, Environment
-from delivery.git import git, resolve
+from delivery.dist import Environment
+from delivery.git import git
 from delivery.images import IMAGES, images_of
 from delivery.release import bumped
-from fraud_detection.images import Release, Releases
+from delivery.stages import fetch, stages
+from fraud_detection.images import Image, Pin, Release, Releases
 
 _DAY = 24 * 60 * 60
+_PATIENCE = "--request-timeout=20s"
+"""Without it, kubectl waits for minutes for a cluster that is not there."""
 
 
 class StatusError(Exception):
@@ -29,13 +31,32 @@ class Running:
         environment: Folder of `dist/`.
         sync: What Argo CD says of the environment's Application, such as `Synced`.
         health: Likewise, such as `Healthy`.
-        images: The references that running pods have; empty: none runs.
+        revision: The commit that Argo CD compared it with; empty: with none.
+        images: The tags that running pods have; empty: none runs.
     """
 
     environment: str
     sync: str
     health: str
+    revision: str
     images: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """A service that runs something else in one environment than what is released.
+
+    Attributes:
+        environment: Folder of `dist/`.
+        branches: That say so.
+        tag: What it runs.
+        reason: Why.
+    """
+
+    environment: str
+    branches: Sequence[str]
+    tag: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +65,21 @@ class Status:
 
     Attributes:
         service: As images.yaml calls it.
-        images: Tag by environment, as the branch of that environment has it.
+        images: Tag by environment, as the branch of that environment has it; None: that branch
+            does not know the service.
         bumps: How many bumps of it the first branch has that the last one lacks.
         days: Between the commits that gave the first and the last branch their tags.
         hold: Why it takes no bumps, on the first branch.
-        pins: Reason by environment.
+        pins: On any branch.
         running: In the cluster, if that was asked.
     """
 
     service: str
-    images: dict[str, str]
+    images: dict[str, str | None]
     bumps: int
     days: int
     hold: str | None
-    pins: dict[str, str]
+    pins: Sequence[Pinned]
     running: Sequence[Running] = ()
 
 
@@ -72,59 +94,85 @@ def status(repository: Path, *, remote: str, context: str | None = None) -> list
     Raises:
         GitError: If the remote lacks a branch, or cannot be reached.
         ImagesError: If the images.yaml of a branch is wrong.
+        StagesError: If there are no environments, or the history is not there.
         StatusError: If the cluster does not answer.
     """
-    stages = dist.environments(repository / DIST)
-    branches = [stage.branch for stage in stages]
-    git(repository, "fetch", "--quiet", "--no-tags", remote, *branches)
-    heads = [resolve(repository, f"{remote}/{branch}") for branch in branches]
-    releases = [images_of(repository, head) for head in heads]
-    bumps = bumped(repository, heads[-1], heads[0])
-    cluster = None if context is None else _Cluster(context, stages)
+    known = stages(repository)
+    heads = fetch(repository, remote, known)
+    branches = [
+        _Branch(stage=stage, head=head, releases=images_of(repository, head))
+        for stage, head in zip(known, heads, strict=True)
+    ]
+    first, last = branches[0], branches[-1]
+    bumps = bumped(repository, last.head, first.head)
+    cluster = None if context is None else _Cluster(context, known)
     return [
         Status(
             service=service,
-            images=_tags(service, stages, releases),
+            images={each.stage.name: _tag(each.image(service)) for each in branches},
             bumps=bumps[service],
-            days=_days(repository, service, heads, releases),
-            hold=release.hold,
-            pins=_pins(service, releases),
-            running=() if cluster is None else cluster.running(release),
+            days=_days(repository, service, first, last),
+            hold=_hold(first.release(service)),
+            pins=_pins(service, branches),
+            running=() if cluster is None else cluster.running(_repositories(service, branches)),
         )
-        for service, release in releases[0].services.items()
+        for service in dict.fromkeys(name for each in branches for name in each.releases.services)
     ]
 
 
-def _tags(
-    service: str, stages: Sequence[Environment], releases: Sequence[Releases]
-) -> dict[str, str]:
-    return {
-        stage.name: of.services[service].for_environment(stage.name).tag
-        for stage, of in zip(stages, releases, strict=True)
-    }
+@dataclass(frozen=True, kw_only=True)
+class _Branch:
+    """Where one environment is released, and what."""
+
+    stage: Environment
+    head: str
+    releases: Releases
+
+    def release(self, service: str) -> Release | None:
+        """What it says of a service, if it knows it."""
+        return self.releases.services.get(service)
+
+    def image(self, service: str) -> Image | None:
+        """What its environment runs of it."""
+        release = self.release(service)
+        return release.for_environment(self.stage.name) if release else None
 
 
-def _pins(service: str, releases: Sequence[Releases]) -> dict[str, str]:
-    return {
-        name: f"{pin.tag}: {pin.reason}"
-        for of in releases
-        for name, pin in of.services[service].pins.items()
-    }
+def _tag(image: Image | None) -> str | None:
+    return image.tag if image else None
 
 
-def _days(
-    repository: Path, service: str, heads: Sequence[str], releases: Sequence[Releases]
-) -> int:
-    first, last = (
-        _since(repository, head, of.services[service].image.tag)
-        for head, of in ((heads[0], releases[0]), (heads[-1], releases[-1]))
-    )
-    return abs(last - first) // _DAY
+def _hold(release: Release | None) -> str | None:
+    return release.hold if release else None
 
 
-def _since(repository: Path, head: str, tag: str) -> int:
+def _pins(service: str, branches: Sequence[_Branch]) -> list[Pinned]:
+    found: dict[tuple[str, Pin], list[str]] = {}
+    for each in branches:
+        release = each.release(service)
+        for pin in release.pins.items() if release else ():
+            found.setdefault(pin, []).append(each.stage.branch)
+    return [
+        Pinned(environment=environment, branches=where, tag=pin.tag, reason=pin.reason)
+        for (environment, pin), where in found.items()
+    ]
+
+
+def _repositories(service: str, branches: Sequence[_Branch]) -> set[str]:
+    return {image.repository for each in branches if (image := each.image(service))}
+
+
+def _days(repository: Path, service: str, first: _Branch, last: _Branch) -> int:
+    newer, older = first.image(service), last.image(service)
+    if newer is None or older is None or newer.tag == older.tag:
+        return 0
+    seconds = _since(repository, first.head, newer) - _since(repository, last.head, older)
+    return abs(seconds) // _DAY
+
+
+def _since(repository: Path, head: str, image: Image) -> int:
     """When a tag came into images.yaml, in seconds."""
-    found = git(repository, "log", "-1", "--format=%ct", f"-S{tag}", head, "--", IMAGES)
+    found = git(repository, "log", "-1", "--format=%ct", f"-S{image.tag}", head, "--", IMAGES)
     return int(found or 0)
 
 
@@ -138,8 +186,8 @@ class _Cluster:
             (stage, _kubectl(context, f"--namespace={stage.namespace}", "pods")) for stage in stages
         ]
 
-    def running(self, release: Release) -> list[Running]:
-        """What each environment runs of a service."""
+    def running(self, repositories: Collection[str]) -> list[Running]:
+        """What each environment runs of the images with these names."""
         found = []
         for stage, pods in self._stages:
             said = self._applications.get(stage.application, {})
@@ -148,25 +196,29 @@ class _Cluster:
                     environment=stage.name,
                     sync=said.get("sync", {}).get("status", "no Application"),
                     health=said.get("health", {}).get("status", "no Application"),
-                    images=sorted(set(_images(pods, release.image.repository))),
+                    revision=said.get("sync", {}).get("revision", ""),
+                    images=sorted({tag for name in repositories for tag in _tags(pods, name)}),
                 )
             )
         return found
 
 
-def _images(pods: Sequence[Any], repository: str) -> Iterator[str]:
+def _tags(pods: Sequence[Any], repository: str) -> Iterator[str]:
     for pod in pods:
         if pod["status"].get("phase") == "Running":
             for container in pod["spec"]["containers"]:
-                name, _, tag = container["image"].partition(":")
-                if name == repository:
-                    yield tag
+                image: str = container["image"]
+                if image.startswith(f"{repository}:"):
+                    yield image.removeprefix(f"{repository}:")
 
 
 def _kubectl(context: str, namespace: str, kind: str) -> list[Any]:
     try:
         done = subprocess.run(  # noqa: S603 - no shell
-            ["kubectl", f"--context={context}", namespace, "get", kind, "--output=json"],  # noqa: S607 - the user's own kubectl
+            [
+                *("kubectl", f"--context={context}", namespace, "get", kind),
+                *("--output=json", _PATIENCE),
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -9,9 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from delivery.images import short
 from delivery.status import Status
-
-_TAG_LENGTH = 12
 
 
 def text(found: Sequence[Status]) -> str:
@@ -22,19 +21,15 @@ def text(found: Sequence[Status]) -> str:
     for each in found:
         table.add_row(
             each.service,
-            *(each.images[name][:_TAG_LENGTH] for name in environments),
+            *(short(each.images[name] or "none") for name in environments),
             _apart(each),
-            *(
-                f"{', '.join(image[:_TAG_LENGTH] for image in running.images) or 'nothing'}"
-                f" ({running.sync}, {running.health})"
-                for running in each.running
-            ),
+            *(", ".join(map(short, running.images)) or "nothing" for running in each.running),
         )
     written = io.StringIO()
     # As wide as it must be: a line that is cut hides what was asked for.
     Console(file=written, width=200).print(table)
     lines = [line.rstrip() for line in written.getvalue().splitlines() if line.strip()]
-    return "\n".join([*lines, *_exceptions(found)]) + "\n"
+    return "\n".join([*lines, *_exceptions(found), *_applications(found)]) + "\n"
 
 
 def as_json(found: Sequence[Status]) -> str:
@@ -58,8 +53,18 @@ def _counted(number: int, what: str) -> str:
 def _exceptions(found: Sequence[Status]) -> list[str]:
     held = [f"{each.service} is held: {each.hold}" for each in found if each.hold]
     pinned = [
-        f"{each.service} is pinned in {environment} to {pin}"
+        f"{each.service} is pinned in {pin.environment} to {short(pin.tag)}"
+        f" on {' and '.join(pin.branches)}: {pin.reason}"
         for each in found
-        for environment, pin in each.pins.items()
+        for pin in each.pins
     ]
     return [*held, *pinned]
+
+
+def _applications(found: Sequence[Status]) -> list[str]:
+    # Every service says the same of them.
+    return [
+        f"Argo CD says of {each.environment}: {each.sync}, {each.health}"
+        + (f", commit {short(each.revision)}" if each.revision else "")
+        for each in (found[0].running if found else ())
+    ]

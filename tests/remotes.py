@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delivery import dist
+from delivery.images import images_of
 from fraud_detection.images import read_images
 
 OURS = ("payment-api", "alert-monitor", "flink-app")
@@ -39,7 +40,7 @@ def run_git(folder: Path, *arguments: str) -> str:
 
 def render(worktree: Path) -> None:
     """Render what depends on images.yaml, and so can be told from a stale one."""
-    releases = read_images(worktree / "images.yaml", environments=["dev", "staging"])
+    releases = images_of(worktree)
     for environment in dist.environments(worktree / "dist"):
         folder = worktree / "dist" / environment.name
         folder.mkdir(exist_ok=True)
@@ -127,6 +128,15 @@ def commit(clone: Path, message: str) -> str:
     run_git(clone, "add", "--all")
     run_git(clone, "commit", "--quiet", "--allow-empty", "--message", message)
     return run_git(clone, "rev-parse", "HEAD")
+
+
+def add_service(remote: Remote, name: str, tag: str) -> None:
+    """Add a service to develop, where nothing has landed yet."""
+    with (remote.clone / "images.yaml").open("a", encoding="utf-8") as file:
+        file.write(f'\n{name}:\n  repository: r.test/{name}\n  tag: "{tag}"\n')
+    render(remote.clone)
+    commit(remote.clone, f"Add {name}")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
 
 
 def application(folder: Path, builds: int) -> list[str]:

@@ -149,6 +149,16 @@ def test_a_reason_is_asked_for(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["diff", "promote", "status"])
+def test_without_a_dist_nothing_is_said_to_be_alike(command: str) -> None:
+    """An empty answer would be taken for a good one."""
+    result = run(command)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "Error: dist/argocd has no Application: run `make synth`."
+    )
+
+
 PROPOSAL = Promotion(source="develop", target="main", title="Title", body="body", text="text")
 
 

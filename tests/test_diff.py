@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import remotes
 from delivery.diff import Change, Verb, as_json, as_markdown, as_text, changes
+from delivery.git import GitError
 from remotes import run_git
 
 Objects = list[dict[str, Any]]
@@ -78,7 +80,14 @@ def test_a_renamed_resource(repository: Path) -> None:
 def test_a_changed_field(repository: Path) -> None:
     """By its path, with both values."""
     found = compare(repository, [deployment()], [deployment(replicas=2)])
-    assert as_text(found) == "dev/api: changed Deployment/api\n    spec.replicas: 1 → 2"
+    text = click.unstyle(as_text(found))
+    assert text == "dev/api: changed Deployment/api\n    spec.replicas: 1 → 2"
+
+
+def test_a_removal_is_red_on_a_terminal(repository: Path) -> None:
+    """It must not be overlooked."""
+    found = compare(repository, [deployment(), config_map("a")], [deployment()])
+    assert as_text(found) == click.style("dev/api: removed ConfigMap/files", fg="red")
 
 
 def test_an_image_is_shown_by_its_tags(repository: Path) -> None:
@@ -90,6 +99,59 @@ def test_an_image_is_shown_by_its_tags(repository: Path) -> None:
     found = compare(repository, [old], [new])
     path = "spec.template.spec.containers[main].image"
     assert f"{path}: api {'a' * 12} → {'b' * 12}" in as_text(found)
+
+
+def test_a_registry_may_have_a_port(repository: Path) -> None:
+    """Its colon does not begin the tag."""
+    old, new = deployment(), deployment()
+    for each, tag in ((old, "1.0.0"), (new, "2.0.0")):
+        each["spec"]["template"]["spec"]["containers"][0]["image"] = f"r.test:5000/api:{tag}"
+    assert ".image: api 1.0.0 → 2.0.0" in as_text(compare(repository, [old], [new]))
+
+
+def test_an_image_hides_no_other_field_in_the_table(repository: Path) -> None:
+    """A release that also changes a setting is more than a release."""
+    new = deployment(replicas=2)
+    new["spec"]["template"]["spec"]["containers"][0]["image"] = "r.test/api:2.0.0"
+    assert "| api 1.0.0 → 2.0.0; 1 |" in as_markdown(compare(repository, [deployment()], [new]))
+
+
+def test_two_commits_are_compared(repository: Path) -> None:
+    """Whatever lies in the working tree."""
+    compare(repository, [deployment()], [deployment(replicas=2)])
+    newer = remotes.commit(repository, "New")
+    (repository / "dist" / "dev" / "api.yaml").write_text("half an edit: [", encoding="utf-8")
+    [change] = changes(repository, f"{newer}^", newer, environments=["dev"])
+    assert [field.new for field in change.fields] == [2]
+
+
+@pytest.mark.parametrize("base", ["nowhere", "", "HEAD:dist"])
+def test_an_unknown_commit_is_said(repository: Path, base: str) -> None:
+    """By its name, for it may be a typing error."""
+    remotes.commit(repository, "Old")
+    with pytest.raises(GitError, match=f"no commit '{base}' here; fetch it first"):
+        changes(repository, base, environments=["dev"])
+
+
+def test_outside_of_a_repository_git_says_so(tmp_path: Path) -> None:
+    """To fetch would not help there."""
+    with pytest.raises(GitError, match="not a git repository"):
+        changes(tmp_path, "main", environments=["dev"])
+
+
+def test_a_machine_without_git_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sentence, not in a trace."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GitError, match="there is no git"):
+        changes(tmp_path, "main", environments=["dev"])
+
+
+def test_an_option_is_no_commit(repository: Path) -> None:
+    """Git would write the file that this one names."""
+    compare(repository, [deployment()], [])
+    with pytest.raises(GitError, match="no commit"):
+        changes(repository, "--output=written", environments=["dev"])
+    assert not (repository / "written").exists()
 
 
 def test_a_text_is_shown_by_its_lines(repository: Path) -> None:

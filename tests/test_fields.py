@@ -35,6 +35,7 @@ def container(**fields: object) -> dict[str, object]:
         ({"requests": {"memory": "1Gi"}}, {"requests": {"memory": "1024Mi"}}),
         ({"hard": {"pods": "10"}}, {"hard": {"pods": 10}}),
         ({"emptyDir": {"sizeLimit": "1Gi"}}, {"emptyDir": {"sizeLimit": "1024Mi"}}),
+        ({"limits": {"memory": "1E3"}}, {"limits": {"memory": "1k"}}),
         ({"a": None}, {}),
     ],
     ids=[
@@ -47,6 +48,7 @@ def container(**fields: object) -> dict[str, object]:
         "memory",
         "count",
         "size",
+        "exponent",
         "null",
     ],
 )
@@ -79,8 +81,32 @@ def test_what_kubernetes_reads_alike_is_no_difference(old: object, new: object) 
             {"initContainers": [{"name": "b"}, {"name": "a"}]},
             "spec.initContainers in order",
         ),
+        (
+            {"initContainers": [{"name": "a"}, {"name": "b"}]},
+            {"initContainers": [{"name": "b"}, {"name": "a", "image": "c"}]},
+            "spec.initContainers in order",
+        ),
+        ({"ports": [{"port": 1}]}, {"ports": [{"port": 1, "endPort": 2}]}, "spec.ports[1].endPort"),
+        ({"egress": [{"to": [1]}]}, {"egress": [{"to": [2]}]}, "spec.egress[]"),
+        ({"rules": [{"name": {}}]}, {"rules": [{"name": []}]}, "spec.rules[0].name"),
+        ({"limits": {"cpu": "1.2.3"}}, {"limits": {"cpu": "1"}}, "spec.limits.cpu"),
     ],
-    ids=["value", "gone", "order", "amount", "text", "set", "name", "port", "init"],
+    ids=[
+        "value",
+        "gone",
+        "order",
+        "amount",
+        "text",
+        "set",
+        "name",
+        "port",
+        "init",
+        "init-and-more",
+        "unnamed-port",
+        "rule",
+        "name-that-is-none",
+        "amount-that-is-none",
+    ],
 )
 def test_a_difference_has_a_path(old: object, new: object, path: str) -> None:
     """It leads to the place by the names that the manifest has."""

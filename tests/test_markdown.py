@@ -7,13 +7,20 @@ from hypothesis import strategies as st
 from delivery.markdown import details, escaped, fenced, fitted
 
 
-@pytest.mark.parametrize(
-    "text", ["*a*", "_a_", "[a](b)", "<b>", "a|b", "@everyone", "`a`", "~a~", "# a"]
-)
+@pytest.mark.parametrize("text", ["*a*", "_a_", "[a](b)", "<b>", "a|b", "`a`", "~a~", "&lt;"])
 def test_text_stays_text(text: str) -> None:
     """A reason or a commit's subject may come from anybody."""
     assert escaped(text).replace("\\", "") == text
     assert len(escaped(text)) > len(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"), [("@everyone", "@"), ("a#1", "#"), ("GH @a, #2", "@"), ("# a", "#")]
+)
+def test_nobody_is_notified(text: str, sign: str) -> None:
+    """GitHub mentions also behind a backslash; only a space of no width stops it."""
+    assert f"{sign}&#8203;" in escaped(text)
+    assert escaped(text).replace("&#8203;", "") == text
 
 
 def test_text_stays_on_its_line() -> None:
@@ -48,7 +55,13 @@ def test_parts_are_whole_or_not_there() -> None:
     shown = text.count("<details>")
     assert 0 < shown < 10
     assert text.count("```") == 2 * shown
-    assert f"{10 - shown} more parts have no room here" in text
+    assert f"Parts that have no room here: {10 - shown}." in text
+
+
+def test_a_part_that_is_too_long_takes_no_other_along() -> None:
+    """One long file must not hide what happens to all that come after it."""
+    text = fitted(["first", "x" * 500, "last"], limit=200, elsewhere="Look there.")
+    assert text == "first\n\nlast\n\nParts that have no room here: 1. Look there.\n"
 
 
 def test_all_parts_are_there_if_they_fit() -> None:

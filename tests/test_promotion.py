@@ -10,6 +10,7 @@ import pytest
 
 import remotes
 from delivery import promotion, release
+from delivery.dist import RenderError
 from delivery.promotion import Promotion
 from delivery.release import Build
 from remotes import Remote, run_git
@@ -82,17 +83,30 @@ def test_it_goes_from_dev_to_staging(remote: Remote) -> None:
 
 def test_it_names_the_releases(remote: Remote) -> None:
     """Old and new, how many bumps it took, and where the commits are."""
-    land(remote, release.bump([Build(service="payment-api", tag=OLD)]), "main")
     bump(remote, OLD)
+    run_git(remote.clone, "fetch", "--quiet")
+    run_git(remote.clone, "push", "--quiet", "origin", "origin/develop:main")
+    bump(remote, "c" * 40)
     bump(remote)
     link = f"[compare]({promotion.APPLICATION}/compare/{OLD}...{NEW})"
-    assert f"| payment-api | `{OLD[:12]}` → `{NEW[:12]}` | 2 | {link} |" in prepare(remote).body
+    assert f"| payment-api | {OLD[:12]} → {NEW[:12]} | 2 | {link} |" in prepare(remote).body
 
 
 def test_a_third_partys_image_has_no_commits_of_ours(remote: Remote) -> None:
     """Its tag is a version."""
     land(remote, release.bump([Build(service="redis", tag="1.0.0")]))
-    assert "→ `1.0.0` | 1 |  |" in prepare(remote).body
+    assert "→ 1.0.0 | 1 |  |" in prepare(remote).body
+
+
+def test_a_digest_alone_is_a_release(remote: Remote) -> None:
+    """The same tag twice would look like nothing."""
+    tag, digest = "1.0.0", f"sha256:{'d' * 64}"
+    land(remote, release.bump([Build(service="redis", tag=tag)]))
+    run_git(remote.clone, "fetch", "--quiet")
+    run_git(remote.clone, "push", "--quiet", "origin", "origin/develop:main")
+    land(remote, release.bump([Build(service="redis", tag=tag, digest=digest)]))
+    image = f"docker.io/library/redis:{tag}"
+    assert f"| redis | {image} → {image}@&#8203;{digest} | 1 |" in prepare(remote).body
 
 
 def test_it_shows_what_staging_gets(remote: Remote) -> None:
@@ -109,15 +123,97 @@ def test_it_says_what_staging_does_not_get(remote: Remote) -> None:
     land(remote, release.pin(build, "staging", reason="loses *all*"))
     land(remote, release.hold("redis", reason="slow"))
     body = prepare(remote).body
-    assert f"- payment-api is pinned in staging to `{OLD}`: loses \\*all\\*" in body
+    assert f"- payment-api is pinned in staging to {OLD[:12]}: loses \\*all\\*" in body
     assert "- redis is held: slow" in body
 
 
 def test_it_warns_of_commits_that_develop_lacks(remote: Remote) -> None:
-    """A hotfix on main may be undone by this very merge."""
+    """Somebody changed staging behind the back of dev."""
     bump(remote)
     land(remote, release.bump([Build(service="redis", tag="1.0.0")]), "main")
-    assert "1 commits of the target are not in what is promoted" in prepare(remote).body
+    commit = remote.head("main")[:7]
+    assert f"- Only main has: {commit} Bump redis to 1.0.0\n" in prepare(remote).body
+
+
+def test_of_many_commits_some_are_named(remote: Remote) -> None:
+    """A warning of a page is not read."""
+    bump(remote)
+    for number in range(7):
+        remotes.commit(remote.clone, f"Hotfix {number}")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
+    body = prepare(remote).body
+    assert "Hotfix 2; and 2 more\n" in body
+    assert "Hotfix 1" not in body
+
+
+def pin_on_main(remote: Remote) -> None:
+    """A hotfix, as README has it."""
+    build = Build(service="redis", tag="1.0.0")
+    land(remote, release.pin(build, "staging", reason="leaks"), "main")
+
+
+def test_what_main_keeps_is_not_announced_to_go(remote: Remote) -> None:
+    """The promotion is a merge: a pin of main stays, and staging runs it further on."""
+    pin_on_main(remote)
+    bump(remote)
+    body = prepare(remote).body
+    assert "| payment-api | " in body
+    assert "| redis |" not in body
+    assert "staging/redis" not in body
+    assert "- redis is pinned in staging to 1.0.0: leaks" in body
+    assert "Only main has: " in body
+
+
+def test_a_merge_that_needs_a_person_is_said(remote: Remote) -> None:
+    """What staging gets is not known before, and must not look as if it was."""
+    pin_on_main(remote)
+    land(remote, release.bump([Build(service="redis", tag="2.0.0")]))
+    body = prepare(remote).body
+    assert "main and develop are in conflict: images.yaml. All that is said here is what" in body
+    assert "| redis | 1.0.0 → 2.0.0 | 1 |  |" in body
+
+
+def test_a_conflict_in_dist_alone_is_rendered(remote: Remote) -> None:
+    """Nobody resolves it by hand either, so it is no warning."""
+    pod = remote.clone / "dist" / "staging" / "redis.yaml"
+    edited = pod.read_text(encoding="utf-8").replace('"main",', '"main", "tty": true,')
+    pod.write_text(edited, encoding="utf-8")
+    remotes.commit(remote.clone, "Edit dist by hand")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
+    land(remote, release.bump([Build(service="redis", tag="2.0.0")]))
+    body = prepare(remote).body
+    assert "in conflict" not in body
+    assert "spec.containers[main].tty: true → unset" in body
+    assert "→ 2.0.0 | 1 |  |" in body
+
+
+def test_nobody_needs_to_be_known_to_git(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner of a workflow is nobody."""
+    pin_on_main(remote)
+    bump(remote)
+    for name in remotes.ENVIRONMENT:
+        if name.startswith(("GIT_AUTHOR", "GIT_COMMITTER")):
+            monkeypatch.delenv(name)
+    # Else Git makes somebody up, where the machine has a name.
+    run_git(remote.clone, "config", "user.useConfigOnly", "true")
+    assert "| payment-api | " in prepare(remote).body
+
+
+def test_a_service_that_main_does_not_know_is_promoted(remote: Remote) -> None:
+    """Otherwise none could ever be added."""
+    remotes.add_service(remote, "ledger", NEW)
+    body = prepare(remote).body
+    assert f"| ledger | none → r.test/ledger:{NEW} | 0 |  |" in body
+    assert "added Pod/ledger" in body
+
+
+def test_text_of_a_commit_notifies_nobody(remote: Remote) -> None:
+    """Anybody whose pull request was merged wrote such a text."""
+    remotes.commit(remote.clone, "Mend @everyone's <b>")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
+    bump(remote)
+    body = prepare(remote).body
+    assert "Mend @&#8203;everyone's \\<b\\>" in body
 
 
 def test_it_warns_of_what_is_applied_by_hand(remote: Remote) -> None:
@@ -149,13 +245,41 @@ def test_it_quotes_the_rehearsal(remote: Remote) -> None:
     assert "## Rehearsal\n\nNone was made.\n" in prepare(remote).body
 
 
+def test_the_folds_of_the_rehearsal_come_last(remote: Remote) -> None:
+    """However long they are, its table and the difference are read before them."""
+    bump(remote)
+    folds = "<details>\n" + "x" * 70_000 + "\n</details>"
+    found = prepare(remote, f"| blocked |\n\n{folds}")
+    assert "## Rehearsal\n\n| blocked |\n\n## What" in found.body
+    assert "<details><summary>staging/payment-api</summary>" in found.body
+    assert found.text.endswith(f"## The rehearsal in detail\n\n{folds}\n")
+
+
+def test_a_merge_that_does_not_render_is_said(remote: Remote) -> None:
+    """Each branch does, so nobody would look there."""
+    pin_on_main(remote)
+    bump(remote)
+
+    @contextmanager
+    def refuse(worktree: Path) -> Iterator[Path]:
+        if "pins:" in (worktree / "images.yaml").read_text(encoding="utf-8").split("\npayment")[1]:
+            raise RenderError("images.yaml:19: wrong.")
+        with render(worktree) as fresh:
+            yield fresh
+
+    with pytest.raises(promotion.PromotionError, match=r"once it is merged into main: images"):
+        promotion.prepare(remote.clone, remote="origin", render=refuse)
+
+
 def test_a_long_one_is_shortened_and_kept(remote: Remote) -> None:
     """GitHub takes 65,536 characters; the artifact has the rest."""
     bump(remote)
     found = prepare(remote, "x" * 70_000)
     assert len(found.body) < 65_536
     assert len(found.text) > 70_000
-    assert "more parts have no room here" in found.body
+    assert "Parts that have no room here: 1. The run" in found.body
+    # What does fit is not dropped with it.
+    assert "<details><summary>staging/payment-api</summary>" in found.body
 
 
 def test_a_stale_dist_is_not_promoted(remote: Remote) -> None:
@@ -171,14 +295,18 @@ def test_the_callers_checkout_does_not_matter(remote: Remote) -> None:
     """It is about the remote's branches; what lies around here is neither read nor touched."""
     bump(remote)
     (remote.clone / "images.yaml").write_text("half an edit", encoding="utf-8")
-    assert f"`{NEW[:12]}`" in prepare(remote).body
+    assert f"→ {NEW[:12]} |" in prepare(remote).body
     assert (remote.clone / "images.yaml").read_text(encoding="utf-8") == "half an edit"
 
 
 PROPOSAL = Promotion(
     source="develop", target="main", title="Title", body="the $(body)", text="the text"
 )
-LIST = "pr list --head develop --base main --state open --json number --jq .[0].number // empty"
+LIST = (
+    "pr list --head develop --base main --state open --limit 1000"
+    " --json number,isCrossRepository"
+    " --jq map(select(.isCrossRepository | not))[0].number // empty"
+)
 
 
 @pytest.fixture
@@ -208,6 +336,13 @@ def test_it_is_opened(tmp_path: Path, calls: Path) -> None:
         "pr create --head develop --base main --title Title --body-file -",
     ]
     assert (tmp_path / "body").read_text(encoding="utf-8") == "the $(body)"
+
+
+def test_a_fork_cannot_pose_as_it(tmp_path: Path, calls: Path) -> None:
+    """Anybody may open a pull request from a branch develop of their own."""
+    promotion.propose(tmp_path, PROPOSAL)
+    [listed, _] = calls.read_text(encoding="utf-8").splitlines()
+    assert "select(.isCrossRepository | not)" in listed
 
 
 def test_an_open_one_is_refreshed(tmp_path: Path, calls: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import remotes
 from delivery import release, status, status_report
 from delivery.release import Build
-from delivery.status import Running, Status
+from delivery.status import Pinned, Running, Status
 from remotes import Remote
 
 NEW = "b" * 40
@@ -77,7 +77,34 @@ def test_holds_and_pins_are_shown(remote: Remote) -> None:
     land(remote, release.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks"))
     found = find(remote, "redis")
     assert found.hold == "slow"
-    assert found.pins == {"staging": "1.0.0: leaks"}
+    assert found.pins == [
+        Pinned(environment="staging", branches=["develop"], tag="1.0.0", reason="leaks")
+    ]
+
+
+def test_a_pin_of_main_alone_is_shown(remote: Remote) -> None:
+    """A hotfix is made there, and is what staging runs."""
+    pin = release.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks")
+    release.land(remote.clone, pin, remote="origin", branch="main", render=remotes.render)
+    found = find(remote, "redis")
+    assert found.images["staging"] == "1.0.0"
+    assert [pin.branches for pin in found.pins] == [["main"]]
+
+
+def test_a_pin_of_both_branches_is_one(remote: Remote) -> None:
+    """Right after a promotion, both say so."""
+    pin = release.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks")
+    for branch in ("develop", "main"):
+        release.land(remote.clone, pin, remote="origin", branch=branch, render=remotes.render)
+    assert [pin.branches for pin in find(remote, "redis").pins] == [["develop", "main"]]
+
+
+def test_a_service_that_only_one_branch_knows_is_shown(remote: Remote) -> None:
+    """Between adding a service and promoting it lie days."""
+    remotes.add_service(remote, "ledger", NEW)
+    found = find(remote, "ledger")
+    assert found.images == {"dev": NEW, "staging": None}
+    assert found.days == 0
 
 
 KUBECTL = """\
@@ -99,7 +126,10 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     application = {
         "metadata": {"name": "fraud-detection-system"},
-        "status": {"sync": {"status": "Synced"}, "health": {"status": "Degraded"}},
+        "status": {
+            "sync": {"status": "Synced", "revision": "c" * 40},
+            "health": {"status": "Degraded"},
+        },
     }
     (folder / "applications.argoproj.io.json").write_text(json.dumps({"items": [application]}))
     pods = [
@@ -116,16 +146,25 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_cluster_says_what_runs(remote: Remote, cluster: Path) -> None:
     """Released is not yet running; pods that have ended do not count."""
     dev, staging = find(remote, context="kind").running
-    assert dev == Running(environment="dev", sync="Synced", health="Degraded", images=["new"])
+    assert dev == Running(
+        environment="dev", sync="Synced", health="Degraded", revision="c" * 40, images=["new"]
+    )
     assert staging.sync == "no Application"
     calls = (cluster / "calls").read_text(encoding="utf-8").splitlines()
-    assert "--context=kind --namespace=argocd get applications.argoproj.io --output=json" in calls
+    get = "--context=kind --namespace=argocd get applications.argoproj.io --output=json"
+    assert f"{get} --request-timeout=20s" in calls
 
 
 def test_a_service_that_does_not_run_is_seen(remote: Remote, cluster: Path) -> None:
     """Its pods may all be pending."""
     (cluster / "pods.json").write_text('{"items": []}', encoding="utf-8")
     assert [each.images for each in find(remote, context="kind").running] == [[], []]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_another_services_pods_are_not_its_own(remote: Remote) -> None:
+    """One namespace has them all."""
+    assert [each.images for each in find(remote, "redis", context="kind").running] == [[], []]
 
 
 def test_a_cluster_that_does_not_answer_is_said(remote: Remote, cluster: Path) -> None:
@@ -143,7 +182,7 @@ def example(**values: object) -> Status:
         "bumps": 3,
         "days": 1,
         "hold": "slow",
-        "pins": {"staging": "1.0.0: leaks"},
+        "pins": [Pinned(environment="staging", branches=["main"], tag="1.0.0", reason="leaks")],
     }
     return Status(**{**fields, **values})  # type: ignore[arg-type] # the types are those above
 
@@ -155,7 +194,25 @@ def test_the_table_is_read_by_a_person() -> None:
         *("redis", "2.0.0", "1.0.0"),
         *("3", "bumps,", "1", "day"),
     ]
-    assert text.endswith("redis is held: slow\nredis is pinned in staging to 1.0.0: leaks\n")
+    assert text.endswith(
+        "redis is held: slow\nredis is pinned in staging to 1.0.0 on main: leaks\n"
+    )
+
+
+def test_a_version_is_not_shortened() -> None:
+    """Of 7.2.16-bookworm nothing may be missing; of a commit the beginning is enough."""
+    text = status_report.text([example(images={"dev": NEW, "staging": "7.2.16-bookworm"})])
+    assert f" {NEW[:12]} " in text
+    assert " 7.2.16-bookworm " in text
+
+
+def test_what_argo_cd_says_is_told_once() -> None:
+    """It is about the whole environment."""
+    running = Running(
+        environment="dev", sync="Synced", health="Healthy", revision="c" * 40, images=[NEW]
+    )
+    text = status_report.text([example(running=[running]), example(running=[running])])
+    assert text.count(f"Argo CD says of dev: Synced, Healthy, commit {'c' * 12}\n") == 1
 
 
 def test_json_is_read_by_a_program() -> None:
