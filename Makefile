@@ -64,9 +64,10 @@ snapshots: $(SETUP) ## Accept what the constructs render now as the reviewed sna
 	pytest --snapshot-update tests/test_snapshots.py
 
 .PHONY: bench
-bench: $(SETUP) ## Measure the render against its targets
+bench: control-plane ## Measure render, bump and rehearsal against their targets
 	$(PYTHON) bench/bench.py
 	$(PYTHON) bench/bump.py
+	$(PYTHON) bench/rehearse.py
 
 .PHONY: kind
 kind: $(SETUP) ## Bring the system up in a kind cluster (needs Docker)
@@ -75,6 +76,10 @@ kind: $(SETUP) ## Bring the system up in a kind cluster (needs Docker)
 .PHONY: control-plane
 control-plane: $(SETUP) ## Build a throwaway control plane with Go, once per machine and version
 	@$(PYTHON) -m delivery.control_plane.build
+
+.PHONY: confirm
+confirm: control-plane ## Have a real Argo CD confirm the rehearsal's verdicts; takes minutes
+	REQUIRE_CONTROL_PLANE=1 pytest -n 0 -m confirmation tests/cluster/test_rehearsal.py
 
 .PHONY: demo
 demo: control-plane ## Bring up both environments on this machine until Ctrl-C
