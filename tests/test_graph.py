@@ -92,7 +92,7 @@ def test_a_published_service_is_reached_from_outside(old: Folders) -> None:
     rules = [{"host": "pay.test", "http": {"paths": [{"path": "/", "backend": backend}]}}]
     old["staging"].append({"kind": "Ingress", "metadata": metadata, "spec": {"rules": rules}})
     door = {"from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}], "ports": [{"port": 8000}]}
-    _get(old, "NetworkPolicy", "payment-api")["spec"]["ingress"].append(door)
+    _get(old, "NetworkPolicy", "payment-api")["spec"].setdefault("ingress", []).append(door)
     assert draw("staging", old).edges[OUTSIDE, "payment-api"] == ("http 8000",)
 
 
