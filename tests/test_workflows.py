@@ -305,7 +305,7 @@ def test_the_difference_is_shown_wherever_it_may_be() -> None:
     assert comment["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
     [artifact] = using(CI, "actions/upload-artifact")
     assert "if" not in artifact
-    assert comment["with"]["path"] == artifact["with"]["path"] == "diff.md"
+    assert (comment["with"]["path"], artifact["with"]["path"]) == ("diff.md", "diff.txt")
 
 
 def test_what_was_there_before_is_checked_out() -> None:
