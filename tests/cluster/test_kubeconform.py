@@ -1,0 +1,150 @@
+"""kubeconform, the validator of many pipelines, has nothing to say of what is committed.
+
+It asks a server for its schemas; these are the same ones, from a package, so that nothing is asked.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import kubernetes_validate  # type: ignore[import-untyped] # it ships no types
+import pytest
+import yaml
+
+from delivery.control_plane.build import ControlPlaneAssets
+from manifests import REPOSITORY, Manifest
+from schemas import schema_of
+
+KUBERNETES_SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+VERSIONS = ("1.27.0", "1.37.0")
+"""The version that the typed constructs describe, and the newest that the package knows."""
+LOCATION = "{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json"
+DIST = ("dist/argocd", "dist/dev", "dist/staging")
+
+
+@pytest.fixture(scope="module")
+def kubeconform(
+    assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Manifest]:
+    """What kubeconform says, in strict mode, for a version of Kubernetes and some files."""
+    schemas = tmp_path_factory.mktemp("schemas")
+    for version in VERSIONS:
+        (schemas / f"v{version}").mkdir()
+        write_schemas(schemas / f"v{version}", version, crds=assets.argocd_crds)
+
+    def check(version: str, *paths: Path) -> Manifest:
+        said = subprocess.run(
+            [
+                assets.kubeconform,
+                "-strict",
+                "-summary",
+                "-output=json",
+                f"-kubernetes-version={version}",
+                f"-schema-location={schemas}/{LOCATION}",
+                *paths,
+            ],
+            check=False,
+            stdout=subprocess.PIPE,
+        ).stdout
+        answer: Manifest = json.loads(said)
+        return answer
+
+    return check
+
+
+def write_schemas(folder: Path, version: str, *, crds: Iterable[Path]) -> None:
+    """Write the strict schema of every kind in dist to where kubeconform looks for it."""
+    strict = KUBERNETES_SCHEMAS / f"v{version}-local-strict"
+    shared = json.loads((strict / "_definitions.json").read_text(encoding="utf-8"))["$defs"]
+    for name in {schema_file(manifest) for manifest in committed()}:
+        if (strict / name).exists():
+            text = (strict / name).read_text(encoding="utf-8")
+            # kubeconform cannot follow a reference to another file of the package.
+            schema = json.loads(text.replace("/api/_definitions.json#", "#"))
+            write(folder / name, {**schema, "$defs": shared})
+    for crd in crds:
+        [definition] = load(crd)
+        kind = definition["spec"]["names"]["kind"].lower()
+        write(folder / f"{kind}-argoproj-v1alpha1.json", schema_of(definition))
+
+
+def committed() -> list[Manifest]:
+    """Every manifest under dist."""
+    return [
+        manifest
+        for folder in DIST
+        for file in (REPOSITORY / folder).glob("*.yaml")
+        for manifest in load(file)
+    ]
+
+
+def schema_file(manifest: Manifest) -> str:
+    """What kubeconform calls the schema of a manifest's kind."""
+    group, _, version = manifest["apiVersion"].rpartition("/")
+    return "-".join(
+        filter(None, (manifest["kind"].lower(), group.split(".")[0], f"{version}.json"))
+    )
+
+
+def load(file: Path) -> list[Manifest]:
+    """The documents of a YAML file."""
+    return list(yaml.load_all(file.read_text(encoding="utf-8"), yaml.CSafeLoader))
+
+
+def write(file: Path, schema: Manifest) -> None:
+    """Write a schema to a file."""
+    file.write_text(json.dumps(schema), encoding="utf-8")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubeconform_finds_every_manifest_valid(
+    kubeconform: Callable[..., Manifest], version: str
+) -> None:
+    """A second opinion, of a program that others will run on this repository, too."""
+    said = kubeconform(version, *(REPOSITORY / folder for folder in DIST))
+    assert said.get("resources", []) == []
+    assert said["summary"] == {
+        "valid": len(committed()),
+        "invalid": 0,
+        "errors": 0,
+        "skipped": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "message"),
+    [
+        pytest.param(
+            "dev/redis.yaml", ("serviceName:", "servceName:"), "'servceName' not allowed", id="typo"
+        ),
+        pytest.param(
+            "dev/redis.yaml", ("replicas: 1", "replicas: '1'"), "/spec/replicas", id="type"
+        ),
+        pytest.param(
+            "dev/redis.yaml",
+            ("replicas: 1", "replicas: 1\n  replicas: 1"),
+            "already set",
+            id="twice",
+        ),
+        pytest.param(
+            "argocd/fraud-detection.yaml",
+            ("selfHeal:", "selfHeel:"),
+            "'selfHeel' not allowed",
+            id="CRD",
+        ),
+    ],
+)
+def test_kubeconform_finds_a_mistake(
+    kubeconform: Callable[..., Manifest],
+    tmp_path: Path,
+    file: str,
+    edit: tuple[str, str],
+    message: str,
+) -> None:
+    """With schemas that ask for nothing it would find everything valid."""
+    broken = tmp_path / "broken.yaml"
+    text = (REPOSITORY / "dist" / file).read_text(encoding="utf-8")
+    assert edit[0] in text
+    broken.write_text(text.replace(*edit), encoding="utf-8")
+    assert message in str(kubeconform(VERSIONS[-1], broken)["resources"])
