@@ -69,17 +69,18 @@ class Origin:
         self.follow(*sorted(branches))
 
     def follow(self, *branches: str) -> bool:
-        """Push what is committed, if that is new; tell whether it was."""
+        """Fetch what is committed, if that is new; tell whether it was."""
         head = self._git("rev-parse", "HEAD")
         if head == self._head:
             return False
         self._git(
-            "push",
+            f"--git-dir={self.bare}",
+            "fetch",
             "--quiet",
-            "--force",
-            "--no-verify",
-            str(self.bare),
-            *(f"{head}:refs/heads/{branch}" for branch in branches),
+            # A clone without its whole history may be shown, too.
+            "--update-shallow",
+            str(self._working_tree),
+            *(f"+HEAD:refs/heads/{branch}" for branch in branches),
         )
         self._head = head
         return True

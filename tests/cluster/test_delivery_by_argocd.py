@@ -6,14 +6,11 @@ it did. Kubelets are simulated: a pod is ready and a Job done as soon as it is s
 """
 
 import json
-import os
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,13 +30,13 @@ from delivery.control_plane.client import ApiError, Client, Manifest, Reference
 from delivery.control_plane.programs import wait_until
 from delivery.dist import synthesize
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING, Environment
+from manifests import REPOSITORY
+from working_tree import bump, commit_all, copy_working_tree, git
 
 pytestmark = [pytest.mark.xdist_group("argocd"), pytest.mark.timeout(300)]
 
-REPOSITORY = Path(__file__).parents[2]
 WAIT_SECONDS = 120
 MANAGER = "a-person"
-releases = count(1)
 
 
 class Origin:
@@ -52,10 +49,9 @@ class Origin:
     def __init__(self, folder: Path) -> None:
         self.bare = folder / "origin.git"
         self.clone = folder / "clone"
-        _copy_working_tree(self.clone)
+        copy_working_tree(self.clone)
         self.git("init", "--quiet", "--initial-branch", STAGING.branch)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", "What is in the working tree")
+        commit_all(self.clone, "What is in the working tree")
         self.git("branch", DEV.branch)
         self.git("clone", "--quiet", "--bare", ".", str(self.bare))
         self.git("remote", "add", "origin", str(self.bare))
@@ -74,8 +70,7 @@ class Origin:
         """Change the files on an environment's branch, and push that."""
         self.git("checkout", "--quiet", environment.branch)
         change(self.clone)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", "A change")
+        commit_all(self.clone, "A change")
         self.push()
 
     def push(self, *options: str) -> None:
@@ -94,30 +89,7 @@ class Origin:
 
     def git(self, *arguments: str) -> str:
         """What Git answers in the clone."""
-        identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.test")
-        return subprocess.run(
-            ["git", *identity, *arguments],
-            cwd=self.clone,
-            env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        ).stdout.strip()
-
-
-def _copy_working_tree(target: Path) -> None:
-    """Copy what a commit of everything would hold, uncommitted changes included."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
-    for name in filter(None, listing.split("\0")):
-        if (REPOSITORY / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, target / name)
+        return git(self.clone, *arguments)
 
 
 class State(NamedTuple):
@@ -307,20 +279,6 @@ def _application(environment: Environment) -> Reference:
 def deployed(environment: Environment, name: str) -> Reference:
     """A Deployment of an environment."""
     return Reference("apps/v1", "Deployment", name, environment.namespace)
-
-
-def bump(repository: Path) -> None:
-    """Release another payment-api: what rendering would change, without taking its time."""
-    images = repository / "images.yaml"
-    [old] = re.findall(
-        r'^payment-api:\n(?:  .*\n)*?  tag: "(.*)"',
-        images.read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    new = f"{next(releases):040x}"
-    for file in (images, *repository.glob("dist/*/*.yaml")):
-        text = file.read_text(encoding="utf-8")
-        file.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def bump_and_render(repository: Path) -> None:
