@@ -137,6 +137,9 @@ def prove(repository: Path, fresh: Path) -> list[Finding]:
 
     Returns:
         Every file that is stale, missing, orphaned, untracked or unmerged; none: dist is proved.
+
+    Raises:
+        RenderError: If this is no working tree of Git.
     """
     expected = {f"{DIST}/{path}": content for path, content in _files(fresh, fresh).items()}
     actual = _files(repository, repository / DIST)
@@ -204,12 +207,15 @@ def _files(root: Path, folder: Path) -> dict[str, bytes]:
 
 def _stages(repository: Path) -> dict[str, str]:
     """The files of dist in Git's index: `0`, or one of the stages of a conflict."""
+    # With the index that a commit hook is given, which may not be the repository's own.
     listing = subprocess.run(  # noqa: S603 - Git, with our own options
         ["git", "ls-files", "-z", "--stage", "--", DIST],  # noqa: S607 - the user's own Git
         cwd=repository,
-        check=True,
-        stdout=subprocess.PIPE,
+        check=False,
+        capture_output=True,
         text=True,
-    ).stdout
-    entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
+    )
+    if listing.returncode != 0:
+        raise RenderError(f"Git does not say what it tracks of {DIST}: {listing.stderr.strip()}")
+    entries = (entry.partition("\t") for entry in listing.stdout.split("\0") if entry)
     return {path: blob.split()[2] for blob, _, path in entries}

@@ -75,11 +75,10 @@ def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
             errors="replace",
             check=False,
         )
-    except FileNotFoundError as error:
-        raise GitError(command, f"there is no {error.filename}") from error
+    except OSError as error:
+        raise GitError(command, f"{error.filename}: {error.strerror}") from error
     if done.returncode != 0:
-        # The porcelain form of a push reports on standard output.
-        said = f"{done.stderr}\n{done.stdout}"
+        said = done.stderr
         if done.returncode < 0:
             said += f"it was ended by {signal.Signals(-done.returncode).name}"
         raise GitError(command, said)

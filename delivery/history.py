@@ -5,7 +5,7 @@ import subprocess
 from enum import Enum
 from pathlib import Path
 
-from delivery.git import GitError, git, is_ancestor
+from delivery.git import GitError, is_ancestor, resolve
 
 
 class HistoryError(Exception):
@@ -28,7 +28,8 @@ _ANSWERS = {
     "diverged": Order.UNRELATED,
 }
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_ON_GITHUB = re.compile(r"[\w.-]+/[\w.-]+")
+# Never a path such as `../application`.
+_ON_GITHUB = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]*[A-Za-z0-9_-]")
 
 
 def order(history: str, *, recorded: str, build: str) -> Order:
@@ -37,16 +38,16 @@ def order(history: str, *, recorded: str, build: str) -> Order:
     Args:
         history: A local clone of the application repository, or OWNER/NAME of one on GitHub.
         recorded: The tag that images.yaml says.
-        build: The tag that it shall say.
+        build: The tag that it shall say, of the same service.
 
     Returns:
-        How `build` relates to `recorded`; `NEWER` where a tag is no commit but a version, whose
+        How `build` relates to `recorded`; `NEWER` where they are no commits but versions, whose
         order nobody's history knows.
 
     Raises:
         HistoryError: If there is no such repository, or it lacks one of the commits.
     """
-    if not (_COMMIT.fullmatch(recorded) and _COMMIT.fullmatch(build)):
+    if not _COMMIT.fullmatch(build):
         return Order.NEWER
     folder = Path(history)
     if folder.is_dir():
@@ -71,10 +72,10 @@ def _order_here(folder: Path, recorded: str, build: str) -> Order:
 
 def _require(folder: Path, commit: str) -> None:
     try:
-        git(folder, "cat-file", "-e", f"{commit}^{{commit}}")
+        resolve(folder, commit)
     except GitError as error:
         raise HistoryError(
-            f"The repository in {folder} has no commit {commit}: fetch all of its history."
+            f"The history in {folder} does not say which build is newer: {error}"
         ) from error
 
 

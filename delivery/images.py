@@ -11,7 +11,7 @@ from delivery.git import file_of
 from fraud_detection.images import Image, ImagesError, Pin, Release, Releases
 
 IMAGES = "images.yaml"
-_COMMIT = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b")
+_COMMIT = re.compile(r"([0-9a-f]{12})[0-9a-f]{28,}")
 
 
 def images_of(repository: Path, commit: str | None = None) -> Releases:
@@ -26,7 +26,7 @@ def images_of(repository: Path, commit: str | None = None) -> Releases:
         ImagesError: If that cannot be read.
     """
     if commit is None:
-        text = (repository / IMAGES).read_text(encoding="utf-8")
+        text: bytes | str = (repository / IMAGES).read_bytes()
     else:
         text = file_of(repository, commit, IMAGES)
     try:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import unified_diff
 from pathlib import Path
 
 from delivery import dist
@@ -13,6 +14,7 @@ from delivery.git import GitError, git, is_ancestor
 from delivery.history import Order, order
 from delivery.images import IMAGES
 from delivery.sandbox import Sandbox, absolute, sandbox
+from delivery.stages import stages
 from fraud_detection.images import (
     ImagesError,
     Pin,
@@ -60,12 +62,14 @@ class Change:
         trailers: Last lines of the commit, by key.
         edit: Given all releases, those that shall be different; none: nothing is to be done.
         body: What else the commit says. Default: nothing.
+        environment: What must be one, with a folder below `dist/`. Default: nothing.
     """
 
     subject: str
     trailers: Sequence[tuple[str, str]]
     edit: Callable[[Releases], Mapping[str, Release]]
     body: str = ""
+    environment: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +194,6 @@ def hold(service: str, *, reason: str) -> Change:
         service: As images.yaml calls it.
         reason: Why.
     """
-    check_reason(reason)
     return _set_hold(service, f"Hold {service}", reason, hold=reason)
 
 
@@ -236,6 +239,7 @@ def pin(
         subject=f"Pin {build.service} in {environment} to {build.tag[:12]}",
         trailers=[("Pin", f"{environment} {build}")],
         body=reason,
+        environment=environment,
         edit=lambda releases: _changed(
             releases,
             build.service,
@@ -256,6 +260,7 @@ def unpin(service: str, environment: str, *, reason: str | None) -> Change:
         subject=f"Unpin {service} in {environment}",
         trailers=[("Unpin", f"{environment} {service}")],
         body=_recorded(reason),
+        environment=environment,
         edit=lambda releases: _changed(
             releases,
             service,
@@ -280,9 +285,7 @@ def _changed(
         raise ImagesError(
             f"{service!r} is no service; the services are {', '.join(releases.services)}."
         )
-    old = releases.services[service]
-    new = change(old)
-    return {} if new == old else {service: new}
+    return {service: change(releases.services[service])}
 
 
 def land(
@@ -314,11 +317,9 @@ def land(
         ImagesError: If images.yaml is wrong, or cannot say this.
         GitError: If Git or the remote refuses.
         RenderError: If the branch does not render.
+        StagesError: If the branch names no environments.
     """
-    try:
-        git(repository, "check-ref-format", "--branch", branch)
-    except GitError as error:
-        raise ReleaseError(f"{branch!r} is no name for a branch.") from error
+    git(repository, "check-ref-format", "--branch", branch)
     place = f"{remote}/{branch}"
     remote = absolute(repository, remote)
     with sandbox(repository) as private:
@@ -345,8 +346,8 @@ def land(
 
 
 def _fetch(private: Sandbox, remote: str, branch: str) -> str:
-    options = ("--quiet", "--no-tags", "--no-auto-gc", "--refmap=")
-    private.git("fetch", *options, "--", remote, f"refs/heads/{branch}")
+    # A mirror's own refspec would write to the branch that is checked out.
+    private.git("fetch", "--quiet", "--refmap=", "--", remote, f"refs/heads/{branch}")
     return private.git("rev-parse", "FETCH_HEAD")
 
 
@@ -358,17 +359,24 @@ def _check_out(private: Sandbox, commit: str) -> None:
 
 def _edit(private: Sandbox, change: Change) -> str:
     images = private.folder / IMAGES
-    names = [environment.name for environment in dist.environments(private.folder / dist.DIST)]
+    names = [stage.name for stage in stages(private.folder)]
+    if change.environment not in {None, *names}:
+        raise ReleaseError(f"There is no environment {change.environment!r}: {', '.join(names)}.")
     changed = change.edit(read_images(images, environments=names))
+    before = images.read_text(encoding="utf-8")
     update_images(images, changed, environments=names)
-    return private.git("diff", "--no-color", "--no-ext-diff", "--", IMAGES)
+    after = images.read_text(encoding="utf-8")
+    old, new = before.splitlines(), after.splitlines()
+    return "\n".join(unified_diff(old, new, f"a/{IMAGES}", f"b/{IMAGES}", lineterm=""))
 
 
 def _commit(private: Sandbox, change: Change) -> str:
     private.git("add", "--force", "--all", "--", IMAGES, dist.DIST)
     trailers = "\n".join(f"{key}: {value}" for key, value in change.trailers)
     message = "\n\n".join(filter(None, [change.subject, change.body, trailers]))
-    private.git(*_identity(private), "commit", "--quiet", "--message", message)
+    # Whatever the caller's own commits are: a reason may begin with a `#`.
+    cleanup = "--cleanup=verbatim"
+    private.git(*_identity(private), "commit", "--quiet", cleanup, "--message", message)
     return private.git("rev-parse", "HEAD")
 
 
@@ -389,7 +397,7 @@ def _push(
     # Only onto what we built on: a plain push would bring back what somebody took away.
     lease = f"--force-with-lease=refs/heads/{branch}:{base}"
     try:
-        private.git("push", "--porcelain", lease, "--", remote, f"HEAD:refs/heads/{branch}")
+        private.git("push", "--quiet", lease, "--", remote, f"HEAD:refs/heads/{branch}")
     except GitError as error:
         # Git says in many ways that others were first, and some of them sound like a refusal.
         if _UNDER_WAY.search(error.said) or _fetch(private, remote, branch) != base:

@@ -14,16 +14,13 @@ from uuid import uuid4
 from delivery.git import git
 
 _OWN = (
-    "branch.",
     "core.bare",
-    "core.repositoryformatversion",
     "core.worktree",
-    "extensions.",
     # What they include is in the list.
     "include.",
     "includeif.",
 )
-"""Settings that are about the other repository's own files and branches."""
+"""Settings that are about the other repository's own files."""
 _ADDRESS = re.compile(r"remote\..*\.(push)?url")
 _ABANDONED_SECONDS = 3600
 
@@ -93,6 +90,8 @@ def _settings(repository: Path, common: Path) -> dict[str, str]:
     root = Path(git(repository, "rev-parse", "--show-toplevel"))
     settings = [
         ("core.hooksPath", str(common / "hooks")),
+        # It would go on in the background, in a folder that is being removed.
+        ("maintenance.auto", "false"),
         *(
             (key, absolute(root, value) if _ADDRESS.fullmatch(key) else value)
             for key, value in entries
@@ -114,12 +113,12 @@ def absolute(root: Path, address: str) -> str:
         root: Where a path among the addresses starts.
         address: Of the remote, or its name.
     """
-    return str(root / address) if (root / address).is_dir() else address
+    return str(root / address) if address and (root / address).is_dir() else address
 
 
 def _given() -> int:
     """How many settings the caller's environment has."""
-    return int(os.environ.get("GIT_CONFIG_COUNT", "0"))
+    return int(os.environ.get("GIT_CONFIG_COUNT") or 0)
 
 
 def _sweep(home: Path) -> None:

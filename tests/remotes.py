@@ -4,12 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from delivery import dist
 from delivery.images import images_of
-from fraud_detection.images import read_images
+from fraud_detection.images import Pin, read_images, update_images
 
 OURS = ("payment-api", "alert-monitor", "flink-app")
 
@@ -136,6 +137,19 @@ def add_service(remote: Remote, name: str, tag: str) -> None:
         file.write(f'\n{name}:\n  repository: r.test/{name}\n  tag: "{tag}"\n')
     render(remote.clone)
     commit(remote.clone, f"Add {name}")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+
+
+def declare(remote: Remote, service: str, *, hold: str, pins: Mapping[str, str]) -> None:
+    """Hold a service on develop, and pin environments to tags."""
+    images = remote.clone / "images.yaml"
+    names = [environment.name for environment in dist.environments(remote.clone / "dist")]
+    found = read_images(images, environments=names).services[service]
+    pinned = {name: Pin(tag=tag, reason="slow") for name, tag in pins.items()}
+    release = replace(found, hold=hold, pins=pinned)
+    update_images(images, {service: release}, environments=names)
+    render(remote.clone)
+    commit(remote.clone, f"Declare {service}")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
 
 

@@ -8,9 +8,12 @@ from click.testing import CliRunner, Result
 
 from delivery import promotion, release, status
 from delivery.cli import main
+from delivery.dist import RenderError
 from delivery.git import GitError
+from delivery.history import HistoryError
 from delivery.promotion import Promotion
-from delivery.release import Landing
+from delivery.release import Build, Landing
+from delivery.stages import StagesError
 from fraud_detection.images import ImagesError
 
 TAG = "a" * 40
@@ -64,6 +67,27 @@ def test_several_builds_are_pairs(landed: list[dict[str, Any]]) -> None:
     ]
 
 
+def test_what_a_workflow_says_reaches_the_bump(
+    landed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An option that is dropped on the way lets an older build pass, or loses the record."""
+    given: dict[str, object] = {}
+
+    def bump(builds: list[Build], **options: object) -> str:
+        given.update(options, builds=builds)
+        return "the change"
+
+    monkeypatch.setattr(release, "bump", bump)
+    run(*BUMP, "--history=o/app", "--allow-older", "--source-run=https://ci.test/1")
+    assert given == {
+        "builds": [Build(service="payment-api", tag=TAG)],
+        "history": "o/app",
+        "allow_older": True,
+        "source_run": "https://ci.test/1",
+    }
+    assert landed[0]["change"] == "the change"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["payment-api"], [*BUMP[1:], "redis"], [*BUMP[1:], "redis", "1.0.0", "--digest=sha256:0"]],
@@ -98,7 +122,10 @@ def test_what_is_there_already_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         (release.OlderError("it is older"), 4),
         (release.RaceError("others were first"), 5),
         (GitError("push", "no"), 1),
+        (HistoryError("it does not say"), 1),
         (ImagesError("wrong"), 1),
+        (RenderError("it does not render"), 1),
+        (StagesError("it is damaged"), 1),
         (OSError(28, "No space left on device"), 1),
     ],
     ids=lambda value: type(value).__name__,
@@ -115,6 +142,15 @@ def test_each_refusal_has_its_exit_code(
     result = run(*BUMP)
     assert result.exit_code == code
     assert result.stderr.splitlines()[-1] == f"Error: {error}"
+
+
+def test_progress_on_a_terminal_is_shown_as_it_is(
+    landed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address such as `[/x]` looks like markup, which would end in a trace."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    run(*BUMP, "--remote=[/x]")
+    landed[0]["report"]("fetch [/x]/develop")
 
 
 @pytest.mark.usefixtures("landed")
@@ -141,6 +177,28 @@ def test_each_command_lands_its_change(
     assert run(*arguments, "--remote=fork", "--branch=main").exit_code == 0
     assert landed[0]["change"].subject == subject
     assert (landed[0]["remote"], landed[0]["branch"]) == ("fork", "main")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["hold", "redis"],
+        ["release", "redis"],
+        ["pin", "redis", "staging", "1.0.0"],
+        ["unpin", "redis", "staging"],
+    ],
+)
+def test_a_reason_reaches_the_commit(landed: list[dict[str, Any]], arguments: list[str]) -> None:
+    """In a month it is all that is known."""
+    run(*arguments, "--reason=because")
+    assert landed[0]["change"].body == "because"
+
+
+def test_a_pin_may_name_a_digest(landed: list[dict[str, Any]]) -> None:
+    """As a bump may."""
+    digest = f"sha256:{'b' * 64}"
+    run("pin", "redis", "staging", "1.0.0", f"--digest={digest}", "--reason=slow")
+    assert landed[0]["change"].trailers == [("Pin", f"staging redis 1.0.0@{digest}")]
 
 
 @pytest.mark.parametrize("arguments", [["hold", "redis"], ["pin", "redis", "staging", "1.0.0"]])

@@ -106,6 +106,13 @@ def test_an_orphaned_file_is_found(repository: Path, fresh: Path) -> None:
     assert prove(repository, fresh) == [Finding(path="dist/dev/old.yaml", flaw=Flaw.ORPHANED)]
 
 
+def test_without_git_nothing_is_proved(repository: Path, fresh: Path) -> None:
+    """Whoever downloaded an archive should read why, not how."""
+    shutil.rmtree(repository / ".git")
+    with pytest.raises(RenderError, match=r"does not say what it tracks of dist: .*not a git"):
+        prove(repository, fresh)
+
+
 def test_an_untracked_file_is_found(repository: Path, fresh: Path) -> None:
     """It is on this disk only: Argo CD will not see the new service."""
     for folder in (repository / "dist", fresh):

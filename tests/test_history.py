@@ -39,9 +39,17 @@ def test_two_lines_of_history_have_no_order(tmp_path: Path) -> None:
 
 def test_an_unknown_commit_is_named(tmp_path: Path) -> None:
     """The clone is stale, or it is the wrong one."""
-    remotes.application(tmp_path / "application", 1)
-    with pytest.raises(HistoryError, match=f"no commit {OLD}: fetch"):
-        order(str(tmp_path / "application"), recorded=OLD, build=NEW)
+    folder = tmp_path / "application"
+    [known] = remotes.application(folder, 1)
+    for recorded, build in [(known, NEW), (NEW, known)]:
+        with pytest.raises(HistoryError, match=f"application .* no commit '{NEW}' here; fetch it"):
+            order(str(folder), recorded=recorded, build=build)
+
+
+def test_a_folder_that_is_no_repository_is_said(tmp_path: Path) -> None:
+    """To fetch would not help."""
+    with pytest.raises(HistoryError, match=f"{tmp_path} .*: fatal: not a git repository"):
+        order(str(tmp_path), recorded=OLD, build=NEW)
 
 
 def test_versions_are_not_ordered_by_a_history() -> None:
@@ -49,10 +57,17 @@ def test_versions_are_not_ordered_by_a_history() -> None:
     assert order("anything", recorded="7.2.0", build="7.4.0") is Order.NEWER
 
 
-def test_a_history_is_a_folder_or_a_repository() -> None:
-    """The sentence says what to give."""
+@pytest.mark.parametrize(
+    "history",
+    ["no such folder", "../application", "./application", "owner/..", "a/b/c", "--help"],
+)
+def test_a_history_is_a_folder_or_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, history: str
+) -> None:
+    """A path that is mistyped is none on GitHub, whose address it would leave."""
+    fake_gh(tmp_path, monkeypatch, "echo ahead")
     with pytest.raises(HistoryError, match="give --history the application repository"):
-        order("no such folder", recorded=OLD, build=NEW)
+        order(history, recorded=OLD, build=NEW)
 
 
 def fake_gh(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

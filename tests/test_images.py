@@ -16,6 +16,7 @@ from fraud_detection.images import (
     Pin,
     Release,
     Releases,
+    check_build,
     read_images,
     update_images,
 )
@@ -556,6 +557,14 @@ def test_a_bump_changes_one_value(images: Path) -> None:
     release = read(images).services["alert-monitor"]
     update(images, "alert-monitor", release.bumped("f" * 40))
     assert images.read_text() == edited(f"'{'b' * 40}'", f'"{"f" * 40}"')
+
+
+def test_an_endless_value_is_shown_in_part() -> None:
+    """The sentence must be found in the log of a pipeline, whatever somebody sent."""
+    with pytest.raises(ImagesError) as caught:
+        check_build("redis", "7.2.16", "sha256:" + "f" * 100_000)
+    assert len(str(caught.value)) < 400
+    assert "fff...fff" in str(caught.value)
 
 
 def test_a_bump_without_digest_drops_the_old_one(images: Path) -> None:

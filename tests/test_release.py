@@ -1,7 +1,11 @@
 """Releases: what lands on the branch, and what is left alone."""
 
-from collections.abc import Mapping
+import fcntl
+import os
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -10,11 +14,13 @@ from delivery import release
 from delivery.git import GitError
 from delivery.release import Build, Landing
 from delivery.sandbox import sandbox
+from delivery.stages import StagesError
 from fraud_detection.images import ImagesError
 from remotes import Remote, run_git
 
 NEW = "a" * 40
 DIGEST = f"sha256:{'b' * 64}"
+REDIS = Build(service="redis", tag="7.0.1", digest=DIGEST)
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +72,33 @@ def test_the_commit_names_what_it_releases(remote: Remote) -> None:
     ]
     subject = run_git(remote.bare, "log", "-1", "--format=%s", "develop")
     assert subject == f"Bump payment-api to {NEW[:12]}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (release.hold("redis", reason="#7: slow"), "Hold redis\n\n#7: slow\n\nService: redis"),
+        (release.release("redis", reason="well"), "Release redis\n\nwell\n\nService: redis"),
+        (release.release("redis", reason=None), "Release redis\n\nService: redis"),
+        (
+            release.pin(REDIS, "dev", reason="slow"),
+            f"Pin redis in dev to 7.0.1\n\nslow\n\nPin: dev redis 7.0.1@{DIGEST}",
+        ),
+        (
+            release.unpin("redis", "dev", reason="well"),
+            "Unpin redis in dev\n\nwell\n\nUnpin: dev redis",
+        ),
+    ],
+    ids=["hold", "release", "release-without-a-reason", "pin", "unpin"],
+)
+def test_each_commit_says_what_and_why(
+    remote: Remote, change: release.Change, message: str
+) -> None:
+    """In a form that a machine can read, too, whatever the caller's own commits look like."""
+    remotes.declare(remote, "redis", hold="slow", pins={"dev": REDIS.tag})
+    run_git(remote.clone, "config", "commit.cleanup", "strip")
+    land(remote, change)
+    assert run_git(remote.bare, "log", "-1", "--format=%B", "develop") == message
 
 
 def test_several_services_are_one_commit(remote: Remote) -> None:
@@ -144,6 +177,15 @@ def test_a_bump_leaves_a_pin_alone(remote: Remote) -> None:
     assert NEW in remote.file("dist/dev/payment-api.yaml")
 
 
+def test_each_environment_has_its_own_pin(remote: Remote) -> None:
+    """A hotfix of dev must not take staging's rollback away, nor its end."""
+    land(remote, release.pin(Build(service="redis", tag="7.0.1"), "staging", reason="slow"))
+    land(remote, release.pin(Build(service="redis", tag="7.0.2"), "dev", reason="leaks"))
+    land(remote, release.unpin("redis", "dev", reason=None))
+    assert "redis:7.0.1" in remote.file("dist/staging/redis.yaml")
+    assert "7.0.2" not in remote.file("images.yaml")
+
+
 def test_an_unpinned_environment_runs_the_release(remote: Remote) -> None:
     """The way back is as short as the way there."""
     before = remote.file("images.yaml")
@@ -170,13 +212,15 @@ def test_what_is_so_already_is_no_commit(remote: Remote, change: release.Change)
     "change",
     [
         release.hold("nobody", reason="r"),
-        release.pin(Build(service="redis", tag="7.0.1"), "production", reason="r"),
+        release.unpin("nobody", "dev", reason=None),
+        release.pin(REDIS, "production", reason="r"),
+        release.unpin("redis", "production", reason=None),
     ],
-    ids=["service", "environment"],
+    ids=["hold", "unpin", "pin-where", "unpin-where"],
 )
 def test_unknown_names_are_refused(remote: Remote, change: release.Change) -> None:
-    """The sentence lists those that exist."""
-    with pytest.raises(ImagesError, match=r"redis|staging"):
+    """To do nothing would look as if all was well; the sentence lists those that exist."""
+    with pytest.raises((ImagesError, release.ReleaseError), match=r"redis|staging"):
         land(remote, change)
     assert len(remote.commits()) == 1
 
@@ -203,13 +247,25 @@ def test_malicious_text_is_refused_before_anything_runs(values: Mapping[str, str
     """It comes from another repository's run; no remote is even asked."""
     with pytest.raises(ImagesError):
         release.bump([_build(**values)])
+    with pytest.raises(ImagesError):
+        release.pin(_build(**values), "staging", reason="r")
 
 
 @pytest.mark.parametrize("reason", ["", "two\nlines", "Source-Run: x\nSigned: y"])
-def test_a_reason_is_one_line(reason: str) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda reason: release.hold("redis", reason=reason),
+        lambda reason: release.release("redis", reason=reason),
+        lambda reason: release.pin(REDIS, "staging", reason=reason),
+        lambda reason: release.unpin("redis", "staging", reason=reason),
+    ],
+    ids=["hold", "release", "pin", "unpin"],
+)
+def test_a_reason_is_one_line(change: Callable[[str], release.Change], reason: str) -> None:
     """A second line could pose as a trailer."""
     with pytest.raises(ImagesError):
-        release.hold("redis", reason=reason)
+        change(reason)
 
 
 def test_a_source_run_is_one_line() -> None:
@@ -241,8 +297,38 @@ def test_a_dry_run_shows_the_change_and_pushes_nothing(remote: Remote) -> None:
     landing = release.land(
         remote.clone, bump(), remote="origin", branch="develop", dry_run=True, render=remotes.render
     )
-    assert f'+  tag: "{NEW}"' in landing.difference
+    assert f'+  tag: "{NEW}"' in landing.difference.splitlines()
     assert remote.head() == head
+
+
+def test_progress_is_told(remote: Remote) -> None:
+    """A render takes seconds, a remote sometimes minutes."""
+    told: list[str] = []
+    release.land(
+        remote.clone,
+        bump(),
+        remote="origin",
+        branch="develop",
+        render=remotes.render,
+        report=told.append,
+    )
+    assert told == ["fetch origin/develop", "render", "push"]
+
+
+def test_a_render_adds_nothing_but_dist(remote: Remote) -> None:
+    """Programs leave caches behind, and we add what is ignored, too."""
+
+    def render(worktree: Path) -> None:
+        remotes.render(worktree)
+        (worktree / "by-product").touch()
+
+    landing = release.land(remote.clone, bump(), remote="origin", branch="develop", render=render)
+    changed = run_git(remote.bare, "show", "--name-only", "--format=", str(landing.commit))
+    assert changed.split() == [
+        "dist/dev/payment-api.yaml",
+        "dist/staging/payment-api.yaml",
+        "images.yaml",
+    ]
 
 
 def test_the_robot_has_a_name_where_git_knows_nobody(
@@ -257,10 +343,22 @@ def test_the_robot_has_a_name_where_git_knows_nobody(
     assert author == "fraud-detection delivery <delivery@fraud-detection.invalid>"
 
 
+def test_a_person_commits_under_their_name(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks why a service is held wants to know whom."""
+    for name in remotes.ENVIRONMENT:
+        if "AUTHOR" in name or "COMMITTER" in name:
+            monkeypatch.delenv(name)
+    run_git(remote.clone, "config", "user.name", "Ada")
+    run_git(remote.clone, "config", "user.email", "ada@example.test")
+    land(remote, bump())
+    author = run_git(remote.bare, "log", "-1", "--format=%an <%ae>", "develop")
+    assert author == "Ada <ada@example.test>"
+
+
 @pytest.mark.parametrize("branch", ["--force", "a:b", "a b", "../main", ""])
 def test_a_branch_is_a_name(remote: Remote, branch: str) -> None:
     """It ends up in a command line."""
-    with pytest.raises(release.ReleaseError, match="is no name for a branch"):
+    with pytest.raises(GitError, match="is not a valid branch name"):
         land(remote, bump(), branch=branch)
 
 
@@ -268,6 +366,58 @@ def test_an_unknown_branch_is_named(remote: Remote) -> None:
     """The sentence of Git says which."""
     with pytest.raises(GitError, match=r"remote ref refs/heads/nowhere\.$"):
         land(remote, bump(), branch="nowhere")
+
+
+def test_a_remote_is_no_option(remote: Remote, tmp_path: Path) -> None:
+    """Git has options that run programs."""
+    trap = f"--upload-pack=touch {tmp_path}/gotcha;"
+    with pytest.raises(GitError, match=r"^git fetch failed: "):
+        release.land(remote.clone, bump(), remote=trap, branch="develop", render=remotes.render)
+    assert not (tmp_path / "gotcha").exists()
+
+
+def test_an_empty_remote_is_not_the_callers_own_repository(remote: Remote) -> None:
+    """So says a variable that nobody has set."""
+    with pytest.raises(GitError, match=r"^git fetch failed: "):
+        release.land(remote.clone, bump(), remote="", branch="develop", render=remotes.render)
+
+
+def test_a_tag_with_the_name_of_the_branch_is_no_trouble(remote: Remote) -> None:
+    """Git prefers tags, and would have us build on an old commit for ever."""
+    run_git(remote.bare, "tag", "develop")
+    land(remote, bump())
+    assert land(remote, bump(REDIS)).commit == run_git(remote.bare, "rev-parse", "heads/develop")
+
+
+def test_a_damaged_dist_on_the_branch_is_said(remote: Remote) -> None:
+    """Somebody pushed a merge without resolving it."""
+    (remote.clone / "dist" / "argocd" / "dev.yaml").write_text("<<<<<<< HEAD\n", encoding="utf-8")
+    remotes.commit(remote.clone, "Half a merge")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+    with pytest.raises(StagesError, match="dist/argocd is damaged: run `make synth`"):
+        land(remote, bump())
+
+
+@pytest.mark.parametrize("content", [None, b"payment-api: \xff\n"], ids=["missing", "no-text"])
+def test_a_damaged_images_yaml_on_the_branch_is_said(remote: Remote, content: bytes | None) -> None:
+    """With what to do, and without a trace."""
+    images = remote.clone / "images.yaml"
+    images.unlink() if content is None else images.write_bytes(content)
+    remotes.commit(remote.clone, "Break it")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+    with pytest.raises(ImagesError, match=r"images\.yaml.*(restore|save) the file"):
+        land(remote, bump())
+
+
+def test_a_build_of_another_line_does_not_land(remote: Remote, tmp_path: Path) -> None:
+    """A side branch lacks what is released."""
+    folder = tmp_path / "application"
+    [start] = remotes.application(folder, 1)
+    land(remote, bump(_build(tag=remotes.commit(folder, "One"))))
+    run_git(folder, "reset", "--quiet", "--hard", start)
+    change = release.bump([_build(tag=remotes.commit(folder, "Other"))], history=str(folder))
+    with pytest.raises(release.OlderError, match="on another line of history"):
+        land(remote, change)
 
 
 @pytest.mark.parametrize(
@@ -331,20 +481,126 @@ def test_a_person_who_ignores_dist_everywhere_can_bump(remote: Remote, tmp_path:
     assert NEW in remote.file("dist/dev/payment-api.yaml")
 
 
-def test_a_relative_address_starts_at_the_callers_repository(remote: Remote) -> None:
+@pytest.mark.parametrize("key", ["url", "pushurl"])
+def test_a_relative_address_starts_at_the_callers_repository(remote: Remote, key: str) -> None:
     """The private repository is elsewhere."""
-    run_git(remote.clone, "remote", "set-url", "origin", "../remote.git")
+    run_git(remote.clone, "config", f"remote.origin.{key}", "../remote.git")
     assert land(remote, bump()).commit == remote.head()
 
 
-def test_the_callers_credentials_are_used_once(remote: Remote, tmp_path: Path) -> None:
+def test_a_remote_may_be_an_address(remote: Remote) -> None:
+    """A relative one starts at the caller's repository, too."""
+    change = bump()
+    landing = release.land(
+        remote.clone, change, remote="../remote.git", branch="develop", render=remotes.render
+    )
+    assert landing.commit == remote.head()
+
+
+def test_a_mirrors_refspec_does_not_hinder(remote: Remote) -> None:
+    """It writes what it fetches to the branch of that name, which we have checked out."""
+    run_git(remote.clone, "config", "remote.origin.fetch", "+refs/heads/*:refs/heads/*")
+    run_git(remote.clone, "config", "init.defaultBranch", "develop")
+    assert land(remote, bump()).commit == remote.head()
+
+
+@pytest.mark.parametrize("condition", ["include.path", "includeIf.gitdir:/.path"])
+def test_the_callers_credentials_are_used_once(
+    remote: Remote, tmp_path: Path, condition: str
+) -> None:
     """They come from a file that the configuration includes; doubled, a server refuses them."""
     included = tmp_path / "credentials"
     run_git(remote.clone, "config", "--file", str(included), "http.extraHeader", "Authorization: x")
-    run_git(remote.clone, "config", "include.path", str(included))
+    run_git(remote.clone, "config", condition, str(included))
     with sandbox(remote.clone) as private:
         assert private.git("config", "--get-all", "http.extraHeader") == "Authorization: x"
         assert "Authorization" not in (private.folder / ".git" / "config").read_text("utf-8")
+
+
+def test_settings_from_everywhere_are_used_once(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our workflows give them as variables, a person in a file at home, a clone in its own."""
+    home = tmp_path / "gitconfig"
+    run_git(remote.clone, "config", "--file", str(home), "test.key", "home")
+    run_git(remote.clone, "config", "test.key", "clone")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home))
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "test.key")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "variable")
+    with sandbox(remote.clone) as private:
+        found = private.git("config", "--get-all", "test.key").split()
+    assert found == ["home", "variable", "clone"]
+
+
+def test_what_the_caller_has_is_not_fetched_again(remote: Remote) -> None:
+    """The second bump of a large repository costs no more than the first of a small one."""
+    with sandbox(remote.clone) as private:
+        private.git("cat-file", "-e", remote.head())
+        assert private.git("count-objects") == "0 objects, 0 kilobytes"
+
+
+def test_nothing_goes_on_in_the_background(remote: Remote) -> None:
+    """It would write into a folder that is being removed."""
+    with sandbox(remote.clone) as private:
+        assert private.git("config", "maintenance.auto") == "false"
+
+
+def test_a_worktree_of_a_bare_repository_can_bump(remote: Remote, tmp_path: Path) -> None:
+    """Some people keep all of their checkouts so."""
+    bare = tmp_path / "bare.git"
+    run_git(tmp_path, "clone", "--quiet", "--bare", str(remote.bare), str(bare))
+    run_git(bare, "worktree", "add", "--quiet", str(tmp_path / "tree"), "develop")
+    assert land(Remote(remote.bare, tmp_path / "tree"), bump()).commit == remote.head()
+
+
+def test_a_submodule_can_bump(remote: Remote) -> None:
+    """Its configuration says where its files are."""
+    run_git(remote.clone, "config", "core.worktree", str(remote.clone))
+    before = run_git(remote.clone, "status", "--porcelain")
+    assert land(remote, bump()).commit == remote.head()
+    assert run_git(remote.clone, "status", "--porcelain") == before
+
+
+def test_a_partial_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
+    """What it left out it fetches when it is needed; so do we."""
+    run_git(remote.bare, "config", "uploadpack.allowFilter", "true")
+    url = f"file://{remote.bare}"
+    options = ("--quiet", "--filter=blob:none", "--no-checkout", "--branch=develop")
+    run_git(tmp_path, "clone", *options, url, "partial")
+    partial = Remote(remote.bare, tmp_path / "partial")
+    assert land(partial, bump()).commit == remote.head()
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(0, True), (2, False)])
+def test_a_lock_that_never_got_its_name_is_removed_once_it_is_old(
+    remote: Remote, hours: int, *, kept: bool
+) -> None:
+    """Its owner was killed, or is about to name it."""
+    new = remote.clone / ".git" / "delivery" / "x.new"
+    new.parent.mkdir()
+    new.touch()
+    past = time.time() - hours * 3600
+    os.utime(new, (past, past))
+    with sandbox(remote.clone):
+        assert new.exists() == kept
+
+
+def test_a_neighbour_finds_no_lock_that_is_not_locked(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take it for one that a killed process left, and remove what is in use."""
+    lock = fcntl.flock
+
+    def interrupted(file: IO[str], operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        with sandbox(remote.clone):
+            pass
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", interrupted)
+    with sandbox(remote.clone) as private:
+        assert private.folder.with_suffix(".lock").exists()
 
 
 def test_a_shallow_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
@@ -354,3 +610,14 @@ def test_a_shallow_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
     run_git(tmp_path, "clone", "--quiet", "--depth=1", "--branch=develop", url, "shallow")
     shallow = Remote(remote.bare, tmp_path / "shallow")
     assert land(shallow, bump(Build(service="redis", tag="1.0.0"))).commit == remote.head()
+
+
+def test_every_bump_is_counted(remote: Remote) -> None:
+    """Also one that says what an earlier one said."""
+    start = remote.head()
+    for letter in "aba":
+        land(remote, bump(_build(tag=letter * 40), REDIS))
+    run_git(remote.clone, "fetch", "--quiet")
+    counts = release.bumped(remote.clone, start, "origin/develop")
+    assert counts == {"payment-api": 3, "redis": 3}
+    assert release.bumped(remote.clone, "origin/develop", start) == {}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -259,6 +260,90 @@ def test_a_push_that_the_remote_forgot_is_made_again(
     monkeypatch.setattr(release, "_LONGEST_PAUSE_SECONDS", 0)
     landing = land(remote)
     assert (landing.attempts, landing.commit) == (2, remote.head())
+
+
+def test_a_push_under_way_is_waited_for(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a rival's push holds the branch, nobody has moved it yet, and Git only complains."""
+    monkeypatch.setattr(release, "_LONGEST_PAUSE_SECONDS", 0)
+    lock = remote.bare / "refs" / "heads" / "develop.lock"
+    lock.touch()
+    told = []
+
+    def report(line: str) -> None:
+        told.append(line)
+        if "attempt 2" in line:
+            lock.unlink()
+
+    change = release.bump([Build(service="payment-api", tag=NEW)])
+    landing = release.land(
+        remote.clone,
+        change,
+        remote="origin",
+        branch="develop",
+        render=remotes.render,
+        report=report,
+    )
+    assert (landing.attempts, landing.commit) == (2, remote.head())
+    assert told[3] == "origin/develop has moved: attempt 2"
+
+
+def test_a_commit_on_top_of_ours_is_no_loss(remote: Remote) -> None:
+    """A rival may push between our push and our look at the remote."""
+    hook = remote.bare / "hooks" / "post-update"
+    hook.write_text(
+        "#!/bin/sh\ngit update-ref refs/heads/develop"
+        ' "$(git commit-tree -p develop -m Theirs "develop^{tree}")"\n',
+        encoding="utf-8",
+    )
+    hook.chmod(0o755)
+    landing = land(remote)
+    assert (landing.attempts, landing.commit) == (1, remote.commits()[-2])
+
+
+def test_each_attempt_starts_clean(remote: Remote, tmp_path: Path) -> None:
+    """What one left behind, ignored or not, must not be part of the next."""
+    (tmp_path / "ignored").write_text("*.pyc\n", encoding="utf-8")
+    run_git(remote.clone, "config", "core.excludesFile", str(tmp_path / "ignored"))
+    found = []
+
+    def render(worktree: Path) -> None:
+        found.append(sorted(path.name for path in worktree.glob("left*")))
+        (worktree / "left.pyc").touch()
+        (worktree / "left.yaml").touch()
+        if len(found) == 1:
+            remotes.commit(remote.clone, "Theirs")
+            run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+        remotes.render(worktree)
+
+    land(remote, render=render)
+    assert found == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("attempt_seconds", "longest"),
+    [(1, [2, 4, 8, 16, 16]), (4, [8, 16, 20, 20, 20])],
+    ids=["quick", "slow"],
+)
+def test_pauses_grow_and_end(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch, attempt_seconds: int, longest: list[int]
+) -> None:
+    """Rivals that start together drift apart, but nobody sleeps for minutes."""
+    pauses = []
+
+    def random(low: float, high: float) -> float:
+        pauses.append((low, high))
+        return high / 2
+
+    clock = SimpleNamespace(monotonic=itertools.count(step=attempt_seconds).__next__, slept=[])
+    clock.sleep = clock.slept.append
+    monkeypatch.setattr(release, "ATTEMPTS", len(longest))
+    monkeypatch.setattr(release, "time", clock)
+    monkeypatch.setattr(release, "random", SimpleNamespace(uniform=random))
+    (remote.bare / "refs" / "heads" / "develop.lock").touch()
+    with pytest.raises(release.RaceError):
+        land(remote)
+    assert pauses == [(0, seconds) for seconds in longest]
+    assert clock.slept == [seconds / 2 for seconds in longest]
 
 
 def test_others_who_are_always_first_are_told(

@@ -65,6 +65,32 @@ def test_a_clone_of_one_branch_gets_the_others(remote: Remote, tmp_path: Path) -
     assert fetch(other, "origin", stages(other)) == [remote.head("develop"), remote.head("main")]
 
 
+def test_a_branch_that_was_moved_back_is_fetched(remote: Remote, tmp_path: Path) -> None:
+    """What was removed is no longer released."""
+    start = remote.head("main")
+    other = clone(remote, tmp_path)
+    remotes.commit(other, "Newer")
+    run_git(other, "push", "--quiet", "origin", "HEAD:main")
+    fetch(remote.clone, "origin", stages(remote.clone))
+    run_git(other, "push", "--quiet", "--force", "origin", f"{start}:main")
+    assert fetch(remote.clone, "origin", stages(remote.clone))[-1] == start
+
+
+def test_nothing_else_is_fetched(remote: Remote, tmp_path: Path) -> None:
+    """To look at the remote must not change more of the clone than it needs."""
+    other = clone(remote, tmp_path)
+    remotes.commit(other, "Newer")
+    run_git(other, "tag", "v1")
+    run_git(other, "push", "--quiet", "origin", "HEAD:main", "v1", "HEAD:other")
+    fetch(remote.clone, "origin", stages(remote.clone))
+    names = run_git(remote.clone, "for-each-ref", "--format=%(refname)").split()
+    assert names == [
+        "refs/heads/develop",
+        "refs/remotes/origin/develop",
+        "refs/remotes/origin/main",
+    ]
+
+
 def test_a_shallow_clone_is_refused(remote: Remote, tmp_path: Path) -> None:
     """Its history would say that nothing was ever released."""
     other = clone(remote, tmp_path, "--depth=1")

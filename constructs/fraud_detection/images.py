@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from reprlib import Repr
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
@@ -79,6 +80,11 @@ class Release:
         return replace(self, image=replace(self.image, tag=tag, digest=digest))
 
 
+_QUOTE = Repr()
+# More than any value that could be meant.
+_QUOTE.maxstring = 200
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Text:
     """What a value must look like, and how an error message says so."""
@@ -89,7 +95,7 @@ class _Text:
 
     def refusal(self, text: str) -> str:
         """What is wrong with a text that it does not accept."""
-        return f"{text!r} is not {self.meaning}; {self.remedy}."
+        return f"{_QUOTE.repr(text)} is not {self.meaning}; {self.remedy}."
 
 
 _TAG = "tag"
