@@ -2,16 +2,17 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from itertools import zip_longest
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from delivery import (
     cluster,
@@ -31,14 +32,18 @@ from delivery.control_plane.client import ApiError
 from delivery.control_plane.programs import StartError
 from delivery.git import GitError
 from delivery.history import HistoryError
+from delivery.markdown import details, fenced, fitted
 from delivery.network_policy import Manifest
 from delivery.rehearsal import control_planes
 from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
-from delivery.rehearsal.rehearse import Allowance
+from delivery.rehearsal.allowances import Allowance
 from delivery.rehearsal.tree import TreeError
 from delivery.stages import StagesError, stages
 from fraud_detection.images import ImagesError
+
+_ROOM_FOR_A_GRAPH = 2_500
+"""Characters: two of them have room in the comment that shows the difference."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -149,10 +154,10 @@ def show_connections(environment: str | None, form: str) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(list(graph.FORMATS)),
+    type=click.Choice([*graph.FORMATS, "markdown"]),
     default="mermaid",
     show_default=True,
-    help="Mermaid is for GitHub, SVG for all else.",
+    help="Mermaid is for GitHub, folded as Markdown for a comment; SVG for all else.",
 )
 def draw_graph(environment: str, since: str | None, form: str) -> None:
     """Draw what runs in an environment of dist, what it keeps, and who talks to whom.
@@ -169,7 +174,14 @@ def draw_graph(environment: str, since: str | None, form: str) -> None:
     now = graph.draw(environment, folders)
     base = None if since is None else graph.draw(environment, _folders(since))
     try:
-        click.echo(graph.FORMATS[form](graph.compare(base, now)), nl=False)
+        picture = graph.compare(base, now)
+        if form == "markdown":
+            drawn = fenced(graph.mermaid(picture).rstrip(), language="mermaid")
+            parts = [details(f"{environment}, drawn", drawn)]
+            elsewhere = f"`delivery graph {environment}` draws it."
+            click.echo(fitted(parts, limit=_ROOM_FOR_A_GRAPH, elsewhere=elsewhere))
+        else:
+            click.echo(graph.FORMATS[form](picture), nl=False)
     except graph.DrawError as error:
         raise click.ClickException(str(error)) from error
 
@@ -219,6 +231,13 @@ def bring_up_kind(environment: str | None, logs: Path | None) -> None:
     help="For a person, a page or a program.",
 )
 @click.option(
+    "--markdown",
+    "pages",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File for the same as Markdown, also if it could not be rehearsed; may be repeated.",
+)
+@click.option(
     "--allow",
     "allowed",
     multiple=True,
@@ -239,6 +258,7 @@ def rehearse_change(
     environment: str | None,
     versions: tuple[str, ...],
     form: str,
+    pages: tuple[Path, ...],
     allowed: tuple[str, ...],
     reasons: tuple[str, ...],
     keep: bool,
@@ -248,7 +268,9 @@ def rehearse_change(
     """Play the change from BASE to this working tree on a throwaway API server, and judge it.
 
     BASE is a commit; by default, of each environment, what its branch of origin has. Each object
-    gets a verdict: what the next sync of Argo CD will do to it, and whether that should block.
+    gets a verdict: what the next sync of Argo CD will do to it, and whether that should block. What
+    the message of a commit since BASE allows does not: a line such as
+    `Rehearsal-Allow: staging StatefulSet/redis=data-at-risk it was moved`.
 
     \b
     Example:
@@ -282,13 +304,20 @@ def rehearse_change(
                 report=report,
             )
     except (ApiError, ControlPlaneError, OSError, StartError, TreeError, ValueError) as error:
+        _write(pages, rehearsal_report.failure(error))
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    _write(pages, rehearsal_report.to_markdown(rehearsals))
     click.echo(rehearsal_report.FORMATS[form](rehearsals))
     if keep:
         click.echo("The API server is kept; end it with `delivery rehearse --stop`.", err=True)
     if any(each.blocks for each in rehearsals):
         sys.exit(1)
+
+
+def _write(pages: Iterable[Path], text: str) -> None:
+    for page in pages:
+        page.write_text(f"{text}\n", encoding="utf-8")
 
 
 @main.command()
@@ -470,8 +499,12 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
     type=click.Path(dir_okay=False, path_type=Path),
     help="File for the whole text, of which GitHub may show a part.",
 )
-@click.option("--verdict", type=click.File(), help="File with what `delivery rehearse` said.")
-def promote(*, remote: str, dry_run: bool, output: Path | None, verdict: TextIO | None) -> None:
+@click.option(
+    "--verdict",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with what `delivery rehearse --markdown` wrote.",
+)
+def promote(*, remote: str, dry_run: bool, output: Path | None, verdict: Path | None) -> None:
     """Open or refresh the pull request that promotes dev's branch to staging's.
 
     \b
@@ -486,7 +519,7 @@ def promote(*, remote: str, dry_run: bool, output: Path | None, verdict: TextIO 
     try:
         with _progress() as report:
             report("render what would be promoted")
-            said = None if verdict is None else verdict.read()
+            said = None if verdict is None else verdict.read_text("utf-8", "replace")
             proposal = promotion.prepare(repository, remote=remote, verdict=said)
             if proposal is not None and output is not None:
                 output.write_text(proposal.text, encoding="utf-8")
@@ -573,6 +606,7 @@ def _land(change: Callable[[], release.Change], target: _Target) -> None:
         ImagesError,
         OSError,
         release.ReleaseError,
+        StagesError,
     ) as error:
         _fail(error)
     place = f"{target.remote}/{target.branch}"
@@ -590,7 +624,8 @@ def _progress() -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True)
     if console.is_terminal:
         with console.status("start") as status:
-            yield status.update
+            # As it is: an address may look like the markup of rich.
+            yield lambda line: status.update(Text(line))
     else:
         yield partial(click.echo, err=True)
 
@@ -599,7 +634,7 @@ def _folders(commit: str | None = None) -> Mapping[str, list[Manifest]]:
     """The objects of dist."""
     try:
         return cluster.load(_repository(), commit)
-    except (cluster.LoadError, GitError) as error:
+    except (GitError, TreeError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -611,8 +646,10 @@ def _require_environment(folders: Mapping[str, list[Manifest]], environment: str
 
 def _repository() -> Path:
     """The working tree in which the command was typed."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "cdk8s.yaml").exists():
-            return folder
+    # The folder in which a shell stands may have been removed.
+    with suppress(FileNotFoundError):
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            if (folder / "cdk8s.yaml").exists():
+                return folder
     raise click.ClickException("There is no cdk8s.yaml here or above: go to the repository.")

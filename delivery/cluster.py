@@ -4,14 +4,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-
-import yaml
+from pathlib import Path
 
 from delivery.addresses import Told
-from delivery.dist import DIST
-from delivery.git import file_of, git, resolve
+from delivery.git import resolve
 from delivery.network_policy import Labels, Manifest, Network, Pod, selects
+from delivery.rehearsal.tree import folders, read_dist
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -216,35 +214,10 @@ def load(repository: Path, commit: str | None = None) -> dict[str, list[Manifest
         commit: Whose dist it is. Default: that of the working tree.
 
     Returns:
-        The objects of each of its folders, by the folder's name.
+        The objects of each of its folders, by the folder's name; not to be changed.
 
     Raises:
         GitError: If there is no such commit.
-        LoadError: If a file is no YAML.
+        TreeError: If it has no dist, or a file is no YAML.
     """
-    files = _read(repository) if commit is None else _read_commit(repository, commit)
-    folders: dict[str, list[Manifest]] = defaultdict(list)
-    for path, content in sorted(files.items()):
-        try:
-            objects = list(yaml.load_all(content, yaml.CSafeLoader))
-        except yaml.YAMLError as error:
-            raise LoadError(f"{path} is no YAML: {error}") from error
-        folders[path.parent.name] += [manifest for manifest in objects if manifest]
-    return dict(folders)
-
-
-class LoadError(Exception):
-    """There is no dist to be read; the message says why."""
-
-
-def _read(repository: Path) -> dict[PurePosixPath, str]:
-    return {
-        PurePosixPath(file.relative_to(repository)): file.read_text()
-        for file in (repository / DIST).glob("*/*.yaml")
-    }
-
-
-def _read_commit(repository: Path, commit: str) -> dict[PurePosixPath, str]:
-    sha = resolve(repository, commit)
-    paths = git(repository, "ls-tree", "-r", "--name-only", sha, "--", DIST).splitlines()
-    return {PurePosixPath(path): file_of(repository, sha, path) for path in paths}
+    return folders(read_dist(repository, None if commit is None else resolve(repository, commit)))

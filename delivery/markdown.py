@@ -16,10 +16,15 @@ def escaped(text: str) -> str:
     return re.sub("[@#]", r"\g<0>&#8203;", plain)
 
 
-def fenced(text: str) -> str:
-    """A text as it is, in a fence that nothing in it can end."""
+def fenced(text: str, *, language: str = "text") -> str:
+    """A text as it is, in a fence that nothing in it can end.
+
+    Args:
+        text: The text.
+        language: What GitHub takes it for; of `mermaid` it makes a picture.
+    """
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
-    return f"{fence}text\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def details(summary: str, body: str) -> str:

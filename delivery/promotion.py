@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from delivery import diff, dist
+from delivery import diff, dist, graph
 from delivery.dist import DIST, Environment
 from delivery.git import GitError, git
 from delivery.images import images_of, short
-from delivery.markdown import escaped, fitted
-from delivery.rehearsal.tree import Files, read_dist
+from delivery.markdown import details, escaped, fenced, fitted
+from delivery.rehearsal.tree import Files, folders, read_dist
 from delivery.release import bumped
 from delivery.sandbox import Sandbox, sandbox
 from delivery.stages import fetch, stages
@@ -241,8 +241,16 @@ def _parts(repository: Path, case: _Case, verdict: str | None) -> list[str]:
         f"## Rehearsal\n\n{table}",
         f"## What {case.target.namespace} will get\n\n{folds[0]}",
         *folds[1:],
+        *([_drawn(case)] if changes else []),
         *([f"## The rehearsal in detail{gap}{rest}"] if gap else []),
     ]
+
+
+def _drawn(case: _Case) -> str:
+    """A picture of the environment with what changes in it."""
+    was, now = (graph.draw(case.target.name, folders(files)) for files in (case.old, case.new))
+    text = graph.mermaid(graph.compare(was, now)).rstrip()
+    return details(f"{case.target.name}, drawn", fenced(text, language="mermaid"))
 
 
 def _release_table(repository: Path, case: _Case) -> str:

@@ -100,6 +100,17 @@ def test_a_command_outside_of_the_repository_says_so(
     assert result.stderr == "Error: There is no cdk8s.yaml here or above: go to the repository.\n"
 
 
+def test_a_command_in_a_folder_that_was_removed_says_so(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell stays where a switch of branches took the folder away."""
+    folder = repository / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert run("synth").stderr.startswith("Error: There is no cdk8s.yaml here or above")
+
+
 @pytest.fixture
 def render(monkeypatch: pytest.MonkeyPatch) -> None:
     """A render that works."""

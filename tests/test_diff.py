@@ -142,7 +142,7 @@ def test_outside_of_a_repository_git_says_so(tmp_path: Path) -> None:
 def test_a_machine_without_git_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a sentence, not in a trace."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(GitError, match="there is no git"):
+    with pytest.raises(GitError, match="git: No such file"):
         changes(tmp_path, "main", environments=["dev"])
 
 

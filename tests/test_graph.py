@@ -12,11 +12,12 @@ from click.testing import CliRunner
 
 from delivery import graph
 from delivery.cli import main
-from delivery.cluster import LoadError, load
+from delivery.cluster import load
 from delivery.connections import OUTSIDE
 from delivery.git import GitError
 from delivery.graph import Change, Graph, Node, Picture, Shape, compare, draw, mermaid, svg
 from delivery.network_policy import Manifest
+from delivery.rehearsal.tree import TreeError
 from manifests import REPOSITORY
 
 Folders = dict[str, list[Manifest]]
@@ -352,5 +353,5 @@ def test_an_unknown_commit_is_an_error(repository: Path) -> None:
 def test_a_file_that_is_no_yaml_is_an_error(repository: Path) -> None:
     """With its name."""
     (repository / "dist/dev/redis.yaml").write_text("a: [")
-    with pytest.raises(LoadError, match=r"dist/dev/redis\.yaml is no YAML"):
+    with pytest.raises(TreeError, match=r"dist/dev/redis\.yaml is no YAML"):
         load(repository)

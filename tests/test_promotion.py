@@ -1,6 +1,8 @@
 """The promotion pull request: what it says, and how it is opened."""
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -228,14 +230,41 @@ def test_it_warns_of_what_is_applied_by_hand(remote: Remote) -> None:
 def test_it_warns_of_data(remote: Remote) -> None:
     """A StatefulSet that is gone takes its pods along, and its claims are nobody's."""
     file = remote.clone / "dist" / "staging" / "store.yaml"
-    text = '{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "store"}}'
-    file.write_text(text, encoding="utf-8")
+    store = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "store", "namespace": "fraud-detection-staging"},
+        "spec": {"template": {"metadata": {}, "spec": {"containers": []}}},
+    }
+    file.write_text(json.dumps(store), encoding="utf-8")
     remotes.commit(remote.clone, "Store")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop", "HEAD:main")
     file.unlink()
     remotes.commit(remote.clone, "No store")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
-    assert "removed StatefulSet/store: it keeps data" in prepare(remote).body
+    body = prepare(remote).body
+    assert "removed StatefulSet/store: it keeps data" in body
+    # And the picture has it as removed.
+    assert re.search(r"class n_removed_since_the_base,.*\bn_store\b.* removed\n", body)
+
+
+def test_it_draws_what_staging_gets(remote: Remote) -> None:
+    """GitHub makes a picture of the fence; nothing of dev is in it."""
+    bump(remote)
+    body = prepare(remote).body
+    assert "<details><summary>staging, drawn</summary>\n\n```mermaid\nflowchart TB\n" in body
+    assert "dev, drawn" not in body
+
+
+def test_nothing_is_drawn_where_nothing_changes(remote: Remote) -> None:
+    """A change of code alone can be promoted, too."""
+    remotes.commit(remote.clone, "Only words")
+    (remote.clone / "README.md").write_text("words", encoding="utf-8")
+    remotes.commit(remote.clone, "Words")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+    body = prepare(remote).body
+    assert "Nothing changes in the cluster." in body
+    assert "mermaid" not in body
 
 
 def test_it_quotes_the_rehearsal(remote: Remote) -> None:

@@ -5,9 +5,10 @@ import re
 
 import pytest
 
+from delivery.rehearsal.allowances import Allowance
 from delivery.rehearsal.consequences import Consequence
-from delivery.rehearsal.rehearse import Allowance, Finding, Rehearsal
-from delivery.rehearsal.report import to_json, to_markdown, to_text
+from delivery.rehearsal.rehearse import Finding, Rehearsal
+from delivery.rehearsal.report import failure, to_json, to_markdown, to_text
 from delivery.rehearsal.tree import Key
 from delivery.rehearsal.verdicts import Verdict
 
@@ -62,7 +63,7 @@ def test_what_blocks_says_what_to_do() -> None:
     for form in (to_text, to_markdown):
         assert "blocked" in form(said)
         assert "move the data first" in form(said)
-        assert "--allow Deployment/web=data-at-risk" in form(said)
+        assert "Rehearsal-Allow: dev Deployment/web=data-at-risk REASON" in form(said)
 
 
 def test_what_is_allowed_says_why() -> None:
@@ -71,6 +72,22 @@ def test_what_is_allowed_says_why() -> None:
     for form in (to_text, to_markdown):
         assert "nothing blocks" in form(said)
         assert "Allowed: dev starts empty" in form(said)
+    assert "| data at risk, allowed | `Deployment/web` |" in to_markdown(said)
+
+
+def test_the_environment_of_each_detail_is_told() -> None:
+    """Two of them often change alike."""
+    said = [rehearsal(finding("web", Verdict.IN_PLACE))]
+    assert "<details><summary>dev: in place: Deployment/web</summary>" in to_markdown(said)
+
+
+def test_a_page_without_a_report_says_why() -> None:
+    """Nobody must take it for one on which nothing blocks."""
+    said = failure(ValueError("there is no *origin/develop* here\n@everyone"))
+    assert said.startswith(
+        "### It could not be rehearsed\n\nthere is no \\*origin/develop\\* here "
+    )
+    assert "@everyone" not in said
 
 
 def test_the_end_of_a_failing_sync_is_told() -> None:

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from delivery.cli import main
+from fraud_detection.environments import ENVIRONMENTS, STAGING
 from fraud_detection.images import read_images
 from manifests import REPOSITORY
 
@@ -294,6 +296,18 @@ def test_what_landed_is_tested_to_the_end(workflow: Path) -> None:
 CI = GITHUB / "workflows" / "ci.yml"
 
 
+def job_steps(path: Path, job: str) -> dict[str, dict[str, Any]]:
+    """The steps of a job, by the action that each uses, without its version, or its command."""
+    return {
+        step.get("uses", step.get("run", "")).partition("@")[0]: step
+        for step in load(path)["jobs"][job]["steps"]
+    }
+
+
+COMMENT = "marocchino/sticky-pull-request-comment"
+OF_OURS = "github.event.pull_request.head.repo.full_name == github.repository"
+
+
 def test_the_difference_is_shown_wherever_it_may_be() -> None:
     """A fork's token cannot comment: its run must not fail, and shows it on its own page."""
     difference = [command for command in commands(CI) if " diff " in command]
@@ -301,19 +315,72 @@ def test_the_difference_is_shown_wherever_it_may_be() -> None:
     written = [command.rpartition(" ")[2] for command in difference]
     # For the comment, for the artifact, which has no limit, and for the page of the run.
     assert written == ["diff.md", "diff.txt", '"$GITHUB_STEP_SUMMARY"']
-    [comment] = using(CI, "marocchino/sticky-pull-request-comment")
-    assert comment["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
-    [artifact] = using(CI, "actions/upload-artifact")
-    assert "if" not in artifact
-    assert (comment["with"]["path"], artifact["with"]["path"]) == ("diff.md", "diff.txt")
+    steps = job_steps(CI, "dist")
+    assert steps[COMMENT]["if"] == OF_OURS
+    assert steps[COMMENT]["with"]["path"] == "diff.md"
+    kept = steps["actions/upload-artifact"]
+    assert "if" not in kept
+    assert kept["with"]["path"].split() == ["diff.md", "diff.txt"]
+
+
+def test_the_difference_is_drawn_for_each_environment() -> None:
+    """Below its table, against the same commit, in the comment and in what is kept."""
+    drawn = [command for command in commands(CI) if " graph " in command]
+    assert [words(command)[2] for command in drawn] == [each.name for each in ENVIRONMENTS]
+    for command in drawn:
+        assert command.endswith(" --since HEAD^ --format markdown >> diff.md")
+    order = [command.rpartition(" > ")[2] for command in commands(CI)]
+    assert order.index("diff.md") < order.index(drawn[0])
 
 
 def test_what_was_there_before_is_checked_out() -> None:
-    """The difference is that to the first parent, which a shallow checkout lacks."""
-    depths = [
-        step["with"].get("fetch-depth") for step in workflow("ci")["jobs"]["dist"]["steps"][:1]
-    ]
-    assert depths == [2]
+    """The difference is that to the first parent; the messages are those of all commits since."""
+    depths = [job_steps(CI, job)["actions/checkout"]["with"] for job in ("dist", "rehearse")]
+    assert [depth.get("fetch-depth") for depth in depths] == [2, 0]
+
+
+def test_every_pull_request_is_rehearsed_and_blocked() -> None:
+    """Nothing keeps the exit code of the rehearsal from ending the job."""
+    [command] = [command for command in commands(CI) if " rehearse " in command]
+    assert words(command)[2] == "HEAD^"
+    step = job_steps(CI, "rehearse")[command]
+    assert not {"if", "continue-on-error"} & set(step)
+    assert "continue-on-error" not in load(CI)["jobs"]["rehearse"]
+
+
+def test_a_rehearsal_that_blocks_is_shown_wherever_it_may_be() -> None:
+    """After a failed step GitHub skips all that does not say otherwise."""
+    [command] = [command for command in commands(CI) if " rehearse " in command]
+    options = words(command)
+    pages = {after for option, after in pairwise(options) if option == "--markdown"}
+    assert pages == {"rehearsal.md", "$GITHUB_STEP_SUMMARY"}
+    steps = job_steps(CI, "rehearse")
+    assert steps[COMMENT]["if"] == f"${{{{ !cancelled() && {OF_OURS} }}}}"
+    assert steps["actions/upload-artifact"]["if"] == "${{ !cancelled() }}"
+    for action in (COMMENT, "actions/upload-artifact"):
+        assert steps[action]["with"]["path"] == "rehearsal.md"
+
+
+def test_each_comment_is_refreshed_by_its_own_job() -> None:
+    """Two with the same header would overwrite each other."""
+    headers = [step["with"]["header"] for step in using(CI, COMMENT)]
+    assert len(headers) == len(set(headers)) == 2
+
+
+def test_the_promotion_contains_the_rehearsal() -> None:
+    """A verdict that blocks must be read there, so it must not keep it from being opened."""
+    path = GITHUB / "workflows" / "promote.yml"
+    rehearsed, promoted = (
+        next(step for step in steps(path) if f"delivery {name} " in step.get("run", ""))
+        for name in ("rehearse", "promote")
+    )
+    options = words(rehearsed["run"])
+    assert options[2:5] == [f"origin/{STAGING.branch}", "--environment", STAGING.name]
+    verdict = words(promoted["run"])
+    assert options[options.index("--markdown") + 1] == verdict[verdict.index("--verdict") + 1]
+    assert rehearsed["continue-on-error"] is True
+    assert "continue-on-error" not in promoted
+    assert steps(path).index(rehearsed) < steps(path).index(promoted)
 
 
 def test_the_control_plane_is_built_with_the_go_that_it_asks_for() -> None:
@@ -323,8 +390,26 @@ def test_the_control_plane_is_built_with_the_go_that_it_asks_for() -> None:
         for path in (REPOSITORY / "tools" / "control-plane").glob("*/go.mod")
     ]
     newest = max(tuple(map(int, version)) for version in asked)
-    toolchain = workflow("ci")["jobs"]["test"]["env"]["GOTOOLCHAIN"]
-    assert toolchain == f"go{'.'.join(map(str, newest))}"
+    building = [
+        job
+        for path in WORKFLOWS
+        for job in load(path)["jobs"].values()
+        if "make control-plane" in [step.get("run") for step in job.get("steps", [])]
+    ]
+    toolchains = [job["env"]["GOTOOLCHAIN"] for job in building]
+    assert toolchains == [f"go{'.'.join(map(str, newest))}"] * 3
+
+
+def test_a_control_plane_is_built_once() -> None:
+    """It takes a quarter of an hour; a job with another key would not find it."""
+    cached = [
+        step["with"]
+        for path in WORKFLOWS
+        for step in using(path, "actions/cache")
+        if "control-plane" in step["with"]["key"]
+    ]
+    assert len(cached) == 3
+    assert all(each == cached[0] for each in cached)
 
 
 def test_no_test_is_skipped_for_want_of_a_control_plane() -> None:

@@ -42,12 +42,20 @@ class ArgoCd:
         running: The cluster.
         assets: The programs.
         stack: Stops them.
+        resync_seconds: How often it looks at a branch unasked.
 
     Raises:
         StartError: If it does not start.
     """
 
-    def __init__(self, running: Cluster, assets: ControlPlaneAssets, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        running: Cluster,
+        assets: ControlPlaneAssets,
+        stack: ExitStack,
+        *,
+        resync_seconds: int,
+    ) -> None:
         self.cluster = running
         """Where it runs, and what it manages."""
         self._stack = stack
@@ -64,6 +72,9 @@ class ArgoCd:
             # So that https://kubernetes.default.svc means the server of the kubeconfig.
             "ARGOCD_FAKE_IN_CLUSTER": "true",
             "ARGOCD_GPG_ENABLED": "false",
+            # By default it is gentle with an API server that others use, too.
+            "ARGOCD_K8S_CLIENT_QPS": "1000",
+            "ARGOCD_K8S_CLIENT_BURST": "2000",
             # In seconds; half of the default.
             "ARGOCD_SYNC_WAVE_DELAY": "1",
             "ARGOCD_ASK_PASS_SOCK": f"{own}/ask-pass.sock",
@@ -82,7 +93,7 @@ class ArgoCd:
                 # The default is a file that only exists in its pod, and refuses all without it.
                 "--client-ca-path=",
                 f"--redis=127.0.0.1:{redis_port}",
-                f"--revision-cache-expiration={_RESYNC_SECONDS}s",
+                f"--revision-cache-expiration={resync_seconds}s",
                 "--loglevel=warn",
             ]
         )
@@ -94,8 +105,10 @@ class ArgoCd:
             f"--redis=127.0.0.1:{redis_port}",
             # The one port that is open to others than this machine: it has no option for that.
             "--metrics-port=0",
-            f"--app-resync={_RESYNC_SECONDS}",
+            f"--app-resync={resync_seconds}",
             "--app-resync-jitter=0",
+            # A sync mostly waits, for the next wave or a hook.
+            "--operation-processors=50",
             # In the Application too, where others than its user interface can read it.
             "--persist-resource-health",
             f"--self-heal-backoff-cap-seconds={_SELF_HEAL_BACKOFF_SECONDS}",
@@ -137,17 +150,20 @@ class ArgoCd:
 
 
 @contextmanager
-def argocd(assets: ControlPlaneAssets) -> Iterator[ArgoCd]:
+def argocd(
+    assets: ControlPlaneAssets, *, resync_seconds: int = _RESYNC_SECONDS
+) -> Iterator[ArgoCd]:
     """Run Argo CD in a cluster of its own on 127.0.0.1; any number may run side by side.
 
     Args:
         assets: The programs.
+        resync_seconds: How often it looks at a branch unasked.
 
     Raises:
         StartError: If it does not start; its folder is left for a look at the logs.
     """
     with cluster(assets) as running, ExitStack() as stack:
-        yield ArgoCd(running, assets, stack)
+        yield ArgoCd(running, assets, stack, resync_seconds=resync_seconds)
 
 
 def applications(rendered: Path, *, repository: str) -> list[Manifest]:

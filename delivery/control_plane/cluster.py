@@ -63,6 +63,9 @@ def cluster(assets: ControlPlaneAssets) -> Iterator[Cluster]:
                 "--horizontal-pod-autoscaler-sync-period=5s",
                 "--horizontal-pod-autoscaler-cpu-initialization-period=1ms",
                 "--horizontal-pod-autoscaler-initial-readiness-delay=1ms",
+                # By default they are gentle with an API server that others use, too.
+                "--kube-api-qps=1000",
+                "--kube-api-burst=2000",
             ],
             logs=server.folder,
         )

@@ -1,10 +1,9 @@
 """What changes within an object, field by field, for a person."""
 
 import json
-from collections.abc import Iterator
-from typing import Any
 
 from delivery.control_plane.client import Manifest
+from delivery.fields import MISSING, Field, differences
 
 _NOT_OURS = frozenset(
     {"creationTimestamp", "generation", "managedFields", "namespace", "resourceVersion", "uid"}
@@ -15,14 +14,20 @@ _LONGEST = 120
 def changes(before: Manifest, after: Manifest) -> tuple[str, ...]:
     """Say for each field that differs what it was and what it is, in the order of their names.
 
+    Where nothing differs but the order of a list that has none, or how an amount is written, the
+    API server may change the object all the same: then that is said.
+
     Args:
         before: The object.
         after: The object, as it is now.
     """
-    found = _changes("", _own(before), _own(after))
+    was, now = _own(before), _own(after)
+    found = differences(was, now)
+    if not found and was != now:
+        return ("another order, or the same in other words",)
     if after["kind"] == "Secret":
-        return tuple(f"{path} changes" for path, *_ in found)
-    return tuple(": ".join(filter(None, each)) for each in found)
+        return tuple(f"{field.path} changes" for field in found)
+    return tuple(f"{field.path}: {_move(field)}" for field in found)
 
 
 def _own(manifest: Manifest) -> Manifest:
@@ -30,38 +35,16 @@ def _own(manifest: Manifest) -> Manifest:
     return {**manifest, "metadata": metadata, "status": None}
 
 
-def _changes(path: str, before: Any, after: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON
-    if before == after:
-        return
-    if isinstance(before, list) and isinstance(after, list):
-        ours, theirs = _by_name(before), _by_name(after)
-        if ours == theirs:
-            yield path, "another order"
-        yield from _fields(path, ours, theirs)
-    elif isinstance(before, dict) and isinstance(after, dict):
-        yield from _fields(path, before, after)
-    elif "\n" in f"{before}{after}" and isinstance(before, str) and isinstance(after, str):
-        yield path, "the text changes"
-    else:
-        yield path, f"{_shown(before)} → {_shown(after)}"
+def _move(field: Field) -> str:
+    if "\n" in f"{field.old}{field.new}" and isinstance(field.old, str) == isinstance(
+        field.new, str
+    ):
+        return "the text changes"
+    return f"{_shown(field.old)} → {_shown(field.new)}"
 
 
-def _fields(path: str, before: Manifest, after: Manifest) -> Iterator[tuple[str, str]]:
-    for name in sorted({*before, *after}):
-        # A list's items already have their brackets.
-        below = f"{path}{name}" if name.startswith("[") else f"{path}.{name}".lstrip(".")
-        yield from _changes(below, before.get(name), after.get(name))
-
-
-def _by_name(items: list[Any]) -> dict[str, Any]:
-    """The items of a list by their name, or by their place where they have none."""
-    if all(isinstance(item, dict) and "name" in item for item in items):
-        return {f"[{item['name']}]": item for item in items}
-    return {f"[{place}]": item for place, item in enumerate(items)}
-
-
-def _shown(value: Any) -> str:  # noqa: ANN401 - JSON
-    if value is None:
+def _shown(value: object) -> str:
+    if value is MISSING:
         return "unset"
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

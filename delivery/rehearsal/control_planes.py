@@ -7,17 +7,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from delivery.control_plane.api_server import api_server
 from delivery.control_plane.build import ApiServerAssets, ControlPlaneError, locate_api_server
 from delivery.control_plane.client import ApiError, Client
+
+Connect: TypeAlias = Callable[[], Client]
+"""Makes a client of an API server, to be closed; each thread needs one of its own."""
 
 IDLE_SECONDS = 1800
 """How long a kept API server waits for the next rehearsal."""
@@ -27,7 +31,7 @@ _POLL_SECONDS = 0.05
 
 def connect(
     *, version: str | None = None, keep: bool = False, kubeconfig: Path | None = None
-) -> AbstractContextManager[Client]:
+) -> AbstractContextManager[Connect]:
     """Choose an API server.
 
     Args:
@@ -77,14 +81,14 @@ def find(version: str | None = None) -> ApiServerAssets:
 
 
 @contextmanager
-def own(assets: ApiServerAssets) -> Iterator[Client]:
+def own(assets: ApiServerAssets) -> Iterator[Connect]:
     """Start an API server for this rehearsal alone."""
-    with api_server(assets) as server, closing(server.client()) as client:
-        yield client
+    with api_server(assets) as server:
+        yield server.client
 
 
 @contextmanager
-def given(kubeconfig: Path) -> Iterator[Client]:
+def given(kubeconfig: Path) -> Iterator[Connect]:
     """Use an API server that somebody else has started for this purpose.
 
     Args:
@@ -93,24 +97,23 @@ def given(kubeconfig: Path) -> Iterator[Client]:
     Raises:
         ControlPlaneError: If it cannot be used, or is a real cluster: pods would run there.
     """
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        closing(_client(kubeconfig, Path(folder))) as client,
-    ):
-        try:
-            nodes = client.list("v1", "Node")
-        except (ApiError, OSError) as error:
-            raise ControlPlaneError(f"{kubeconfig}: the API server says: {error}") from error
+    with tempfile.TemporaryDirectory() as folder:
+        connect = partial(_client, kubeconfig, Path(folder))
+        with closing(connect()) as client:
+            try:
+                nodes = client.list("v1", "Node")
+            except (ApiError, OSError) as error:
+                raise ControlPlaneError(f"{kubeconfig}: the API server says: {error}") from error
         if nodes:
             raise ControlPlaneError(
                 f"{kubeconfig} leads to a cluster with nodes, on which pods would really run: "
                 "name an API server without any."
             )
-        yield client
+        yield connect
 
 
 @contextmanager
-def kept(assets: ApiServerAssets) -> Iterator[Client]:
+def kept(assets: ApiServerAssets) -> Iterator[Connect]:
     """Use the API server that an earlier rehearsal has kept, or start one and keep it.
 
     Args:
@@ -120,17 +123,16 @@ def kept(assets: ApiServerAssets) -> Iterator[Client]:
         ControlPlaneError: If it does not start.
     """
     record = _record(assets)
-    client = _reach(record)
-    if client is None:
+    connect = _reach(record)
+    if connect is None:
         record.unlink(missing_ok=True)
         _keep(assets, record)
-        client = _reach(record)
-        if client is None:
+        connect = _reach(record)
+        if connect is None:
             raise ControlPlaneError(
                 f"The API server that is kept does not answer: see {record}.log"
             )
-    with closing(client):
-        yield client
+    yield connect
 
 
 def stop() -> bool:
@@ -201,17 +203,20 @@ def _keep(assets: ApiServerAssets, record: Path) -> None:
     keeper.returncode = 0
 
 
-def _reach(record: Path) -> Client | None:
-    """A client of the API server that a record tells of, if it answers."""
+def _reach(record: Path) -> Connect | None:
+    """How to reach the API server that a record tells of, if it answers."""
     try:
         told = json.loads(record.read_text(encoding="utf-8"))
         # In use: it must not end meanwhile.
         os.utime(record)
-        client = Client(told["url"], token=told["token"], certificate=Path(told["certificate"]))
-        client.request("GET", "/readyz")
+        connect = partial(
+            Client, told["url"], token=told["token"], certificate=Path(told["certificate"])
+        )
+        with closing(connect()) as client:
+            client.request("GET", "/readyz")
     except (ApiError, OSError):
         return None
-    return client
+    return connect
 
 
 def _record(assets: ApiServerAssets) -> Path:

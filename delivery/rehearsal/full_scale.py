@@ -87,13 +87,21 @@ class _Scale:
         if not self._quotas:
             # Nothing adds up, so one pod tells as much as all of them.
             replicas = min(replicas, 1)
-        elif not _has_pods(key):
+        elif self._is_counted(key):
             self._count(key, manifest)
         for ordinal in range(replicas):
             for claim in manifest["spec"].get("volumeClaimTemplates", []) if self._quotas else []:
                 name = f"{claim['metadata']['name']}-{key.name}-{ordinal}"
                 self._count(key, {**claim, "metadata": {"name": name}})
             self._make_pod(key, manifest)
+
+    def _is_counted(self, key: Key) -> bool:
+        """Whether a quota may count objects of a kind, which it calls by their plural."""
+        names = [key.kind.lower().removesuffix("y")]
+        if key.kind == "PersistentVolumeClaim":
+            names.append("storage")
+        counted = " ".join(name for quota in self._quotas for name in quota["spec"]["hard"])
+        return not _has_pods(key) and any(name in counted for name in names)
 
     def make_for_a_while(self, key: Key, manifest: Manifest, replicas: int) -> None:
         """Make further pods, and have the quota forget them afterwards.

@@ -7,6 +7,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from threading import Lock
 
 from delivery.control_plane.api_server import make_namespace
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
@@ -20,6 +21,8 @@ _DEFAULT_CLASS = "default-of-the-cluster"
 _LONGEST_VALUE = 120
 _LONGEST_NAME = 40
 _BOOKKEEPING = frozenset({"generation", "managedFields", "resourceVersion"})
+_RULING_GROUPS = frozenset({"admissionregistration.k8s.io", "apiextensions.k8s.io"})
+_RULING_KINDS = frozenset({"LimitRange", "Namespace", "ResourceQuota"})
 
 
 class Action(Enum):
@@ -79,12 +82,20 @@ class Stage:
         client: Of the API server.
         application: What is synced.
         namespaces: Further ones that exist in the real cluster.
+        alone: Held by whoever plays what is not in a namespace, until it is closed.
     """
 
     def __init__(
-        self, client: Client, application: Application, *, namespaces: Sequence[str] = ()
+        self,
+        client: Client,
+        application: Application,
+        *,
+        namespaces: Sequence[str] = (),
+        alone: Lock,
     ) -> None:
         self._client = client
+        self._alone = alone
+        self._is_alone = False
         self._application = application
         self._suffix = secrets.token_hex(4)
         self._names = {name: self.name(name) for name in {application.namespace, *namespaces}}
@@ -99,6 +110,7 @@ class Stage:
         # A namespace in which nothing ever is; made when it is needed.
         self._anew = ""
         self._desired: Mapping[Key, Desired] = {}
+        self._rules_change = False
 
     def sync(self, tree: Tree) -> dict[Key, Outcome]:
         """Apply a tree, and prune what it no longer has.
@@ -108,6 +120,7 @@ class Stage:
         desired = {each.key: each for each in map(self._at_home, tree.objects.values())}
         for each in desired.values():
             self._make_classes(each.manifest)
+        self._rules_change = _rules(desired) != _rules(self._desired)
         gone = {key: live for key, live in self._live.items() if key not in desired}
         # Argo CD takes an empty tree for a mistake, and does nothing.
         prunes = self._application.prunes and bool(desired)
@@ -141,6 +154,8 @@ class Stage:
             if not key.namespace or _has_fixed_address(self._desired.get(key)):
                 with suppress(ApiError):
                     self._client.delete(Reference.of(live))
+        if self._is_alone:
+            self._alone.release()
 
     def name(self, name: str) -> str:
         """A name for a namespace that nobody else has."""
@@ -205,10 +220,14 @@ class Stage:
         )
         if "Skip" in desired.hooks:
             return outcome
+        if self._stands(desired):
+            return replace(outcome, action=Action.APPLIED)
         namespaced = self._is_namespaced(desired.manifest)
         objection = self._application.objection(key, namespaced=namespaced)
         if objection is not None:
             return replace(outcome, refusal=Refusal(message=objection, beforehand=True))
+        if not self._is_alone and (not namespaced or _has_fixed_address(desired)):
+            self._is_alone = self._alone.acquire()
         manifest = self._ours(desired.manifest)
         try:
             action, after = self._attempt(desired, manifest, before)
@@ -217,6 +236,16 @@ class Stage:
         if after is not None:
             self._live[key] = after
         return replace(outcome, action=action, after=after)
+
+    def _stands(self, desired: Desired) -> bool:
+        """Whether the very same manifest was applied before: to apply it again changes nothing."""
+        was = self._desired.get(desired.key)
+        return (
+            not self._rules_change
+            and was is not None
+            and was.manifest == desired.manifest
+            and desired.key in self._live
+        )
 
     def _attempt(
         self, desired: Desired, manifest: Manifest, before: Manifest | None
@@ -372,6 +401,15 @@ def same(before: Manifest, after: Manifest) -> bool:
 def _content(live: Manifest) -> Manifest:
     metadata = {k: v for k, v in live["metadata"].items() if k not in _BOOKKEEPING}
     return {**live, "metadata": metadata, "status": None}
+
+
+def _rules(desired: Mapping[Key, Desired]) -> dict[Key, Manifest]:
+    """The objects that decide about others, even about those that do not change."""
+    return {
+        key: each.manifest
+        for key, each in desired.items()
+        if key.group in _RULING_GROUPS or key.kind in _RULING_KINDS
+    }
 
 
 def _has_fixed_address(desired: Desired | None) -> bool:

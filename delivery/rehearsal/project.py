@@ -64,6 +64,12 @@ class Application:
         return bool((self._policy.get("automated") or {}).get("prune"))
 
     @property
+    def _manages_namespace(self) -> bool:
+        """Whether every sync applies the namespace, for the sake of its labels."""
+        creates = "CreateNamespace=true" in (self._policy.get("syncOptions") or [])
+        return creates and self._policy.get("managedNamespaceMetadata") is not None
+
+    @property
     def _policy(self) -> Manifest:
         return self.spec.get("syncPolicy") or {}
 
@@ -77,6 +83,10 @@ class Application:
         name, project = self.spec["project"], self.project
         if not _matches(self.spec["source"]["repoURL"], project.get("sourceRepos")):
             return f"the project {name} does not allow this repository"
+        if self._manages_namespace and not _lists(
+            project.get("clusterResourceWhitelist"), Key("Namespace", self.namespace, "", "")
+        ):
+            return f"the project {name} does not allow the kind Namespace, which every sync applies"
         scope = "namespace" if namespaced else "cluster"
         allowed = project.get(f"{scope}ResourceWhitelist")
         # Left out, all kinds of a namespace are allowed, and none of the whole cluster.

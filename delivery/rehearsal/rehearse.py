@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 from delivery.control_plane.api_server import make_namespace
 from delivery.control_plane.client import Client, Manifest
 from delivery.rehearsal import data, full_scale, rollout
+from delivery.rehearsal.allowances import Allowance
 from delivery.rehearsal.changes import changes
 from delivery.rehearsal.consequences import Consequence, consequences
 from delivery.rehearsal.full_scale import OVER_QUOTA
@@ -74,41 +76,6 @@ class Rehearsal:
         return any(finding.blocks for finding in self.findings)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Allowance:
-    """A verdict that somebody accepts.
-
-    Attributes:
-        kind: Of the object.
-        name: Of the object.
-        verdict: The verdict.
-        reason: Why.
-    """
-
-    kind: str
-    name: str
-    verdict: Verdict
-    reason: str
-
-    @classmethod
-    def parse(cls, text: str, reason: str) -> "Allowance":
-        """Read it as it is typed on a command line.
-
-        Args:
-            text: `KIND/NAME=VERDICT`, the verdict with dashes.
-            reason: Why.
-
-        Raises:
-            ValueError: If the text is something else, or the verdict never blocks.
-        """
-        named, _, typed = text.partition("=")
-        kind, _, name = named.partition("/")
-        verdicts = {verdict.slug: verdict for verdict in Verdict if verdict.blocks}
-        if not (kind and name and typed in verdicts):
-            raise ValueError(f"{text!r} is not KIND/NAME=VERDICT with one of {', '.join(verdicts)}")
-        return cls(kind=kind, name=name, verdict=verdicts[typed], reason=reason)
-
-
 def rehearse(
     client: Client,
     application: Application,
@@ -118,6 +85,7 @@ def rehearse(
     neighbours: Sequence[str] = (),
     allowances: Sequence[Allowance] = (),
     called: str = "",
+    alone: "Lock | None" = None,  # a function before Python 3.13
 ) -> Rehearsal:
     """Play a change on an API server.
 
@@ -129,8 +97,10 @@ def rehearse(
         neighbours: Further namespaces of the real cluster.
         allowances: Verdicts that do not block.
         called: What a person calls the base.
+        alone: Held while something is played that is not in a namespace. Default: nothing else is
+            played at the same time.
     """
-    stage = Stage(client, application, namespaces=neighbours)
+    stage = Stage(client, application, namespaces=neighbours, alone=alone or Lock())
     with closing(stage):
         stage.sync(base)
         stage.settle()

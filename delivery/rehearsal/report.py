@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from delivery.markdown import LIMIT, details, escaped, fenced, fitted
+from delivery.rehearsal.allowances import KEYWORD
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.rehearse import Finding, Rehearsal
 from delivery.rehearsal.tree import Key
@@ -16,10 +17,10 @@ _REMEDIES = {
     Verdict.REFUSED: "Correct it: it will not be accepted as it is.",
     Verdict.REPLACE_NEEDED: (
         "Leave the field as it is, or give the object a new name; or have somebody delete the "
-        "object right before the sync, and allow it with a reason."
+        "object right before the sync, and say so in a line of a commit's message:"
     ),
     Verdict.DATA_AT_RISK: (
-        "Leave it as it is; or move the data first, and then allow it with a reason."
+        "Leave it as it is; or move the data first, and say so in a line of a commit's message:"
     ),
 }
 
@@ -37,14 +38,19 @@ def to_markdown(rehearsals: Sequence[Rehearsal], *, limit: int = LIMIT) -> str:
         limit: The most characters.
     """
     tables = [_cut("\n".join(_table(each)), limit // len(rehearsals)) for each in rehearsals]
-    found = [finding for each in rehearsals for finding in _loud(each)]
-    found.sort(key=lambda finding: list(Verdict).index(finding.verdict))
-    return fitted([*tables, *map(_details, found)], limit=limit).rstrip()
+    found = [(finding, each.environment) for each in rehearsals for finding in _loud(each)]
+    found.sort(key=lambda pair: list(Verdict).index(pair[0].verdict))
+    return fitted([*tables, *(_details(*pair) for pair in found)], limit=limit).rstrip()
 
 
 def to_json(rehearsals: Sequence[Rehearsal]) -> str:
     """Say it to a program; the same two trees give the same bytes."""
     return json.dumps([_plain(each) for each in rehearsals], indent=2, ensure_ascii=False)
+
+
+def failure(error: Exception) -> str:
+    """Say, as Markdown, why there is no report."""
+    return f"### It could not be rehearsed\n\n{_cell(str(error))}"
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Rehearsal]], str]] = {
@@ -85,14 +91,14 @@ def _old_name(old: Key, new: Key) -> str:
     return old.name if old.name != new.name else f"in {old.namespace}"
 
 
-def _advice(finding: Finding) -> Iterator[str]:
+def _advice(finding: Finding, environment: str) -> Iterator[str]:
     """What to do about it."""
     if finding.allowed is not None:
         yield f"Allowed: {finding.allowed}"
     elif finding.blocks:
         yield _REMEDIES[finding.verdict]
         if finding.verdict is not Verdict.REFUSED:
-            yield f'--allow {finding.key}={finding.verdict.slug} --reason "…"'
+            yield f"{KEYWORD}: {environment} {finding.key}={finding.verdict.slug} REASON"
 
 
 def _text(rehearsal: Rehearsal) -> Iterator[str]:
@@ -104,7 +110,7 @@ def _text(rehearsal: Rehearsal) -> Iterator[str]:
         yield f"{finding.verdict.value}: {_called(finding)}{source}"
         for line in (*finding.reasons, *finding.changes):
             yield f"    {line}"
-        for line in _advice(finding):
+        for line in _advice(finding, rehearsal.environment):
             yield f"  > {line}"
     if rehearsal.consequences:
         yield ""
@@ -134,6 +140,8 @@ def _table(rehearsal: Rehearsal) -> Iterator[str]:
 
 def _row(finding: Finding) -> str:
     verdict = f"**{finding.verdict.value}**" if finding.blocks else finding.verdict.value
+    if finding.allowed is not None:
+        verdict += ", allowed"
     why = (finding.reasons or finding.changes or ("",))[0]
     cells = [verdict, f"`{_called(finding)}`", _cell(why), _link(finding.source)]
     return f"| {' | '.join(cells)} |"
@@ -157,10 +165,14 @@ def _link(source: str | None) -> str:
     return f"[{short}]({server}/{repository}/blob/{commit}/{path}#L{line})"
 
 
-def _details(finding: Finding) -> str:
+def _details(finding: Finding, environment: str) -> str:
     said = [fenced("\n".join((*finding.reasons, *finding.changes)) or finding.file)]
-    said += [f"`{line}`" if line.startswith("--") else escaped(line) for line in _advice(finding)]
-    return details(f"{finding.verdict.value}: {_called(finding)}", "\n\n".join(said))
+    said += [
+        f"`{line}`" if line.startswith(KEYWORD) else escaped(line)
+        for line in _advice(finding, environment)
+    ]
+    summary = f"{environment}: {finding.verdict.value}: {_called(finding)}"
+    return details(summary, "\n\n".join(said))
 
 
 def _cut(table: str, limit: int) -> str:

@@ -1,24 +1,28 @@
 """Rehearses the environments of a repository: what its `dist/` says now, against a commit's."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
-from delivery.control_plane.client import Client
 from delivery.dist import DIST
 from delivery.git import GitError, resolve
+from delivery.rehearsal.allowances import Allowance, Line, recorded
 from delivery.rehearsal.consequences import Consequence
-from delivery.rehearsal.project import FOLDER, applications
-from delivery.rehearsal.rehearse import Allowance, Finding, Rehearsal, rehearse
+from delivery.rehearsal.control_planes import Connect
+from delivery.rehearsal.project import FOLDER, Application, applications
+from delivery.rehearsal.rehearse import Finding, Rehearsal, rehearse
 from delivery.rehearsal.sources import PACKAGE, Sources
-from delivery.rehearsal.tree import Files, TreeError, manifests, read_folder, tree
+from delivery.rehearsal.tree import Files, Key, TreeError, manifests, read_folder, tree
 
 REMOTE = "origin"
 
 
 def run(
-    servers: Iterable[Callable[[], AbstractContextManager[Client]]],
+    servers: Iterable[Callable[[], AbstractContextManager[Connect]]],
     repository: Path,
     *,
     base: str | None = None,
@@ -34,7 +38,7 @@ def run(
         base: The commit whose dist they have now. Default: of each, the branch of the remote
             `origin` that it tracks.
         environment: Only this one. Default: all.
-        allowances: Verdicts that do not block.
+        allowances: Verdicts that do not block, beside those that the commits since the base allow.
         report: Is told what is going on.
 
     Raises:
@@ -46,35 +50,42 @@ def run(
     if not chosen:
         names = ", ".join(each.environment for each in known)
         raise TreeError(f"There is no {environment} in {FOLDER}: {names}.")
-    neighbours = [each.namespace for each in known]
     # Whatever is wrong with them should be said before anything is started.
-    bases = {
-        called: read_folder(repository, DIST, _commit(repository, called))
+    commits = {
+        called: _commit(repository, called)
         for called in [base or f"{REMOTE}/{each.branch}" for each in chosen]
     }
-    rehearsals = []
+    bases = {called: read_folder(repository, DIST, commit) for called, commit in commits.items()}
+    lines = {called: recorded(repository, commit) for called, commit in commits.items()}
+    sources = Sources(read_folder(repository, PACKAGE))
+    environments = [each.environment for each in known]
+
+    def play(connect: Connect, application: Application, alone: Lock) -> Rehearsal:
+        called = base or f"{REMOTE}/{application.branch}"
+        accepted, unread = _accepted(lines[called], application.environment, environments)
+        with closing(connect()) as client:
+            rehearsal = rehearse(
+                client,
+                application,
+                tree(manifests(bases[called], application.folder)),
+                tree(manifests(now, application.folder)),
+                neighbours=[each.namespace for each in known],
+                allowances=[*allowances, *accepted],
+                called=called,
+                alone=alone,
+            )
+        return replace(
+            rehearsal,
+            findings=_located(rehearsal.findings, sources, repository, commits[called]),
+            consequences=[*unread, *_by_hand(bases[called], now), *rehearsal.consequences],
+        )
+
+    rehearsals: list[Rehearsal] = []
     for server in servers:
         report("start an API server")
-        with server() as client:
-            for application in chosen:
-                called = base or f"{REMOTE}/{application.branch}"
-                report(f"{application.environment}: play {called}, then the working tree")
-                rehearsal = rehearse(
-                    client,
-                    application,
-                    tree(manifests(bases[called], application.folder)),
-                    tree(manifests(now, application.folder)),
-                    neighbours=neighbours,
-                    allowances=allowances,
-                    called=called,
-                )
-                rehearsals.append(
-                    replace(
-                        rehearsal,
-                        findings=_located(rehearsal.findings, repository, called),
-                        consequences=[*_by_hand(bases[called], now), *rehearsal.consequences],
-                    )
-                )
+        with server() as connect, ThreadPoolExecutor(len(chosen)) as threads:
+            report(f"play {', '.join(commits)}, then the working tree")
+            rehearsals += threads.map(partial(play, connect, alone=Lock()), chosen)
     return rehearsals
 
 
@@ -85,9 +96,28 @@ def _commit(repository: Path, name: str) -> str:
         raise TreeError(f"There is no {name} here: fetch it, or name another BASE.") from error
 
 
-def _located(findings: Sequence[Finding], repository: Path, base: str) -> list[Finding]:
+def _accepted(
+    lines: Iterable[Line], environment: str, environments: Collection[str]
+) -> tuple[list[Allowance], list[Consequence]]:
+    """What commits allow in an environment, and what they try in vain to."""
+    read = [_read(line, environments) for line in lines]
+    unread = [each for each in read if isinstance(each, Consequence)]
+    meant = [each for each in read if not isinstance(each, Consequence)]
+    return [allowance for name, allowance in meant if name == environment], unread
+
+
+def _read(line: Line, environments: Collection[str]) -> tuple[str, Allowance] | Consequence:
+    try:
+        return line.read(environments)
+    except ValueError as error:
+        key = Key(kind="Commit", name=line.commit, namespace="", group="")
+        return Consequence(key, f"allows nothing: {error}")
+
+
+def _located(
+    findings: Sequence[Finding], now: Sources, repository: Path, base: str
+) -> list[Finding]:
     """The findings with their sources; of what is gone, the source is that of the base."""
-    now = Sources(read_folder(repository, PACKAGE))
     located = [replace(each, source=now.of(each.key, each.file)) for each in findings]
     if all(each.source for each in located):
         return located

@@ -188,12 +188,27 @@ def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
         try:
             documents = _documents(files[path])
         except yaml.YAMLError as error:
-            raise TreeError(f"{path}: {error}") from error
+            raise TreeError(f"{path} is no YAML: {error}") from error
         for document in documents:
             if document is not None:
                 _require_object(path, document)
                 found.append(Desired(manifest=document, file=str(path)))
     return found
+
+
+def folders(files: Files) -> dict[str, list[Manifest]]:
+    """The objects of each folder of `dist/`, by the folder's name.
+
+    Args:
+        files: Of dist.
+
+    Raises:
+        TreeError: If a file is not YAML, or holds something that is no object.
+    """
+    return {
+        folder.name: [each.manifest for each in manifests(files, folder)]
+        for folder in sorted({path.parent for path in files})
+    }
 
 
 def tree(desired: Iterable[Desired]) -> Tree:

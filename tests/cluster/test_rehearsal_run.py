@@ -16,9 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from delivery.cli import main
-from delivery.control_plane.api_server import ApiServer, api_server
+from delivery.control_plane.api_server import ApiServer, api_server, make_namespace
 from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import Client
+from delivery.rehearsal.control_planes import IDLE_SECONDS
+from delivery.rehearsal.play import same
 from delivery.rehearsal.project import applications
 from delivery.rehearsal.rehearse import rehearse
 from delivery.rehearsal.tree import Desired, Files, manifests, read_dist, tree
@@ -61,6 +63,11 @@ class Checkout:
         self.git("init", "--quiet", "--initial-branch", "develop")
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", "What the branches have")
+
+    def commit(self, message: str) -> None:
+        """Commit all there is."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
 
     def git(self, *arguments: str) -> None:
         """Run Git."""
@@ -212,10 +219,83 @@ def test_an_allowed_verdict_does_not_block(
     checkout.edit("dev/flink.yaml", "storage: 2Gi", "storage: 1Gi")
     typed = ("HEAD", "--environment", "dev")
     assert type_in(*typed).exit_code == 1
-    claim = "PersistentVolumeClaim/flink-checkpoints=data-at-risk"
-    result = type_in(*typed, "--allow", claim, "--reason", "dev starts empty")
+    result = type_in(*typed, "--allow", CLAIM, "--reason", "dev starts empty")
     assert result.exit_code == 0
     assert "Allowed: dev starts empty" in result.stdout
+
+
+CLAIM = "PersistentVolumeClaim/flink-checkpoints=data-at-risk"
+
+
+def shrink(checkout: Checkout) -> None:
+    """Make the volume of the checkpoints smaller, in both environments."""
+    checkout.edit("dev/flink.yaml", "storage: 2Gi", "storage: 1Gi")
+    checkout.edit("staging/flink.yaml", "storage: 5Gi", "storage: 1Gi")
+
+
+def blocked(result: Result) -> dict[str, bool]:
+    """Whether something blocks, by environment."""
+    return {each["environment"]: each["blocks"] for each in json.loads(result.stdout)}
+
+
+def test_a_commit_allows_a_verdict_in_one_environment(
+    checkout: Checkout, type_in: Callable[..., Result]
+) -> None:
+    """Dev may lose what staging must not; and who allowed it is in the report."""
+    shrink(checkout)
+    checkout.commit(f"Shrink\n\nRehearsal-Allow: dev {CLAIM} it may start empty")
+    result = type_in("HEAD^", "--format", "json")
+    assert blocked(result) == {"dev": False, "staging": True}
+    assert result.exit_code == 1
+    assert re.search(r"it may start empty \(Somebody, [0-9a-f]{12}\)", result.stdout)
+
+
+def test_a_commit_before_the_base_allows_nothing(
+    checkout: Checkout, type_in: Callable[..., Result]
+) -> None:
+    """What was accepted once was another change."""
+    checkout.commit(f"Shrink\n\nRehearsal-Allow: dev {CLAIM} it may start empty")
+    shrink(checkout)
+    checkout.commit("Shrink again")
+    assert blocked(type_in("HEAD^", "--format", "json")) == {"dev": True, "staging": True}
+
+
+def test_an_allowance_that_cannot_be_read_is_told(
+    checkout: Checkout, type_in: Callable[..., Result]
+) -> None:
+    """It allows nothing, and must not stop the rehearsal: no history is rewritten for it."""
+    shrink(checkout)
+    checkout.commit(f"Shrink\n\nRehearsal-Allow: prod {CLAIM} it may start empty")
+    result = type_in("HEAD^", "--environment", "dev")
+    assert result.exit_code == 1
+    assert re.search(r"Commit/[0-9a-f]{12}: allows nothing: .* \(dev, staging\)", result.stdout)
+
+
+def test_the_pages_have_the_markdown(
+    checkout: Checkout, type_in: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One rehearsal is enough for the log, the comment and the page of the run."""
+    drop_selector(checkout)
+    folder = tmp_path_factory.mktemp("pages")
+    pages = [f"--markdown={folder / name}" for name in ("a.md", "b.md")]
+    result = type_in("HEAD", *pages)
+    assert result.stdout.startswith("Rehearsal of dev: ")
+    assert {page.read_text(encoding="utf-8") for page in folder.iterdir()} == {
+        type_in("HEAD", "--format", "markdown").stdout
+    }
+
+
+def test_the_pages_say_why_there_is_no_report(
+    type_in: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An old one would else be taken for the newest."""
+    page = tmp_path_factory.mktemp("pages") / "page.md"
+    assert type_in("nonsense", f"--markdown={page}").exit_code == 2
+    assert page.read_text(encoding="utf-8").splitlines() == [
+        "### It could not be rehearsed",
+        "",
+        "There is no nonsense here: fetch it, or name another BASE.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -297,30 +377,118 @@ def test_a_version_that_is_not_here_is_named(
     assert re.search(r"There is no Kubernetes 1\.2 here, only v1\.\d+", result.stderr)
 
 
-def test_a_kept_api_server_is_used_again_and_ends(
+@pytest.fixture
+def keep(
+    checkout: Checkout,  # noqa: ARG001 - typed there
+    api_server_assets: ApiServerAssets,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], Path]]:
+    """Types `delivery rehearse --keep`, and gives what tells how to reach what is kept."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(api_server_assets.etcd.parent))
+
+    def keep() -> Path:
+        typed = ["rehearse", "HEAD", "--environment", "dev", "--keep"]
+        assert CliRunner().invoke(main, typed).exit_code == 0
+        [record] = (cache / "fraud-detection-config" / "rehearsal").glob("*.json")
+        return record
+
+    yield keep
+    CliRunner().invoke(main, ["rehearse", "--stop"])
+
+
+def data_of(record: Path) -> Path:
+    """Where the API server that a record tells of has its data."""
+    told = json.loads(record.read_text(encoding="utf-8"))
+    return Path(told["certificate"]).parent.parent
+
+
+def test_a_kept_api_server_is_used_again_and_ends(keep: Callable[[], Path]) -> None:
+    """The second call has no start to wait for, and nothing stays on the machine for ever."""
+    data = data_of(keep())
+    assert data_of(keep()) == data
+    assert CliRunner().invoke(main, ["rehearse", "--stop"]).stdout == "stopped\n"
+    wait_until_gone(data)
+    assert CliRunner().invoke(main, ["rehearse", "--stop"]).stdout == "nothing was kept\n"
+
+
+def test_a_kept_api_server_that_nobody_uses_ends(keep: Callable[[], Path]) -> None:
+    """Its record is as old as its last use; the next rehearsal starts another one."""
+    record = keep()
+    data = data_of(record)
+    long_ago = time.time() - IDLE_SECONDS - 1
+    os.utime(record, (long_ago, long_ago))
+    wait_until_gone(data)
+    assert data_of(keep()) != data
+
+
+def test_each_version_plays_everything(
     checkout: Checkout,
     api_server_assets: ApiServerAssets,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """The second call has no start to wait for, and nothing stays on the machine for ever."""
-    cache = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(api_server_assets.etcd.parent))
-    typed = ["rehearse", "HEAD", "--environment", "dev", "--keep"]
-    records = cache / "fraud-detection-config" / "rehearsal"
-    try:
-        assert CliRunner().invoke(main, typed).exit_code == 0
-        [record] = records.glob("*.json")
-        told = json.loads(record.read_text(encoding="utf-8"))
-        assert CliRunner().invoke(main, typed).exit_code == 0
-        assert json.loads(record.read_text(encoding="utf-8")) == told
-    finally:
-        stopped = CliRunner().invoke(main, ["rehearse", "--stop"])
-    assert stopped.stdout == "stopped\n"
-    wait_until_gone(Path(told["certificate"]).parent.parent)
-    assert CliRunner().invoke(main, ["rehearse", "--stop"]).stdout == "nothing was kept\n"
+    """A cluster that is about to be upgraded may refuse what it takes today."""
+    folder = tmp_path_factory.mktemp("versions")
+    for version in ("1.36.1", "1.37.2"):
+        programs = folder / version
+        programs.mkdir()
+        for program in ("etcd", "kubectl"):
+            (programs / program).symlink_to(api_server_assets.etcd.with_name(program))
+        kube_apiserver = programs / "kube-apiserver"
+        kube_apiserver.write_text(
+            "#!/bin/sh\n"
+            f'test "$1" != --version || {{ echo Kubernetes v{version}; exit; }}\n'
+            f"echo {version} >> {folder}/started\n"
+            f'exec {api_server_assets.kube_apiserver} "$@"\n',
+            encoding="utf-8",
+        )
+        kube_apiserver.chmod(0o755)
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(folder / "1.37.2"))
+    versions = ["--kubernetes=1.36", "--kubernetes=v1.37.2"]
+    typed = ["rehearse", "HEAD", "--environment=dev", "--format=json", *versions]
+    result = CliRunner().invoke(main, typed)
+    assert [each["environment"] for each in json.loads(result.stdout)] == ["dev", "dev"]
+    started = (folder / "started").read_text(encoding="utf-8")
+    assert started.splitlines() == ["1.36.1", "1.37.2"]
     del checkout
+
+
+def test_environments_are_not_in_each_others_way(
+    checkout: Checkout, type_in: Callable[..., Result]
+) -> None:
+    """They are played at the same time, and what is not in a namespace is there only once."""
+    for name, namespace in (("dev", "fraud-detection"), ("staging", "fraud-detection-staging")):
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "fixed", "namespace": namespace},
+            "spec": {"clusterIP": "10.96.7.7", "ports": [{"port": 80}]},
+        }
+        path = checkout.folder / "dist" / name / "fixed.yaml"
+        path.write_text(json.dumps(service), encoding="utf-8")
+    for _ in range(3):
+        found = json.loads(type_in("HEAD", "--format", "json").stdout)
+        verdicts = [
+            (each["name"], each["verdict"])
+            for rehearsal in found
+            for each in rehearsal["findings"]
+            if each["verdict"] != "unchanged"
+        ]
+        assert verdicts == [("fixed", "created")] * 2
+
+
+def test_what_is_applied_again_as_it_was_does_not_change(client: Client) -> None:
+    """So an object that reads the same in both trees is not played twice."""
+    namespace = "applied-twice"
+    make_namespace(client, namespace)
+    for each in manifests(read_dist(REPOSITORY), PurePosixPath("dist/staging")):
+        metadata = {**each.manifest["metadata"], "namespace": namespace}
+        manifest = {**each.manifest, "metadata": metadata}
+        first, second = (client.apply(manifest, field_manager="somebody").body for _ in range(2))
+        assert same(first, second)
 
 
 class Commit(NamedTuple):
