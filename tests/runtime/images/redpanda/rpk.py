@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""A stand-in for Redpanda and its rpk: a Kafka broker under Redpanda's names.
+
+Knows what the dev environment asks of it, and nothing more: the command lines, the configuration
+and the admin API of one broker. Everything else ends it with status 2 and one sentence, or is
+answered with 501.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from kafka import KafkaAdminClient  # type: ignore[import-not-found] # in the image
+from kafka.admin import NewPartitions, NewTopic  # type: ignore[import-not-found] # in the image
+from kafka.errors import (  # type: ignore[import-not-found] # in the image
+    KafkaError,
+    TopicAlreadyExistsError,
+)
+
+CONFIGURATION = Path("/etc/redpanda")
+PROPERTIES = CONFIGURATION / "kafka.properties"
+JARS = "/opt/kafka/*"
+CLUSTER_ID = "c3RhbmQtaW4tcmVkcGFuZA"
+"""Any 16 bytes, in base64."""
+NODE_ID = 0
+
+COUNTERPARTS = {"auto_create_topics_enabled": "auto.create.topics.enable"}
+WITHOUT_COUNTERPART = {
+    "cloud_storage_enabled",
+    "enable_metrics_reporter",
+    "partition_autobalancing_mode",
+    "storage_min_free_bytes",
+}
+
+
+def say(*lines: str) -> None:
+    """Print what rpk would."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the program, because it stands in for less than it is asked for."""
+    sys.stderr.write(f"rpk (stand-in): {sentence}\n")
+    sys.exit(2)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses in one sentence."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 -- whatever argparse takes
+        super().__init__(allow_abbrev=False, add_help=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """End the program."""
+        refuse(f"it does not know this command line: {message}")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read exactly the command lines that the dev environment has."""
+    parser = Parser()
+    groups = parser.add_subparsers(dest="group", required=True)
+    redpanda = groups.add_parser("redpanda").add_subparsers(dest="command", required=True)
+    start = redpanda.add_parser("start")
+    start.add_argument("--seeds", required=True)
+    start.add_argument("--advertise-kafka-addr", required=True)
+    start.add_argument("--advertise-rpc-addr", required=True)
+    start.add_argument("--smp", required=True, type=int)
+    start.add_argument("--memory", required=True)
+    # Seastar's own affairs.
+    start.add_argument("--reserve-memory", required=True, choices=["0M"])
+    start.add_argument("--check", required=True, choices=["false"])
+    start.add_argument("--overprovisioned", required=True, action="store_true")
+
+    topics = groups.add_parser("topic").add_subparsers(dest="command", required=True)
+    describe = topics.add_parser("describe")
+    describe.add_argument("topic")
+    describe.add_argument("--print-summary", required=True, action="store_true")
+    create = topics.add_parser("create")
+    create.add_argument("topic")
+    create.add_argument("--partitions", required=True, type=int)
+    create.add_argument("--replicas", required=True, type=int)
+    add_partitions = topics.add_parser("add-partitions")
+    add_partitions.add_argument("topic")
+    add_partitions.add_argument("--num", required=True, type=int)
+    return parser.parse_args(arguments)
+
+
+def read(name: str) -> dict[str, Any]:
+    """Read a file of the configuration."""
+    try:
+        content: dict[str, Any] = yaml.safe_load((CONFIGURATION / name).read_text())
+    except OSError as error:
+        refuse(f"it cannot read its configuration: {error}.")
+    return content
+
+
+def check_known(where: str, content: dict[str, Any], known: set[str]) -> None:
+    """Refuse a setting without a translation."""
+    unknown = sorted(content.keys() - known)
+    if unknown:
+        refuse(f"it does not know {', '.join(unknown)} in {where}.")
+
+
+def cluster_properties() -> dict[str, str]:
+    """Translate `.bootstrap.yaml`, at every start and not only at the first."""
+    bootstrap = read(".bootstrap.yaml")
+    check_known(".bootstrap.yaml", bootstrap, WITHOUT_COUNTERPART | COUNTERPARTS.keys())
+    return {
+        COUNTERPARTS[name]: json.dumps(value)
+        for name, value in bootstrap.items()
+        if name in COUNTERPARTS
+    }
+
+
+def broker_properties(flags: argparse.Namespace, redpanda: dict[str, Any]) -> dict[str, str]:
+    """Translate the flags and the section `redpanda` of `redpanda.yaml`.
+
+    The brokers' own traffic is that of Kafka's controllers here.
+    """
+    known = {"data_directory", "developer_mode", "empty_seed_starts_cluster"}
+    check_known("redpanda.yaml", redpanda, known | {"kafka_api", "rpc_server", "admin"})
+    if redpanda["developer_mode"] or redpanda["empty_seed_starts_cluster"]:
+        refuse("developer_mode and empty_seed_starts_cluster must be false.")
+    if flags.seeds != flags.advertise_rpc_addr:
+        refuse("it knows a cluster of one broker, which must be its own only seed.")
+    [kafka], rpc = redpanda["kafka_api"], redpanda["rpc_server"]
+    listener = kafka["name"]
+    if not flags.advertise_kafka_addr.startswith(f"{listener}://"):
+        refuse(f"--advertise-kafka-addr is not for the listener {listener}.")
+    return {
+        "process.roles": "broker,controller",
+        "node.id": f"{NODE_ID}",
+        "controller.quorum.voters": f"{NODE_ID}@{flags.seeds}",
+        "controller.listener.names": "RPC",
+        "inter.broker.listener.name": listener,
+        "listeners": f"{listener}://{kafka['address']}:{kafka['port']},"
+        f"RPC://{rpc['address']}:{rpc['port']}",
+        "advertised.listeners": flags.advertise_kafka_addr,
+        "listener.security.protocol.map": f"{listener}:PLAINTEXT,RPC:PLAINTEXT",
+        # Kafka refuses a folder with anything else in it, such as a file system's lost+found.
+        "log.dirs": f"{redpanda['data_directory']}/kafka",
+        # Redpanda acknowledges what is on the disk.
+        "log.flush.interval.messages": "1",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+    }
+
+
+def java(flags: argparse.Namespace, *program: str) -> list[str]:
+    """A command line for Kafka's Java programs within the memory and processors of the flags."""
+    if not flags.memory.endswith("M"):
+        refuse("--memory must be in M.")
+    # The rest is for Java itself, for its buffers and for this program.
+    heap = int(flags.memory[:-1]) // 2
+    options = [f"-Xmx{heap}m", f"-XX:ActiveProcessorCount={flags.smp}", "-XX:+UseSerialGC"]
+    return ["java", *options, "-XX:+ExitOnOutOfMemoryError", "-cp", JARS, *program]
+
+
+def answers(address: str) -> bool:
+    """Tell whether the broker serves clients.
+
+    Args:
+        address: host:port of its listener.
+    """
+    try:
+        KafkaAdminClient(bootstrap_servers=address).close()
+    except KafkaError:
+        return False
+    return True
+
+
+def serve_admin_api(admin: dict[str, Any], kafka: dict[str, Any]) -> None:
+    """Answer the one question of the probes, beside the broker."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path != "/v1/status/ready":
+                self.send_error(501, "The stand-in does not know this path")
+                return
+            state = "ready" if answers(f"127.0.0.1:{kafka['port']}") else "booting"
+            body = json.dumps({"status": state}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_request(self, *_: object) -> None:
+            """Say nothing of each probe."""
+
+    server = ThreadingHTTPServer((admin["address"], admin["port"]), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def start(flags: argparse.Namespace) -> int:
+    """Run the broker until it ends or is told to.
+
+    Returns:
+        The status to exit with.
+    """
+    configuration = read("redpanda.yaml")
+    check_known("redpanda.yaml", configuration, {"redpanda", "rpk"})
+    check_known("the section rpk", configuration["rpk"], {"tune_coredump"})
+    redpanda = configuration["redpanda"]
+    properties = {**broker_properties(flags, redpanda), **cluster_properties()}
+    # rpk too writes into this folder.
+    PROPERTIES.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+    [admin], [kafka] = redpanda["admin"], redpanda["kafka_api"]
+    serve_admin_api(admin, kafka)
+
+    storage = ("kafka.tools.StorageTool", "format", "--ignore-formatted")
+    formatting = java(flags, *storage, "--cluster-id", CLUSTER_ID, "--config", str(PROPERTIES))
+    status = subprocess.run(formatting, check=False).returncode
+    if status != 0:
+        return status
+    with subprocess.Popen(java(flags, "kafka.Kafka", str(PROPERTIES))) as broker:
+        signal.signal(signal.SIGTERM, lambda *_: broker.terminate())
+        status = broker.wait()
+    # As a shell has it when a signal ended the broker.
+    return status if status >= 0 else 128 - status
+
+
+def topic(flags: argparse.Namespace) -> int:
+    """Look at or change a topic, and print it in rpk's words.
+
+    Returns:
+        The status to exit with.
+    """
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=os.environ["RPK_BROKERS"])
+        [found] = admin.describe_topics([flags.topic])
+        partitions = found["partitions"]
+        if flags.command == "describe":
+            if partitions:
+                last = f"REPLICAS    {len(partitions[0]['replicas'])}"
+            else:
+                last = "ERROR       UNKNOWN_TOPIC_OR_PARTITION"
+            say(f"NAME        {flags.topic}", f"PARTITIONS  {len(partitions)}", last)
+            return 0
+        if flags.command == "create":
+            admin.create_topics([NewTopic(flags.topic, flags.partitions, flags.replicas)])
+        else:
+            total = NewPartitions(len(partitions) + flags.num)
+            admin.create_partitions({flags.topic: total})
+    except TopicAlreadyExistsError:
+        say("TOPIC  STATUS", f"{flags.topic}  TOPIC_ALREADY_EXISTS: it exists already.")
+        return 1
+    except KafkaError as error:
+        say(f"unable to request it of the brokers: {error!r}")
+        return 1
+    say("TOPIC  STATUS", f"{flags.topic}  OK")
+    return 0
+
+
+def main() -> int:
+    """Do what the command line asks for; return the status to exit with."""
+    flags = parse(sys.argv[1:])
+    return start(flags) if flags.group == "redpanda" else topic(flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

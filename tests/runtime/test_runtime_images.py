@@ -1,0 +1,182 @@
+"""The images made from packages do what dist/dev asks of them, before a node runs them."""
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.images.build import Image, build, read_references
+from runtime.images.sandbox import Sandbox, sandbox
+
+pytestmark = [
+    pytest.mark.runtime,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.timeout(3600),
+]
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, Image]:
+    """Every image; the first time takes minutes."""
+    return build(io.StringIO())
+
+
+@pytest.fixture
+def alone(images: dict[str, Image], tmp_path: Path) -> Iterator[Sandbox]:
+    """A network without anything on it."""
+    with sandbox(images, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def system(images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The whole of dist/dev, in the order of its waves."""
+    with sandbox(images, tmp_path_factory.mktemp("system")) as made:
+        made.start("redis")
+        made.run("redpanda", container="copy-configuration")
+        made.start("redpanda")
+        _await(lambda: made.succeeds("redis", "bash", "/etc/redis/ready.sh"))
+        _await(lambda: made.succeeds("redpanda", "bash", "/files/ready.sh"))
+        made.run("transactions-topic")
+        made.start("alert-monitor")
+        _start_jobmanager(made)
+        made.start("flink-taskmanager")
+        made.run("payment-api", container="wait-for-topic")
+        made.start("payment-api")
+        _await(lambda: _get(made, "http://payment-api:8000/health")[0] == 200)
+        _await(lambda: made.succeeds("flink-jobmanager", "python3", "/etc/flink/ready.py"))
+        yield made
+
+
+def _start_jobmanager(system: Sandbox) -> "subprocess.Popen[bytes]":
+    # In a pod of its own it would not share the port with the TaskManager.
+    return system.start("flink-jobmanager", "-Dmetrics.internal.query-service.port=6126")
+
+
+def _await(condition: Callable[[], bool], seconds: float = 180) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up_at, "it did not come to be in time"
+        time.sleep(0.5)
+
+
+def _get(system: Sandbox, url: str, body: dict[str, object] | None = None) -> tuple[int, str]:
+    """The status, 0 if nobody listens, and the answer."""
+    data = [] if body is None else ["--json", json.dumps(body)]
+    curl = ["curl", "--silent", "--max-time", "20", "--write-out", "\n%{http_code}", *data]
+    curl += ["--resolve", "*:8000:127.0.0.1", "--resolve", "*:8080:127.0.0.1", url]
+    done = subprocess.run(system.inside(*curl), check=False, capture_output=True, text=True)
+    answer, _, status = done.stdout.rpartition("\n")
+    return int(status), answer
+
+
+def _transaction(name: str, amount: float) -> dict[str, object]:
+    return {
+        "transaction_id": name,
+        "user_id": "alice",
+        "card_number": "0",
+        "amount": amount,
+        "timestamp": "2026-01-01T00:00:00+00:00",
+        "merchant_id": "m",
+        "location": "l",
+    }
+
+
+def _alert(system: Sandbox, name: str) -> dict[str, object]:
+    """Wait for the alert of a transaction, which the job has printed when Redis has it."""
+
+    def lines() -> list[str]:
+        log = system.log("flink-taskmanager").read_text(errors="replace").splitlines()
+        return [line for line in log if f'"transaction_id": "{name}"' in line and line[-1] == "}"]
+
+    _await(lambda: bool(lines()))
+    alert: dict[str, object] = json.loads(lines()[0])
+    return alert
+
+
+@pytest.mark.parametrize("name", sorted(read_references()))
+def test_an_archive_has_the_reference_of_dist(images: dict[str, Image], name: str) -> None:
+    """The node finds an image by exactly this name, or asks a registry for it."""
+    with tarfile.open(images[name].archive) as archive:
+        manifest = archive.extractfile("manifest.json")
+        assert manifest is not None
+        [image] = json.load(manifest)
+    assert image["RepoTags"] == [read_references()[name]]
+
+
+def test_nothing_is_built_twice(images: dict[str, Image]) -> None:
+    """Whoever runs the tests again waits for the tests, not for the images."""
+    log = io.StringIO()
+    start = time.monotonic()
+    assert build(log) == images
+    assert log.getvalue() == ""
+    assert time.monotonic() - start < 2
+
+
+def test_payment_api_gives_up_on_the_broker_for_ever(alone: Sandbox) -> None:
+    """What the init container is for: as the application, it blocks, then refuses everything."""
+    alone.start("payment-api")
+    _await(lambda: "No topic yet, attempt 2 of 10" in alone.log("payment-api").read_text())
+    assert _get(alone, "http://payment-api:8000/health")[0] == 0
+    _await(lambda: _get(alone, "http://payment-api:8000/health")[0] == 200)
+    transaction = _transaction("lost", 1)
+    assert _get(alone, "http://payment-api:8000/transaction", transaction)[0] == 503
+
+
+def test_alert_monitor_serves_without_redis(alone: Sandbox) -> None:
+    """As the application: its probes pass, and it reconnects when Redis comes."""
+    alone.start("alert-monitor")
+    _await(lambda: _get(alone, "http://alert-monitor:8080/")[0] == 200)
+    alone.start("redis")
+    _await(lambda: "Connected to redis:6379" in alone.log("alert-monitor").read_text())
+
+
+def test_the_stand_in_for_redpanda_refuses_what_it_does_not_know(alone: Sandbox) -> None:
+    """A command line that it only seemed to obey would prove nothing."""
+    process = alone.start("redpanda", "--mode=dev-container")
+    assert process.wait(60) == 2
+    assert "does not know this command line" in alone.log("redpanda").read_text()
+
+
+def test_the_topic_script_may_run_twice(system: Sandbox) -> None:
+    """It is a hook of every sync."""
+    assert "Topic transactions is as wanted" in system.run("transactions-topic")
+
+
+def test_the_smoke_test_passes(system: Sandbox) -> None:
+    """The whole chain, as dist/dev's own Job sees it."""
+    assert "The alert for" in system.run("smoke-test", seconds=330)
+
+
+def test_an_invalid_transaction_is_refused(system: Sandbox) -> None:
+    """As the application does it."""
+    transaction = _transaction("free", 0)
+    assert _get(system, "http://payment-api:8000/transaction", transaction)[0] == 422
+
+
+def test_the_job_resumes_where_it_was(system: Sandbox) -> None:
+    """After a SIGKILL of the JobManager the user's history is there, and nothing is skipped."""
+    url = "http://payment-api:8000/transaction"
+    for name, amount in (("first", 1.0), ("second", 3.0), ("third", 1e6)):
+        assert _get(system, url, _transaction(name, amount))[0] == 202
+    before = _alert(system, "third")
+    assert (before["count"], before["mean"]) == (2, 2.0)
+    # With the count of the transactions before it in a checkpoint.
+    checkpoints = system.log("flink-jobmanager").read_text().count("Completed checkpoint")
+    _await(
+        lambda: (
+            system.log("flink-jobmanager").read_text().count("Completed checkpoint")
+            > checkpoints + 1
+        )
+    )
+    system.kill("flink-jobmanager")
+    assert _get(system, url, _transaction("meanwhile", 1e6))[0] == 202
+    _start_jobmanager(system)
+    _await(lambda: system.succeeds("flink-jobmanager", "python3", "/etc/flink/ready.py"))
+    assert _alert(system, "meanwhile")["count"] == 3
