@@ -128,7 +128,9 @@ def _image(client: Client, resource: Manifest) -> str:
 
 def main() -> None:
     """Show both environments until Ctrl-C; exit with 1 and a sentence if they do not come up."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        # Also where a shell in the background had the first one ignored.
+        signal.signal(each, signal.default_int_handler)
     console = Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
     try:
         with argocd(locate()) as argo:

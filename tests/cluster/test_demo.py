@@ -76,9 +76,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    yield Demo(process, repository, said)
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=30)
+    try:
+        yield Demo(process, repository, said)
+    finally:
+        # Its programs end with it.
+        process.kill()
+        process.wait()
 
 
 def test_a_shallow_clone_is_followed(tmp_path: Path) -> None:
