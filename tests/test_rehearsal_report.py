@@ -104,6 +104,20 @@ def test_a_new_name_shows_the_old_one(form: object) -> None:
     assert "Deployment/shop (was web)" in form([rehearsal(renamed)])
 
 
+def test_a_new_namespace_shows_the_old_one() -> None:
+    """The name alone would say that nothing has changed."""
+    old = key("web")._replace(namespace="annex")
+    moved = rehearsal(finding("web", Verdict.RECREATED, old=old))
+    assert "Deployment/web (was in annex)" in to_text([moved])
+
+
+def test_what_is_refused_cannot_be_allowed() -> None:
+    """The API server does not listen to us."""
+    said = to_text([rehearsal(finding("web", Verdict.REFUSED))])
+    assert "Correct it" in said
+    assert "Rehearsal-Allow" not in said
+
+
 def test_consequences_are_told() -> None:
     """They stand with none of the changed objects alone."""
     said = [rehearsal(consequences=[Consequence(key("web", "Service"), "selects no pod")])]

@@ -1,5 +1,6 @@
 """What Argo CD reads from a folder, in which order it applies it, and what it may apply."""
 
+import json
 from pathlib import PurePosixPath
 
 import pytest
@@ -37,6 +38,17 @@ def test_all_documents_of_all_files_are_read_by_name() -> None:
         "second",
         "third",
     ]
+
+
+def test_json_is_read() -> None:
+    """Argo CD takes it as it takes YAML."""
+    assert read(a_json=json.dumps(config_map("some"))) == ["some"]
+
+
+@pytest.mark.parametrize(("text", "wave"), [("-3", -3), ("", 0), ("first", 0)])
+def test_a_wave_that_is_no_number_is_none(text: str, wave: int) -> None:
+    """Argo CD does not refuse it either."""
+    assert Desired(manifest=config_map("some", text), file="").wave == wave
 
 
 def test_what_argo_cd_does_not_read_is_left_out() -> None:

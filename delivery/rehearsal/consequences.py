@@ -175,9 +175,10 @@ def _idle(
 ) -> Iterator[Consequence]:
     """Argo CD compares no hooks: a change to nothing else starts no sync."""
     changed = {key for key, verdict in verdicts.items() if verdict is not Verdict.UNCHANGED}
-    hooks = {key for key in changed if (wanted := outcomes[key].wanted) and wanted.hooks}
-    if changed == hooks:
-        for key in hooks:
-            yield Consequence(
-                key, "only hooks change, so Argo CD starts no sync: it runs with the next one"
-            )
+    stand = [outcomes[key].wanted or outcomes[key].was for key in changed]
+    if all(each is not None and each.hooks for each in stand):
+        for key in changed:
+            if outcomes[key].wanted:
+                yield Consequence(
+                    key, "only hooks change, so Argo CD starts no sync: it runs with the next one"
+                )

@@ -63,9 +63,10 @@ def _of_keeper(outcome: Outcome) -> Iterator[str]:
     if outcome.action in {Action.PRUNED, Action.RECREATED}:
         if outcome.key.kind == "PersistentVolumeClaim":
             yield "its volume is deleted with it, unless the storage class keeps it"
-        else:
-            fate = "are deleted with it" if _deletes(outcome.before) else "stay, and nobody reads"
-            yield f"its pods go; their claims {fate}"
+        elif _deletes(outcome.before):
+            yield "its pods go; their claims are deleted with it"
+        elif outcome.action is Action.PRUNED:
+            yield "its pods go; their claims stay, and nobody reads them"
     if outcome.claims_barred:
         yield "claim templates cannot be changed: a new StatefulSet must take over the old claims"
     if outcome.key.kind == "PersistentVolumeClaim" and outcome.refusal is not None:
@@ -145,4 +146,4 @@ def settings(text: str) -> dict[str, str]:
     """The settings of a file with one a line, with or without a colon after the name."""
     lines = (line.strip() for line in text.splitlines())
     pairs = (line.replace(": ", " ", 1).partition(" ") for line in lines)
-    return {name: value.strip() for name, _, value in pairs if name and not name.startswith("#")}
+    return {name: value.strip() for name, _, value in pairs}

@@ -126,8 +126,7 @@ class _Scale:
         if manifest["kind"] == "Service":
             # They belong to the one that the sync has made.
             for field in ("clusterIP", "clusterIPs"):
-                if manifest["spec"].get(field) not in ("None", ["None"]):
-                    manifest["spec"].pop(field, None)
+                manifest["spec"].pop(field, None)
         self._try(key, manifest, lambda said: OVER_QUOTA in said)
 
     def _make_pod(self, key: Key, workload: Manifest) -> None:

@@ -120,7 +120,7 @@ def rehearse(
         Consequence(key, "stands there more than once: Argo CD applies the last one only")
         for key in target.repeated
     ]
-    judged = [_allow(finding, allowances) for finding in _renamed(findings, outcomes)]
+    judged = [_allow(finding, allowances) for finding in _renamed(findings, outcomes, after)]
     order = list(Verdict)
     return Rehearsal(
         environment=application.environment,
@@ -195,7 +195,11 @@ def _changes(outcome: Outcome) -> tuple[str, ...]:
     return changes(outcome.was.manifest, outcome.wanted.manifest) if outcome.was else ()
 
 
-def _renamed(findings: Mapping[Key, Finding], outcomes: Mapping[Key, Outcome]) -> list[Finding]:
+def _renamed(
+    findings: Mapping[Key, Finding],
+    outcomes: Mapping[Key, Outcome],
+    after: Mapping[Key, Manifest],
+) -> list[Finding]:
     """The findings, with an old and a new name of one thing as one finding."""
     gone, made = [], []
     for key, finding in findings.items():
@@ -207,13 +211,16 @@ def _renamed(findings: Mapping[Key, Finding], outcomes: Mapping[Key, Outcome]) -
     found = dict(findings)
     left = {key for key, each in outcomes.items() if each.action is Action.LEFT}
     for old, new in renames(gone, made):
-        was = found.pop(old.key)
-        risk = data.of_new_name(new.key)
-        stays = "the old one stays, and nobody owns it" if old.key in left else None
+        lost = found.pop(old.key).reasons
+        empty = data.of_new_name(new.key)
+        # What the old one had and the new one has not is no less lost than under one name.
+        one = replace(outcomes[new.key], was=old, before=outcomes[old.key].before)
+        risks = [*([empty, *lost] if empty else []), *data.risks(one, after)]
+        stays = ["the old one stays, and nobody owns it"] if old.key in left else []
         found[new.key] = replace(
             found[new.key],
-            verdict=Verdict.DATA_AT_RISK if risk or was.verdict.blocks else Verdict.RECREATED,
-            reasons=tuple(filter(None, [risk, *was.reasons, stays])),
+            verdict=Verdict.DATA_AT_RISK if risks else Verdict.RECREATED,
+            reasons=(*risks, *stays),
             old=old.key,
         )
     return list(found.values())
