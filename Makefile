@@ -81,6 +81,10 @@ control-plane: $(SETUP) ## Build a throwaway control plane with Go, once per mac
 confirm: control-plane ## Have a real Argo CD confirm the rehearsal's verdicts; takes minutes
 	REQUIRE_CONTROL_PLANE=1 pytest -n 0 -m confirmation tests/cluster/test_rehearsal.py
 
+.PHONY: test-runtime
+test-runtime: control-plane ## Really run dist/dev on a node made for it (Linux, root); takes long
+	pytest -n 0 -m runtime tests/runtime
+
 .PHONY: demo
 demo: control-plane ## Bring up both environments on this machine until Ctrl-C
 	@$(PYTHON) -m delivery.control_plane.demo

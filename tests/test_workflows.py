@@ -751,7 +751,7 @@ def test_everything_that_is_pinned_is_kept_up_to_date() -> None:
         "uv",
     ]
     [modules] = [update for update in DEPENDABOT if update["package-ecosystem"] == "gomod"]
-    assert modules["directories"] == ["/tools/control-plane/*"]
+    assert modules["directories"] == ["/tools/control-plane/*", "/tools/node/*"]
     assert list((REPOSITORY / "tools" / "control-plane").glob("*/go.mod"))
 
 

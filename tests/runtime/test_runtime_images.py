@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import tarfile
 import time
@@ -13,18 +12,6 @@ import pytest
 
 from runtime.images.build import Image, build, read_references
 from runtime.images.sandbox import Sandbox, sandbox
-
-pytestmark = [
-    pytest.mark.runtime,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.timeout(3600),
-]
-
-
-@pytest.fixture(scope="session")
-def images() -> dict[str, Image]:
-    """Every image; the first time takes minutes."""
-    return build(io.StringIO())
 
 
 @pytest.fixture

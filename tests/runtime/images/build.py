@@ -4,22 +4,17 @@ The images have the very references that dist/dev names, so that it can be appli
 are kept in a per-user cache, a part of them each under the hash of what it is made from.
 """
 
-import contextlib
-import fcntl
-import hashlib
 import inspect
-import os
 import shutil
 import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 import yaml
 
+from runtime.cache import Cache
 from runtime.node import image as archives
 
 FOLDER = Path(__file__).parent
@@ -172,7 +167,7 @@ def build(log: TextIO) -> dict[str, Image]:
         ImagesError: If dist/dev names an image without a recipe, or a program is missing or fails.
     """
     references = read_references()
-    with _Cache(log).alone() as cache:
+    with Cache("runtime-images", log).alone() as cache:
         return {name: _build_image(cache, name, references[name]) for name in RECIPES}
 
 
@@ -194,46 +189,7 @@ def read_references() -> dict[str, str]:
     return references
 
 
-class _Cache:
-    """Products by the hash of what they are made from."""
-
-    def __init__(self, log: TextIO) -> None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._folder = home / "fraud-detection-config" / "runtime-images"
-        self._log = log
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator["_Cache"]:
-        """Wait for another build; the lock ends with its process, however."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for left_by_a_killed_build in self._folder.glob(".aside-*"):
-                shutil.rmtree(left_by_a_killed_build)
-            yield self
-
-    def get(self, name: str, made_from: object, make: Callable[[Path], object]) -> Path:
-        """Find a product, or make it.
-
-        Args:
-            name: What it is, for people.
-            made_from: Whatever changes it; its `repr` counts.
-            make: Makes it at a path on the same file system, where it is renamed when finished.
-        """
-        key = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
-        product = self._folder / f"{name}-{key}"
-        if product.exists():
-            return product
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix=".aside-", dir=self._folder) as aside:
-            made = Path(aside) / "made"
-            make(made)
-            made.rename(product)
-        print(f"{name} {time.monotonic() - started:.0f} s", file=self._log, flush=True)
-        return product
-
-
-def _build_image(cache: _Cache, name: str, reference: str) -> Image:
+def _build_image(cache: Cache, name: str, reference: str) -> Image:
     recipe = RECIPES[name]
     parts = {"debian": _debian(cache, recipe.debian)}
     folder = FOLDER / recipe.folder
@@ -263,7 +219,7 @@ def _build_image(cache: _Cache, name: str, reference: str) -> Image:
     return Image(reference=reference, root=root, archive=archive)
 
 
-def _debian(cache: _Cache, debian: Debian) -> Path:
+def _debian(cache: Cache, debian: Debian) -> Path:
     def make(made: Path) -> None:
         include = f"--include={','.join(debian.packages)}"
         arguments = ("--variant=minbase", include, debian.suite, str(made), *_mirror())
@@ -283,7 +239,7 @@ def _mirror() -> list[str]:
     return sorted(set(_run("apt-get", "indextargets", *asked).split()))[:1]
 
 
-def _python_packages(cache: _Cache, name: str, requirements: Path, python: str) -> Path:
+def _python_packages(cache: Cache, name: str, requirements: Path, python: str) -> Path:
     """Install a lock file for the image's Python, whichever runs this program."""
     return cache.get(
         f"{name}-python",
@@ -296,7 +252,7 @@ def _python_packages(cache: _Cache, name: str, requirements: Path, python: str) 
     )
 
 
-def _jars(cache: _Cache, name: str, pom: Path) -> Path:
+def _jars(cache: Cache, name: str, pom: Path) -> Path:
     return cache.get(
         f"{name}-jars",
         pom.read_text(),

@@ -1,0 +1,56 @@
+"""Where what is built for the runtime tests is kept."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+
+class Cache:
+    """Products by the hash of what they are made from, for all clones of the repository.
+
+    Args:
+        name: Of its folder.
+        log: Gets a line for each product that is made.
+    """
+
+    def __init__(self, name: str, log: TextIO) -> None:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        self._folder = home / "fraud-detection-config" / name
+        self._log = log
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator["Cache"]:
+        """Wait for another build; the lock ends with its process, however."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left_by_a_killed_build in self._folder.glob(".aside-*"):
+                shutil.rmtree(left_by_a_killed_build)
+            yield self
+
+    def get(self, name: str, made_from: object, make: Callable[[Path], object]) -> Path:
+        """Find a product, or make it.
+
+        Args:
+            name: What it is, for people.
+            made_from: Whatever changes it; its `repr` counts.
+            make: Makes it at a path on the same file system, where it is renamed when finished.
+        """
+        key = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
+        product = self._folder / f"{name}-{key}"
+        if product.exists():
+            return product
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix=".aside-", dir=self._folder) as aside:
+            made = Path(aside) / "made"
+            make(made)
+            made.rename(product)
+        print(f"{name} {time.monotonic() - started:.0f} s", file=self._log, flush=True)
+        return product

@@ -1,0 +1,51 @@
+"""What a person would see on alert-monitor's dashboard."""
+
+import json
+from contextlib import suppress
+from threading import Event, Thread
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from delivery.control_plane.client import Manifest
+
+_PAUSE_SECONDS = 1
+
+
+class Dashboard:
+    """Keeps every alert that comes, and connects again whenever the connection ends.
+
+    It looks from the network of the thread that makes it, until it is closed.
+
+    Args:
+        url: Of the WebSocket.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._alerts: dict[str, Manifest] = {}
+        self._closed = Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed.set()
+        self._thread.join()
+
+    def alert(self, transaction: Manifest) -> Manifest | None:
+        """The alert of a transaction as it came first, if it has come."""
+        return self._alerts.get(transaction["transaction_id"])
+
+    def _watch(self) -> None:
+        while not self._closed.is_set():
+            with suppress(OSError, WebSocketException):
+                self._read_until_the_end()
+            self._closed.wait(_PAUSE_SECONDS)
+
+    def _read_until_the_end(self) -> None:
+        with connect(self._url, open_timeout=5) as messages:
+            while not self._closed.is_set():
+                with suppress(TimeoutError):
+                    alert = json.loads(messages.recv(timeout=1))
+                    self._alerts.setdefault(alert["transaction_id"], alert)

@@ -1,0 +1,459 @@
+"""A real Kubernetes node on this machine, without Docker: kubelet, containerd, kube-proxy, CoreDNS.
+
+Everything lives in namespaces of its own, which end with their first process. Whoever uses the node
+is in its network meanwhile: Services and pods answer by their addresses, and nothing else does.
+"""
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import Template
+
+from delivery.control_plane.api_server import ApiServer, api_server
+from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.client import Client, Manifest, Reference
+from delivery.control_plane.programs import Program, start, wait_until
+from runtime.node.build import PAUSE_IMAGE, NodeAssets
+
+FILES = Path(__file__).parent / "files"
+NAME = "node-1"
+ADDRESS = "10.250.0.1"
+PODS = "10.244.0.0/24"
+_CLONE_NEWNET = 0x40000000
+_READY_SECONDS = 120
+_GONE_SECONDS = 10
+_VOLUMES = 8
+_STORAGE_CLASS = "standard"
+_SYSCTLS = {
+    "vm.overcommit_memory": 1,
+    "vm.panic_on_oom": 0,
+    "kernel.panic": 10,
+    "kernel.panic_on_oops": 1,
+    "kernel.keys.root_maxkeys": 1_000_000,
+    "kernel.keys.root_maxbytes": 25_000_000,
+}
+"""What kubelet sets for the whole machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A running node.
+
+    Attributes:
+        server: Its API server.
+        state: What it keeps; gone afterwards.
+        programs: What runs.
+        assets: The node's own programs.
+        first_process: Of its namespaces.
+        cgroup: Of all pods, from the root of each hierarchy.
+    """
+
+    server: ApiServer
+    state: Path
+    programs: tuple[Program, ...]
+    assets: NodeAssets
+    first_process: int
+    cgroup: str
+
+    def inside(self, *command: str | Path) -> list[str | Path]:
+        """The command line that runs a command in the node's namespaces, as root."""
+        return _inside(self.first_process, command)
+
+    def containers(self, pod: str, *, namespace: str) -> dict[str, str]:
+        """The running containers of a pod: their id, by their name."""
+        return {
+            container["name"]: container["containerID"].removeprefix("containerd://")
+            for container in self._statuses(pod, namespace)
+            if "running" in container["state"]
+        }
+
+    def execute(
+        self, pod: str, container: str, *command: str, namespace: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a container."""
+        identity = self.containers(pod, namespace=namespace)[container]
+        name = f"exec-{time.monotonic_ns()}"
+        return subprocess.run(
+            self._ctr("task", "exec", "--exec-id", name, identity, *command),
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    def kill(self, container: str) -> None:
+        """SIGKILL the first process of a container, by its id."""
+        self._must(self._ctr("task", "kill", "--signal", "SIGKILL", container))
+
+    def memory_failures(self, container: str) -> int:
+        """How often a container, by its id, wanted more memory than its limit."""
+        [group] = Path("/sys/fs/cgroup/memory", self.cgroup).glob(f"**/{container}")
+        return int((group / "memory.failcnt").read_text(encoding="ascii"))
+
+    def volume(self, claim: str, *, namespace: str) -> Path:
+        """The folder behind a PersistentVolumeClaim."""
+        with closing(self.server.client()) as client:
+            found = client.get(Reference("v1", "PersistentVolumeClaim", claim, namespace))
+            name = found["spec"]["volumeName"]
+            volume = client.get(Reference("v1", "PersistentVolume", name))
+        return Path(volume["spec"]["local"]["path"])
+
+    def tag_image(self, reference: str, other: str) -> None:
+        """Let pods use an image by another reference, too."""
+        self._must(self._ctr("images", "tag", reference, other))
+
+    def log(self, pod: str, container: str, *, namespace: str) -> str:
+        """What all runs of a container wrote that the node still has."""
+        with closing(self.server.client()) as client:
+            uid = next(
+                each["metadata"]["uid"]
+                for each in client.list("v1", "Pod", namespace=namespace)
+                if each["metadata"]["name"] == pod
+            )
+        folder = self.state / "log-pods" / f"{namespace}_{pod}_{uid}" / container
+        return "".join(
+            file.read_text(encoding="utf-8", errors="replace")
+            for file in sorted(folder.glob("*.log"))
+        )
+
+    def import_image(self, archive: Path) -> None:
+        """Let pods use the image of a docker-archive."""
+        self._must(self._ctr("images", "import", str(archive)))
+
+    @staticmethod
+    def _must(command: Sequence[str | Path]) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def _ctr(self, *arguments: str) -> list[str | Path]:
+        programs = (
+            self.assets.programs["ctr"],
+            "--address=/run/containerd.sock",
+            "--namespace=k8s.io",
+        )
+        return self.inside(*programs, *arguments)
+
+    def _statuses(self, pod: str, namespace: str) -> list[Manifest]:
+        with closing(self.server.client()) as client:
+            [found] = [
+                each
+                for each in client.list("v1", "Pod", namespace=namespace)
+                if each["metadata"]["name"] == pod
+            ]
+        statuses: list[Manifest] = found["status"].get("containerStatuses", [])
+        return statuses
+
+
+@contextmanager
+def node(
+    control_plane: ControlPlaneAssets,
+    assets: NodeAssets,
+    state: Path,
+    *,
+    images: Sequence[Path] = (),
+) -> Iterator[Node]:
+    """Run a node; the calling thread is in its network meanwhile.
+
+    Needs root, and from Debian `runc`, `containernetworking-plugins`, `nftables`, `iptables`,
+    `conntrack`, `iproute2`. Any number may run side by side, each in a process of its own.
+
+    Args:
+        control_plane: Its programs.
+        assets: The node's own programs.
+        state: An empty folder.
+        images: Archives of images that pods may use from the start.
+
+    Raises:
+        StartError: If it does not start.
+    """
+    with ExitStack() as stack:
+        cgroup = stack.enter_context(_cgroup(f"node-{os.getpid()}"))
+        first_process = _start_namespaces(stack, assets, state)
+        stack.enter_context(_network_of(first_process))
+        server = stack.enter_context(api_server(control_plane.api_server))
+        containerd = _start_containerd(stack, first_process, assets, state)
+        running = Node(
+            server=server,
+            state=state,
+            programs=(*server.programs, containerd),
+            assets=assets,
+            first_process=first_process,
+            cgroup=cgroup,
+        )
+        for archive in (assets.pause_image, *images):
+            running.import_image(archive)
+        programs = _start_the_rest(stack, running, control_plane)
+        with closing(server.client()) as client:
+            _make_volumes(client, state)
+            wait_until(
+                lambda: _is_ready(client),
+                programs=[*running.programs, *programs],
+                seconds=_READY_SECONDS,
+                what="the node was not ready",
+            )
+        yield replace(running, programs=(*running.programs, *programs))
+
+
+@contextmanager
+def _cgroup(name: str) -> Iterator[str]:
+    """A group for all pods in each hierarchy of cgroup v1, gone afterwards."""
+    hierarchies = [each for each in Path("/sys/fs/cgroup").iterdir() if each.is_dir()]
+    for hierarchy in hierarchies:
+        if hierarchy.is_symlink():
+            continue
+        (hierarchy / name).mkdir()
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            if (hierarchy / setting).exists():
+                value = (hierarchy / setting).read_text(encoding="ascii")
+                (hierarchy / name / setting).write_text(value, encoding="ascii")
+    try:
+        yield name
+    finally:
+        for hierarchy in hierarchies:
+            for group, _, _ in os.walk(hierarchy / name, topdown=False):
+                _remove_group(Path(group))
+
+
+def _remove_group(group: Path) -> None:
+    """Remove a group, as soon as its last process is gone."""
+    give_up_at = time.monotonic() + _GONE_SECONDS
+    while group.exists() and time.monotonic() < give_up_at:
+        with suppress(OSError):
+            group.rmdir()
+        time.sleep(0.05)
+
+
+def _start_namespaces(stack: ExitStack, assets: NodeAssets, state: Path) -> int:
+    """Start the first process of new namespaces, whose end is the end of all others."""
+    for folder in ("run", "var-lib-cni", "var-lib-kubelet", "log-pods", "log-containers", "sysctl"):
+        (state / folder).mkdir()
+    for path in ("/var/lib/cni", "/var/lib/kubelet", "/var/log/pods", "/var/log/containers"):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    for name, value in _SYSCTLS.items():
+        (state / "sysctl" / name).write_text(f"{value}\n", encoding="ascii")
+    kinds = ("--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--mount-proc")
+    program = start(
+        stack,
+        [
+            "unshare",
+            *kinds,
+            "--kill-child",
+            FILES / "inside.sh",
+            state,
+            ADDRESS,
+            assets.pause,
+        ],
+        logs=state,
+    )
+    wait_until((state / "prepared").exists, programs=[program], seconds=30, what="no namespaces")
+    children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children")
+    [child] = children.read_text(encoding="ascii").split()
+    return int(child)
+
+
+@contextmanager
+def _network_of(process: int) -> Iterator[None]:
+    """Move the calling thread, and what it starts, into the network of a process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with (
+        Path("/proc/self/ns/net").open("rb") as own,
+        Path(f"/proc/{process}/ns/net").open("rb") as other,
+    ):
+        _set_network(libc, other.fileno())
+        try:
+            yield
+        finally:
+            _set_network(libc, own.fileno())
+
+
+def _set_network(libc: ctypes.CDLL, namespace: int) -> None:
+    if libc.setns(namespace, _CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _inside(process: int, command: Sequence[str | Path]) -> list[str | Path]:
+    kinds = ("--mount", "--net", "--pid", "--ipc", "--uts")
+    return ["nsenter", f"--target={process}", *kinds, "--wd=/", "--", *command]
+
+
+def _start_containerd(
+    stack: ExitStack, first_process: int, assets: NodeAssets, state: Path
+) -> Program:
+    (state / "cni").mkdir()
+    network = {
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "cni0",
+                "isGateway": True,
+                "hairpinMode": True,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": PODS}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            },
+            {"type": "portmap", "capabilities": {"portMappings": True}},
+        ],
+    }
+    (state / "cni" / "10-pods.conflist").write_text(json.dumps(network), encoding="utf-8")
+    configuration = _filled(
+        "containerd.toml",
+        state,
+        pause_image=PAUSE_IMAGE,
+        shim=str(assets.programs["containerd-shim-runc-v2"]),
+        state=str(state),
+    )
+    command = _inside(first_process, [assets.programs["containerd"], "--config", configuration])
+    program = start(stack, command, logs=_logs(state, "containerd"))
+    socket_file = state / "run" / "containerd.sock"
+
+    def answers() -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(socket_file))
+        return True
+
+    wait_until(answers, programs=[program], seconds=30, what="containerd did not answer")
+    return program
+
+
+def _start_the_rest(
+    stack: ExitStack, running: Node, control_plane: ControlPlaneAssets
+) -> list[Program]:
+    state, assets = running.state, running.assets
+    kubeconfig = f"--kubeconfig={running.server.kubeconfig}"
+    kubelet = state / "kubelet.json"
+    kubelet.write_text(json.dumps(_kubelet(running.cgroup)), encoding="utf-8")
+    corefile = _filled(
+        "Corefile", state, address=ADDRESS, kubeconfig=str(running.server.kubeconfig)
+    )
+    commands: dict[str, list[str | Path]] = {
+        "kube-controller-manager": [
+            control_plane.kube_controller_manager,
+            kubeconfig,
+            f"--service-account-private-key-file={running.server.service_account_key}",
+            f"--root-ca-file={running.server.certificate}",
+            "--leader-elect=false",
+            "--secure-port=0",
+        ],
+        "kube-scheduler": [
+            control_plane.kube_scheduler,
+            kubeconfig,
+            "--leader-elect=false",
+            "--secure-port=0",
+        ],
+        "kubelet": running.inside(
+            assets.programs["kubelet"],
+            kubeconfig,
+            f"--config={kubelet}",
+            f"--root-dir={state}/kubelet",
+            f"--cert-dir={state}/kubelet-certificates",
+            f"--node-ip={ADDRESS}",
+            f"--hostname-override={NAME}",
+            "--node-labels=topology.kubernetes.io/zone=zone-1",
+        ),
+        "kube-proxy": running.inside(
+            assets.programs["kube-proxy"],
+            kubeconfig,
+            f"--hostname-override={NAME}",
+            "--proxy-mode=nftables",
+            f"--cluster-cidr={PODS}",
+            "--conntrack-max-per-core=0",
+        ),
+        "coredns": running.inside(assets.programs["coredns"], "-conf", corefile),
+    }
+    return [start(stack, command, logs=_logs(state, name)) for name, command in commands.items()]
+
+
+def _logs(state: Path, name: str) -> Path:
+    """A folder for the log of a program, as they are all called nsenter."""
+    folder = state / "logs" / name
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _kubelet(cgroup: str) -> Manifest:
+    """The configuration of kubelet; what is not the default has its reason in the facts."""
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": ADDRESS,
+        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": False}},
+        "authorization": {"mode": "AlwaysAllow"},
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{cgroup}",
+        "clusterDNS": [ADDRESS],
+        "clusterDomain": "cluster.local",
+        "containerRuntimeEndpoint": "unix:///run/containerd.sock",
+        "enforceNodeAllocatable": ["pods"],
+        "evictionHard": {
+            "imagefs.available": "1%",
+            "memory.available": "100Mi",
+            "nodefs.available": "1%",
+        },
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "healthzBindAddress": "127.0.0.1",
+        # What this machine asks for names is out of reach.
+        "resolvConf": "",
+        "staticPodPath": "",
+    }
+
+
+def _filled(name: str, folder: Path, **values: str) -> Path:
+    text = Template((FILES / name).read_text(encoding="utf-8")).substitute(values)
+    target = folder / name
+    target.write_text(text, encoding="utf-8")
+    return target
+
+
+def _make_volumes(client: Client, state: Path) -> None:
+    """Make all volumes beforehand: there is no provisioner."""
+    client.create(
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {
+                "name": _STORAGE_CLASS,
+                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            },
+            "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }
+    )
+    expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NAME]}
+    for number in range(_VOLUMES):
+        folder = state / "volumes" / str(number)
+        folder.mkdir(parents=True)
+        client.create(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": f"volume-{number}"},
+                "spec": {
+                    "storageClassName": _STORAGE_CLASS,
+                    "capacity": {"storage": "100Gi"},
+                    "accessModes": ["ReadWriteOnce"],
+                    "local": {"path": str(folder)},
+                    "nodeAffinity": {
+                        "required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+                    },
+                },
+            }
+        )
+
+
+def _is_ready(client: Client) -> bool:
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for each in client.list("v1", "Node")
+        for condition in each["status"].get("conditions", [])
+    )

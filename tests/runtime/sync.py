@@ -1,0 +1,157 @@
+"""dist/dev on a node, wave by wave, as Argo CD delivers it."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import yaml
+
+from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.control_plane.programs import wait_until
+from manifests import REPOSITORY
+from runtime.node.node import Node
+
+NAMESPACE = "fraud-detection"
+_DIST = REPOSITORY / "dist"
+_WAVE = "argocd.argoproj.io/sync-wave"
+_HOOK = "argocd.argoproj.io/hook"
+_MANAGER = "argocd-controller"
+_SECONDS = 400
+"""How long anything may take: a JobManager with a broken checkpoint tries it a few times."""
+
+
+def rendered() -> list[Manifest]:
+    """All that is committed for dev."""
+    return [
+        manifest
+        for file in sorted((_DIST / "dev").glob("*.yaml"))
+        for manifest in _load(file.read_text(encoding="utf-8"))
+    ]
+
+
+def find(kind: str, name: str) -> Manifest:
+    """One of the objects that are committed for dev."""
+    [manifest] = [m for m in rendered() if (m["kind"], m["metadata"]["name"]) == (kind, name)]
+    return manifest
+
+
+class Sync:
+    """What Argo CD would do on a node.
+
+    Args:
+        node: The node.
+        client: Of its API server.
+    """
+
+    def __init__(self, node: Node, client: Client) -> None:
+        self._node = node
+        self._client = client
+
+    def make_namespace(self) -> None:
+        """Make the namespace with the labels that the Application gives it."""
+        [application] = [
+            manifest
+            for file in (_DIST / "argocd").glob("*.yaml")
+            for manifest in _load(file.read_text(encoding="utf-8"))
+            if manifest["spec"].get("destination", {}).get("namespace") == NAMESPACE
+        ]
+        metadata = application["spec"]["syncPolicy"]["managedNamespaceMetadata"]
+        self._client.create(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, **metadata}}
+        )
+
+    def deliver(self, manifests: Iterable[Manifest]) -> None:
+        """Apply manifests in the order of their waves, each when the one before is healthy.
+
+        What runs after a sync is left to `make_anew`.
+
+        Raises:
+            StartError: If a wave does not become healthy.
+        """
+        waves: dict[int, list[Manifest]] = defaultdict(list)
+        for manifest in manifests:
+            if _annotations(manifest).get(_HOOK) != "PostSync":
+                waves[int(_annotations(manifest)[_WAVE])].append(manifest)
+        for number in sorted(waves):
+            for manifest in waves[number]:
+                if _HOOK in _annotations(manifest):
+                    self.make_anew(manifest)
+                else:
+                    self._client.apply(manifest, field_manager=_MANAGER)
+            self.wait_until_healthy(waves[number])
+
+    def make_anew(self, job: Manifest) -> None:
+        """Make a hook's Job in place of that of the sync before."""
+        reference = Reference.of(job)
+        if self._exists(reference):
+            self._client.delete(reference, propagation="Foreground")
+            self.wait(lambda: not self._exists(reference), f"Job/{reference.name} did not go")
+        self._client.create(job)
+
+    def wait_until_healthy(self, manifests: Iterable[Manifest]) -> None:
+        """Wait until each of some objects is as it should be in the end."""
+        for reference in map(Reference.of, manifests):
+            what = f"{reference.kind}/{reference.name} did not become healthy"
+            self.wait(partial(self._is_healthy, reference), what)
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for something.
+
+        Raises:
+            StartError: If it does not come in time, with what the node's programs said last.
+        """
+        wait_until(condition, programs=self._node.programs, seconds=_SECONDS, what=what)
+
+    def _exists(self, reference: Reference) -> bool:
+        try:
+            self._client.get(reference)
+        except ApiError as error:
+            if error.reason != "NotFound":
+                raise
+            return False
+        return True
+
+    def _is_healthy(self, reference: Reference) -> bool:
+        health = _HEALTH.get(reference.kind)
+        return health is None or health(self._client.get(reference))
+
+
+def is_permanent(manifest: Manifest) -> bool:
+    """Whether an object stays, unlike a hook."""
+    return _HOOK not in _annotations(manifest)
+
+
+def _deployment(found: Manifest) -> bool:
+    return _all_are_new(found, "replicas", "updatedReplicas", "availableReplicas")
+
+
+def _stateful_set(found: Manifest) -> bool:
+    return _all_are_new(found, "updatedReplicas", "readyReplicas")
+
+
+def _all_are_new(found: Manifest, *counts: str) -> bool:
+    wanted, status = found["spec"]["replicas"], found["status"]
+    return status.get("observedGeneration") == found["metadata"]["generation"] and all(
+        status.get(count, 0) == wanted for count in counts
+    )
+
+
+def _job(found: Manifest) -> bool:
+    return bool(found["status"].get("succeeded"))
+
+
+_HEALTH: dict[str, Callable[[Manifest], bool]] = {
+    "Deployment": _deployment,
+    "StatefulSet": _stateful_set,
+    "Job": _job,
+}
+
+
+def _annotations(manifest: Manifest) -> dict[str, Any]:
+    found: dict[str, Any] = manifest["metadata"]["annotations"]
+    return found
+
+
+def _load(text: str) -> list[Manifest]:
+    return list(yaml.load_all(text, yaml.CSafeLoader))

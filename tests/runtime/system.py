@@ -1,0 +1,220 @@
+"""The running system: what its users do to it, and what may happen to it."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from uuid import uuid4
+
+from delivery.control_plane.client import Client, Manifest, Reference
+from runtime.dashboard import Dashboard
+from runtime.node.node import Node
+from runtime.sync import NAMESPACE, Sync, find, is_permanent, rendered
+
+KINDS = {
+    "alert-monitor": "Deployment",
+    "flink-jobmanager": "Deployment",
+    "flink-taskmanager": "Deployment",
+    "payment-api": "Deployment",
+    "redis": "StatefulSet",
+    "redpanda": "StatefulSet",
+}
+"""What stays, each with one pod of one container."""
+FRAUD = 1_000_000.0
+"""An amount that the job always takes for fraud."""
+
+
+class System:
+    """dist/dev on a node.
+
+    Args:
+        node: Where it runs.
+        client: Of the node's API server.
+        sync: What brought it there.
+        shown: alert-monitor's dashboard.
+    """
+
+    def __init__(self, node: Node, client: Client, sync: Sync, shown: Dashboard) -> None:
+        self.node = node
+        self.first_restarts = {name: restarts(client, name) for name in KINDS}
+        """How often each workload was started again until all of it was ready."""
+        self._client = client
+        self._sync = sync
+        self._shown = shown
+        self._transactions = f"http://{address(client, 'payment-api')}/transaction"
+
+    def deliver(self, *manifests: Manifest) -> None:
+        """Apply other manifests than those that are committed; none: these again."""
+        self._sync.deliver(manifests or rendered())
+
+    def wait_until_ready(self) -> None:
+        """Wait until everything that stays is healthy."""
+        self._sync.wait_until_healthy(filter(is_permanent, rendered()))
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for something, and fail if it does not come."""
+        self._sync.wait(condition, what)
+
+    def smoke_test(self, *, deadline_seconds: int | None = None) -> tuple[bool, str]:
+        """Run the smoke test as a sync does; whether it succeeded, and what it said.
+
+        Args:
+            deadline_seconds: Default: its own, which is minutes.
+        """
+        job = find("Job", "smoke-test")
+        [container] = job["spec"]["template"]["spec"]["containers"]
+        if deadline_seconds is not None:
+            [deadline] = [each for each in container["env"] if each["name"] == "DEADLINE_SECONDS"]
+            deadline["value"] = str(deadline_seconds)
+        self._sync.make_anew(job)
+        ends = {"Complete", "Failed"}
+        self.wait(lambda: bool(ends & self._conditions(job)), "the smoke test did not end")
+        said = self.node.log(self.pod("smoke-test"), container["name"], namespace=NAMESPACE)
+        return "Complete" in self._conditions(job), said
+
+    def post(self, sent: Manifest) -> int:
+        """Post a transaction to payment-api's Service; the status, 0 where nobody answers.
+
+        May be called by any thread.
+        """
+        request = urllib.request.Request(
+            self._transactions,
+            json.dumps(sent).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - always http
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return 0
+
+    def accept(self, sent: Manifest) -> None:
+        """Post a transaction until it is accepted."""
+        self.wait(lambda: self.post(sent) == HTTPStatus.ACCEPTED, "payment-api did not accept it")
+
+    def wait_for_alert(self, sent: Manifest) -> Manifest:
+        """Wait until alert-monitor shows the alert of a transaction; as it came first."""
+        what = f"alert-monitor showed no alert for {sent['transaction_id']}"
+        self.wait(lambda: self._shown.alert(sent) is not None, what)
+        alert = self._shown.alert(sent)
+        assert alert is not None
+        return alert
+
+    def redis(self, *command: str) -> str:
+        """What Redis answers."""
+        pod = self.pod("redis")
+        done = self.node.execute(pod, "redis", "redis-cli", *command, namespace=NAMESPACE)
+        return done.stdout.strip()
+
+    def checkpoints(self) -> list[Path]:
+        """The folders of all complete checkpoints, oldest first."""
+        folder = self.node.volume("flink-checkpoints", namespace=NAMESPACE)
+        complete = folder.glob("*/chk-*/_metadata")
+        return [each.parent for each in sorted(complete, key=lambda each: each.stat().st_mtime)]
+
+    def pod(self, name: str) -> str:
+        """The name of the one pod of a workload."""
+        [pod] = pods(self._client, name)
+        return str(pod["metadata"]["name"])
+
+    def container(self, name: str) -> str:
+        """The id of the running container of a workload."""
+        [identity] = self.node.containers(self.pod(name), namespace=NAMESPACE).values()
+        return identity
+
+    def delete_pod(self, name: str) -> None:
+        """Delete the one pod of a workload, and wait until it is gone."""
+        [before] = pods(self._client, name)
+        self._client.delete(Reference("v1", "Pod", before["metadata"]["name"], NAMESPACE))
+        self.wait(
+            lambda: before["metadata"]["uid"] not in self._all_pods(name), f"{name} did not go"
+        )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL what the one pod of a workload runs, and wait until it was started again."""
+        before = restarts(self._client, name)
+        self.node.kill(self.container(name))
+        self.wait(lambda: restarts(self._client, name) > before, f"{name} was not started again")
+
+    def scale(self, name: str, replicas: int) -> None:
+        """Have another number of pods of a workload, and wait until all others are gone."""
+        self._client.merge(_workload(name), {"spec": {"replicas": replicas}})
+        self.wait(lambda: len(self._all_pods(name)) == replicas, f"{name} was not scaled")
+
+    def roll(self, name: str) -> None:
+        """Replace the pods of a workload as a release does; wait until the old ones are gone."""
+        template = {"metadata": {"annotations": {"test/rolled": str(uuid4())}}}
+        before = self._all_pods(name)
+        self._client.merge(_workload(name), {"spec": {"template": template}})
+        self.wait(lambda: not before & self._all_pods(name), f"{name} was not rolled")
+
+    def _all_pods(self, name: str) -> set[str]:
+        """Which pods of a workload there are, those on their way out included."""
+        return {pod["metadata"]["uid"] for pod in pods(self._client, name, leaving=True)}
+
+    def _conditions(self, job: Manifest) -> set[str]:
+        conditions = self._client.get(Reference.of(job))["status"].get("conditions", [])
+        return {condition["type"] for condition in conditions}
+
+
+@contextmanager
+def delivered(node: Node) -> Iterator[System]:
+    """Deliver what is committed for dev to a node that has nothing yet.
+
+    Raises:
+        StartError: If it does not become healthy.
+    """
+    with closing(node.server.client()) as client:
+        sync = Sync(node, client)
+        sync.make_namespace()
+        sync.deliver(rendered())
+        with closing(Dashboard(f"ws://{address(client, 'alert-monitor')}/ws")) as shown:
+            yield System(node, client, sync, shown)
+
+
+def transaction(user: str, amount: float = FRAUD) -> Manifest:
+    """A transaction that nobody posted before."""
+    return {
+        "transaction_id": str(uuid4()),
+        "user_id": user,
+        "card_number": "0000-0000-0000-0000",
+        "amount": amount,
+        "timestamp": "2026-01-01T00:00:00+00:00",
+        "merchant_id": "test",
+        "location": "test",
+    }
+
+
+def pods(client: Client, name: str, *, leaving: bool = False) -> list[Manifest]:
+    """The pods of a workload.
+
+    Args:
+        client: Of the API server.
+        name: Of the workload.
+        leaving: Whether those count that are on their way out.
+    """
+    label = f"app.kubernetes.io/name={name}"
+    found = client.list("v1", "Pod", namespace=NAMESPACE, labels=label)
+    return [pod for pod in found if leaving or "deletionTimestamp" not in pod["metadata"]]
+
+
+def restarts(client: Client, name: str) -> int:
+    """How often the container of the one pod of a workload was started again."""
+    statuses = [s for pod in pods(client, name) for s in pod["status"]["containerStatuses"]]
+    return sum(status["restartCount"] for status in statuses)
+
+
+def address(client: Client, service: str) -> str:
+    """Address and first port of a Service."""
+    spec = client.get(Reference("v1", "Service", service, NAMESPACE))["spec"]
+    return f"{spec['clusterIP']}:{spec['ports'][0]['port']}"
+
+
+def _workload(name: str) -> Reference:
+    return Reference("apps/v1", KINDS[name], name, NAMESPACE)

@@ -1,0 +1,175 @@
+"""dist/dev, really run: it does what it is for, and no fault loses what it promises."""
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from threading import Event, Thread
+
+import pytest
+
+from runtime.sync import find
+from runtime.system import KINDS, System, transaction
+
+EVERYSEC_SECONDS = 2
+"""Redis writes its log to the disk once a second: what is older survives anything."""
+SAID = {
+    "alert-monitor": "alert-monitor at alert-monitor:8080 is unreachable",
+    "flink-jobmanager": "what lies between them is Redpanda, Flink and Redis",
+    "flink-taskmanager": "what lies between them is Redpanda, Flink and Redis",
+    "payment-api": "payment-api at payment-api:8000 is unreachable",
+    "redis": "what lies between them is Redpanda, Flink and Redis",
+    "redpanda": "payment-api",
+}
+"""What the smoke test must say where a workload is not there."""
+LOAD = 3600
+"""Transactions: one a second for an hour."""
+
+
+def test_everything_becomes_ready_without_a_restart(system: System) -> None:
+    """A container that needs two tries has a probe or an order that is wrong."""
+    assert system.first_restarts == dict.fromkeys(KINDS, 0)
+
+
+def test_the_smoke_test_succeeds(system: System) -> None:
+    """The whole chain, as every sync of dev proves it."""
+    succeeded, said = system.smoke_test()
+    assert succeeded, said
+
+
+@pytest.mark.parametrize("fault", [System.delete_pod, System.kill], ids=["deleted", "killed"])
+@pytest.mark.parametrize("workload", KINDS)
+def test_nothing_accepted_is_lost(
+    system: System, workload: str, fault: Callable[[System, str], None]
+) -> None:
+    """Pods end at any time, orderly or not; a user's history must go on where it was."""
+    user = f"{workload}-{fault.__name__}-{time.monotonic_ns()}"
+    for amount in (1.0, 2.0):
+        system.accept(transaction(user, amount))
+    before = transaction(user)
+    system.accept(before)
+    assert system.wait_for_alert(before)["count"] == 2
+    fault(system, workload)
+    system.wait_until_ready()
+    after = transaction(user)
+    system.wait(lambda: system.post(after) == HTTPStatus.ACCEPTED, "payment-api did not accept")
+    assert system.wait_for_alert(after)["count"] == 3
+
+
+def test_alerts_survive_a_kill_of_redis(system: System) -> None:
+    """Those that nobody has seen yet are in Redis alone."""
+    user = f"unseen-{time.monotonic_ns()}"
+    system.scale("alert-monitor", 0)
+    posted = [transaction(user) for _ in range(5)]
+    for each in posted:
+        system.accept(each)
+    system.wait(lambda: system.redis("LLEN", "fraud_alerts") == "5", "Redis did not get them")
+    time.sleep(EVERYSEC_SECONDS)
+    system.kill("redis")
+    system.wait(lambda: system.redis("LLEN", "fraud_alerts") == "5", "the alerts did not come back")
+    system.scale("alert-monitor", 1)
+    for each in posted:
+        system.wait_for_alert(each)
+
+
+def test_a_full_redis_keeps_its_alerts(system: System) -> None:
+    """It refuses what is new; evicting would lose what nobody has seen."""
+    system.scale("alert-monitor", 0)
+    unseen = transaction(f"full-{time.monotonic_ns()}")
+    system.accept(unseen)
+    system.wait(lambda: system.redis("LLEN", "fraud_alerts") == "1", "Redis did not get it")
+    size = 1 << 20
+    filled = 0
+    while "OOM" not in system.redis("SETRANGE", f"filler-{filled}", str(size), "x"):
+        filled += 1
+    assert system.redis("LLEN", "fraud_alerts") == "1"
+    system.redis("DEL", *(f"filler-{number}" for number in range(filled)))
+    system.scale("alert-monitor", 1)
+    system.wait_for_alert(unseen)
+
+
+def test_no_request_fails_while_payment_api_is_rolled(system: System) -> None:
+    """Its clients are payments: each refused one is somebody's purchase."""
+    done = Event()
+    statuses: list[int] = []
+
+    def post() -> None:
+        while not done.is_set():
+            statuses.append(system.post(transaction("steady", 1.0)))
+
+    client = Thread(target=post)
+    client.start()
+    try:
+        system.roll("payment-api")
+    finally:
+        done.set()
+        client.join()
+    assert len(statuses) > 20
+    assert set(statuses) == {HTTPStatus.ACCEPTED}
+
+
+def test_a_bumped_image_runs(system: System) -> None:
+    """What a release is: another tag of the same repository."""
+    deployment = find("Deployment", "payment-api")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    image = f"{container['image'].rpartition(':')[0]}:{'1' * 40}"
+    system.node.tag_image(container["image"], image)
+    container["image"] = image
+    system.deliver(deployment)
+    sent = transaction("bumped")
+    system.accept(sent)
+    system.wait_for_alert(sent)
+    system.deliver()
+
+
+def test_a_corrupt_checkpoint_is_left_behind(system: System) -> None:
+    """Flink itself would try the same one for ever."""
+    user = f"corrupt-{time.monotonic_ns()}"
+    system.accept(transaction(user, 1.0))
+    marker = transaction(user)
+    system.accept(marker)
+    assert system.wait_for_alert(marker)["count"] == 1
+    seen = system.checkpoints()
+    system.wait(lambda: len(set(system.checkpoints()) - set(seen)) > 2, "no further checkpoints")
+    system.checkpoints()[-1].joinpath("_metadata").write_bytes(b"broken")
+    system.delete_pod("flink-jobmanager")
+    system.wait_until_ready()
+    after = transaction(user)
+    system.accept(after)
+    assert system.wait_for_alert(after)["count"] == 2
+
+
+def test_the_disk_of_the_checkpoints_is_bounded(system: System) -> None:
+    """Each start of the JobManager leaves checkpoints behind; a full disk would stop the job."""
+    for _ in range(30):
+        system.delete_pod("flink-jobmanager")
+        system.wait_until_ready()
+        seen = system.checkpoints()
+        system.wait(lambda seen=seen: system.checkpoints() != seen, "no checkpoint")  # type: ignore[misc]
+    jobs = {checkpoint.parent for checkpoint in system.checkpoints()}
+    assert len(jobs) <= 4
+
+
+def test_no_memory_limit_is_hit_under_load(system: System) -> None:
+    """An hour of everyday traffic, as fast as it is taken."""
+    containers = {name: system.container(name) for name in KINDS}
+    for number in range(LOAD):
+        system.accept(transaction(f"user-{number % 50}", 1.0 + number % 7))
+    last = transaction("user-0")
+    system.accept(last)
+    assert system.wait_for_alert(last)["count"] >= LOAD // 50
+    # A container that was killed for it would have another id now.
+    assert {name: system.container(name) for name in KINDS} == containers
+    failures = {name: system.node.memory_failures(each) for name, each in containers.items()}
+    assert failures == dict.fromkeys(KINDS, 0)
+
+
+@pytest.mark.parametrize("workload", KINDS)
+def test_the_smoke_test_names_a_broken_link(system: System, workload: str) -> None:
+    """Whoever reads its message should know where to look first."""
+    system.scale(workload, 0)
+    try:
+        succeeded, said = system.smoke_test(deadline_seconds=30)
+    finally:
+        system.scale(workload, 1)
+    assert not succeeded
+    assert SAID[workload] in said.splitlines()[-1]
