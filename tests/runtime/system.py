@@ -80,7 +80,7 @@ class System:
 
         May be called by any thread.
         """
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310 - always http
             self._transactions,
             json.dumps(sent).encode(),
             {"Content-Type": "application/json"},
