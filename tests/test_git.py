@@ -4,25 +4,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-import remotes
 from delivery.git import GitError, file_of, git, is_ancestor, resolve
 from remotes import commit, run_git
 
 NOWHERE = "a" * 40
 
 
-@pytest.fixture(autouse=True)
-def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests."""
-    for name, value in remotes.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("git_environment")
 
 
 @pytest.fixture
@@ -148,44 +140,25 @@ def test_a_hooks_places_are_forgotten(
     assert git(repository, "rev-parse", "--show-toplevel") == str(repository)
 
 
-class _Unauthorized(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(401)
-        self.send_header("WWW-Authenticate", 'Basic realm="test"')
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture(name="server")
-def locked_server() -> Iterator[str]:
-    """The address of a server that lets nobody in."""
-    with HTTPServer(("127.0.0.1", 0), _Unauthorized) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_git_asks_nobody_for_a_password(repository: Path, server: str) -> None:
+def test_git_asks_nobody_for_a_password(repository: Path, locked_server: str) -> None:
     """In a run nobody sees the question; it would wait until the run is ended."""
-    said = refusal(repository, "fetch", f"http://{server}/remote.git")
-    assert f"could not read Username for 'http://{server}': terminal prompts disabled" in said
+    said = refusal(repository, "fetch", f"http://{locked_server}/remote.git")
+    assert (
+        f"could not read Username for 'http://{locked_server}': terminal prompts disabled" in said
+    )
 
 
-def test_a_wrong_token_is_never_repeated(repository: Path, server: str) -> None:
+def test_a_wrong_token_is_never_repeated(repository: Path, locked_server: str) -> None:
     """Logs are read by many."""
-    said = refusal(repository, "fetch", f"http://robot:secret@{server}/remote.git")
-    assert f"Authentication failed for 'http://{server}/remote.git/'" in said
+    said = refusal(repository, "fetch", f"http://robot:secret@{locked_server}/remote.git")
+    assert f"Authentication failed for 'http://{locked_server}/remote.git/'" in said
     assert "secret" not in said
 
 
-def test_a_broken_credential_helper_is_said(repository: Path, server: str) -> None:
+def test_a_broken_credential_helper_is_said(repository: Path, locked_server: str) -> None:
     """In our workflows that is gh, without a token."""
     run_git(repository, "config", "credential.helper", "!echo no token >&2; false")
-    said = refusal(repository, "fetch", f"http://{server}/remote.git")
+    said = refusal(repository, "fetch", f"http://{locked_server}/remote.git")
     assert said.startswith("git fetch failed: no token; fatal: could not read Username")
 
 

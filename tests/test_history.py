@@ -11,11 +11,7 @@ from delivery.history import HistoryError, Order, order
 OLD, NEW = "a" * 40, "b" * 40
 
 
-@pytest.fixture(autouse=True)
-def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests."""
-    for name, value in remotes.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("git_environment")
 
 
 def test_a_clone_orders_its_commits(tmp_path: Path) -> None:

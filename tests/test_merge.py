@@ -11,12 +11,7 @@ from delivery.dist import Flaw
 from delivery.release import Build
 from remotes import Remote, run_git
 
-
-@pytest.fixture(autouse=True)
-def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests."""
-    for name, value in remotes.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("git_environment")
 
 
 @pytest.fixture

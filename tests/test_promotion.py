@@ -20,11 +20,7 @@ from remotes import Remote, run_git
 OLD, NEW = "a" * 40, "b" * 40
 
 
-@pytest.fixture(autouse=True)
-def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests."""
-    for name, value in remotes.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("git_environment")
 
 
 @pytest.fixture

@@ -23,11 +23,7 @@ DIGEST = f"sha256:{'b' * 64}"
 REDIS = Build(service="redis", tag="7.0.1", digest=DIGEST)
 
 
-@pytest.fixture(autouse=True)
-def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests."""
-    for name, value in remotes.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("git_environment")
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -401,29 +399,12 @@ def test_an_unreachable_remote_is_said(remote: Remote) -> None:
     assert_refused(remote, "git fetch failed: .*gone")
 
 
-class _Unauthorized(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(401)
-        self.send_header("WWW-Authenticate", 'Basic realm="test"')
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.mark.parametrize("credentials", ["", "robot:wrong@"])
-def test_a_wrong_token_is_said(remote: Remote, credentials: str) -> None:
+def test_a_wrong_token_is_said(remote: Remote, locked_server: str, credentials: str) -> None:
     """Nobody is there to answer Git's question for a password."""
-    with HTTPServer(("127.0.0.1", 0), _Unauthorized) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://{credentials}127.0.0.1:{server.server_port}/remote.git"
-        run_git(remote.clone, "remote", "set-url", "origin", url)
-        try:
-            assert_refused(remote, "git fetch failed: .*(could not read|Authentication failed)")
-        finally:
-            server.shutdown()
-            thread.join()
+    url = f"http://{credentials}{locked_server}/remote.git"
+    run_git(remote.clone, "remote", "set-url", "origin", url)
+    assert_refused(remote, "git fetch failed: .*(could not read|Authentication failed)")
 
 
 def test_a_full_disk_is_said(remote: Remote) -> None:

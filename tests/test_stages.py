@@ -8,12 +8,7 @@ import remotes
 from delivery.stages import StagesError, fetch, stages
 from remotes import Remote, run_git
 
-
-@pytest.fixture(autouse=True)
-def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests."""
-    for name, value in remotes.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("git_environment")
 
 
 @pytest.fixture

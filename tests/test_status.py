@@ -15,11 +15,7 @@ from remotes import Remote
 NEW = "b" * 40
 
 
-@pytest.fixture(autouse=True)
-def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests."""
-    for name, value in remotes.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("git_environment")
 
 
 @pytest.fixture

@@ -1,20 +1,19 @@
 """A copy of the working tree in which to release and commit."""
 
-import os
 import re
 import shutil
-import subprocess
 from itertools import count
 from pathlib import Path
 
 from manifests import REPOSITORY
+from remotes import run_git
 
 _numbers = count(1)
 
 
 def copy_working_tree(target: Path) -> None:
     """Copy what a commit of everything would hold, uncommitted changes included."""
-    listing = git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listing = run_git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, listing.split("\0")):
         if (REPOSITORY / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -23,21 +22,8 @@ def copy_working_tree(target: Path) -> None:
 
 def commit_all(repository: Path, message: str) -> None:
     """Commit every change of a working tree."""
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--message", message)
-
-
-def git(repository: Path, *arguments: str) -> str:
-    """What Git answers about a repository, whatever this machine's settings are."""
-    identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.test")
-    return subprocess.run(
-        ["git", *identity, *arguments],
-        cwd=repository,
-        env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout.strip()
+    run_git(repository, "add", "--all")
+    run_git(repository, "commit", "--quiet", "--message", message)
 
 
 def bump(repository: Path) -> str:

@@ -3,13 +3,14 @@
 KWOK says of every pod that it runs and is ready, and of every Job's that it is done.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import ControlPlaneAssets
-from delivery.control_plane.client import Client
+from delivery.control_plane.client import Client, Manifest
 from delivery.control_plane.metrics import Metrics, serve_metrics
 from delivery.control_plane.programs import Program, start, wait_until
 
@@ -89,7 +90,8 @@ def cluster(assets: ControlPlaneAssets) -> Iterator[Cluster]:
         programs = (*server.programs, controllers, scheduler, kwok)
         with closing(server.client()) as client:
             _make_nodes(client)
-            _make_volumes(client)
+            paths = [Path(f"/volumes/{number}") for number in range(_VOLUMES_PER_NODE)]
+            make_volumes(client, dict.fromkeys(_NODES, paths))
             metrics = stack.enter_context(serve_metrics(server))
             wait_until(
                 lambda: _are_ready(client),
@@ -112,8 +114,13 @@ def _make_nodes(client: Client) -> None:
         )
 
 
-def _make_volumes(client: Client) -> None:
-    """Make all volumes beforehand, on the nodes' own disks: there is no provisioner."""
+def make_volumes(client: Client, folders: Mapping[str, Iterable[Path]]) -> None:
+    """Make a default storage class and all its volumes beforehand: there is no provisioner.
+
+    Args:
+        client: Of the API server.
+        folders: By node: a folder of its disk for each volume.
+    """
     client.create(
         {
             "apiVersion": "storage.k8s.io/v1",
@@ -127,9 +134,9 @@ def _make_volumes(client: Client) -> None:
             "volumeBindingMode": "WaitForFirstConsumer",
         }
     )
-    for node in _NODES:
+    for node, own in folders.items():
         expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
-        for number in range(_VOLUMES_PER_NODE):
+        for number, folder in enumerate(own):
             client.create(
                 {
                     "apiVersion": "v1",
@@ -139,7 +146,7 @@ def _make_volumes(client: Client) -> None:
                         "storageClassName": _STORAGE_CLASS,
                         "capacity": {"storage": _VOLUME},
                         "accessModes": ["ReadWriteOnce"],
-                        "local": {"path": f"/volumes/{number}"},
+                        "local": {"path": str(folder)},
                         "nodeAffinity": {
                             "required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
                         },
@@ -148,13 +155,16 @@ def _make_volumes(client: Client) -> None:
             )
 
 
+def is_ready(node: Manifest) -> bool:
+    """Whether a node says that it can run pods."""
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in node.get("status", {}).get("conditions", [])
+    )
+
+
 def _are_ready(client: Client) -> bool:
-    """Whether pods can be scheduled: the nodes are untainted and their Ready is True."""
+    """Whether pods can be scheduled: the nodes are untainted, too."""
     return all(
-        "taints" not in node["spec"]
-        and any(
-            condition["type"] == "Ready" and condition["status"] == "True"
-            for condition in node.get("status", {}).get("conditions", [])
-        )
-        for node in client.list("v1", "Node")
+        "taints" not in node["spec"] and is_ready(node) for node in client.list("v1", "Node")
     )

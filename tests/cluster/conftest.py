@@ -4,11 +4,14 @@ With REQUIRE_CONTROL_PLANE set, a test that would be skipped for want of them fa
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TypeVar
 
 import pytest
 
+from argocd_system import FirstSync, first_synced
+from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import (
     ApiServerAssets,
     ControlPlaneAssets,
@@ -16,6 +19,7 @@ from delivery.control_plane.build import (
     locate,
     locate_api_server,
 )
+from delivery.control_plane.client import Client
 
 T = TypeVar("T")
 
@@ -30,6 +34,29 @@ def api_server_assets() -> ApiServerAssets:
 def assets() -> ControlPlaneAssets:
     """The programs of a whole control plane, Argo CD included."""
     return _found(locate)
+
+
+@pytest.fixture(scope="module")
+def server(api_server_assets: ApiServerAssets) -> Iterator[ApiServer]:
+    """An API server for all tests of a module; each has namespaces of its own."""
+    with api_server(api_server_assets) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: ApiServer) -> Iterator[Client]:
+    """A client of it."""
+    with closing(server.client()) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def first_sync(
+    assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FirstSync]:
+    """Both environments, brought up from nothing by an Argo CD for all tests of a module."""
+    with first_synced(assets, tmp_path_factory.mktemp("git")) as first_sync:
+        yield first_sync
 
 
 def _found(find: Callable[[], T]) -> T:

@@ -23,20 +23,6 @@ pytestmark = pytest.mark.xdist_group("api-server")
 POD_SECURITY = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 
 
-@pytest.fixture(scope="module")
-def server(api_server_assets: ApiServerAssets) -> Iterator[ApiServer]:
-    """An API server for all tests here."""
-    with api_server(api_server_assets) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Iterator[Client]:
-    """A client of it."""
-    with closing(server.client()) as client:
-        yield client
-
-
 @pytest.fixture
 def namespace(client: Client) -> str:
     """A namespace that enforces Pod Security, for one test alone."""

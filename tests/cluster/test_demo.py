@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from delivery.control_plane.demo import Origin
-from working_tree import bump, commit_all, copy_working_tree, git
+from remotes import run_git
+from working_tree import bump, commit_all, copy_working_tree
 
 pytestmark = [
     pytest.mark.xdist_group("demo"),
@@ -65,7 +66,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder = tmp_path_factory.mktemp("demo")
     repository = folder / "repository"
     copy_working_tree(repository)
-    git(repository, "init", "--quiet")
+    run_git(repository, "init", "--quiet")
     commit_all(repository, "What is in the working tree")
     said = folder / "said.txt"
     with said.open("wb") as output:
@@ -87,14 +88,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 def test_a_shallow_clone_is_followed(tmp_path: Path) -> None:
     """CI has no other, and Git does not take commits without their parents unasked."""
     whole, shallow, bare = (tmp_path / name for name in ("whole", "shallow", "bare"))
-    git(tmp_path, "init", "--quiet", str(whole))
+    run_git(tmp_path, "init", "--quiet", str(whole))
     for message in ("The first", "The second"):
         (whole / "file").write_text(message, encoding="utf-8")
         commit_all(whole, message)
-    git(tmp_path, "clone", "--quiet", "--depth=1", whole.as_uri(), str(shallow))
+    run_git(tmp_path, "clone", "--quiet", "--depth=1", whole.as_uri(), str(shallow))
     Origin(shallow, bare, branches={"develop", "main"})
-    assert git(bare, "rev-parse", "develop", "main") == "\n".join(
-        2 * [git(whole, "rev-parse", "HEAD")]
+    assert run_git(bare, "rev-parse", "develop", "main") == "\n".join(
+        2 * [run_git(whole, "rev-parse", "HEAD")]
     )
 
 

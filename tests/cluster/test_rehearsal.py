@@ -1,7 +1,5 @@
 """The rehearsal on a real API server: what it says of the corpus, and whether Argo CD agrees."""
 
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -14,15 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
-from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.argocd import API_VERSION, NAMESPACE, ArgoCd, argocd, refresh
-from delivery.control_plane.build import ApiServerAssets, ControlPlaneAssets
+from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
 from delivery.control_plane.programs import StartError, wait_until
 from delivery.rehearsal.project import Application
 from delivery.rehearsal.rehearse import Rehearsal, rehearse
 from delivery.rehearsal.tree import Desired, tree
 from delivery.rehearsal.verdicts import Verdict
+from remotes import run_git
+from working_tree import commit_all
 
 pytestmark = pytest.mark.xdist_group("rehearsal")
 
@@ -31,20 +30,6 @@ WAIT_SECONDS = 1200
 """A minute or two, where nobody else uses the machine."""
 CORPUS = Path(__file__).parent.parent / "rehearsal"
 CASES = sorted(path.stem for path in (CORPUS / "corpus").glob("*.yaml"))
-
-
-@pytest.fixture(scope="module")
-def server(api_server_assets: ApiServerAssets) -> Iterator[ApiServer]:
-    """An API server for all tests here; each rehearsal has namespaces of its own."""
-    with api_server(api_server_assets) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Iterator[Client]:
-    """A client of it."""
-    with closing(server.client()) as client:
-        yield client
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,9 +188,9 @@ class Confirmation:
         self._bare = folder / "origin.git"
         self.cases = {name: case for name in CASES if (case := load(name)).argocd}
         self._clone.mkdir()
-        self._git("init", "--quiet", "--initial-branch", "main")
+        run_git(self._clone, "init", "--quiet", "--initial-branch", "main")
         self._commit({name: case.before for name, case in self.cases.items()})
-        self._git("clone", "--quiet", "--bare", ".", str(self._bare))
+        run_git(self._clone, "clone", "--quiet", "--bare", ".", str(self._bare))
         for name, case in self.cases.items():
             self._tell(name, case)
         self._wait(lambda application: _phase(application) == ("Succeeded", self._head))
@@ -216,7 +201,7 @@ class Confirmation:
         # Argo CD hears of the projects while these are read.
         self.before = {name: self._objects(name) for name in self.cases}
         self._commit({name: case.after for name, case in self.cases.items()})
-        self._git("push", "--quiet", str(self._bare), "main")
+        run_git(self._clone, "push", "--quiet", str(self._bare), "main")
         for name in self.cases:
             refresh(client, name)
         self._ended = self._wait(self._is_done)
@@ -290,9 +275,8 @@ class Confirmation:
             (self._clone / name).mkdir(exist_ok=True)
             text = yaml.safe_dump_all(deepcopy(manifests))
             (self._clone / name / "objects.yaml").write_text(text, encoding="utf-8")
-        self._git("add", "--all")
-        self._git("commit", "--quiet", "--message", "All cases")
-        self._head = self._git("rev-parse", "main")
+        commit_all(self._clone, "All cases")
+        self._head = run_git(self._clone, "rev-parse", "main")
 
     def _wait(self, condition: Callable[[Manifest], bool]) -> dict[str, Manifest]:
         """The Application of each case, as it is when the condition first holds of it."""
@@ -313,17 +297,6 @@ class Confirmation:
             left = sorted(self.cases.keys() - ended.keys())
             raise AssertionError(f"Argo CD does not end with {left}") from error
         return ended
-
-    def _git(self, *arguments: str) -> str:
-        identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.test")
-        return subprocess.run(
-            ["git", *identity, *arguments],
-            cwd=self._clone,
-            env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        ).stdout.strip()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from delivery.cli import main
-from delivery.control_plane.api_server import ApiServer, api_server, make_namespace
+from delivery.control_plane.api_server import ApiServer, make_namespace
 from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import Client
 from delivery.rehearsal.control_planes import IDLE_SECONDS
@@ -31,20 +30,6 @@ pytestmark = pytest.mark.xdist_group("rehearsal-run")
 REPOSITORY = Path(__file__).parents[2]
 REPORTS = REPOSITORY / "docs" / "rehearsal"
 COMMITS = 100
-
-
-@pytest.fixture(scope="module")
-def server(api_server_assets: ApiServerAssets) -> Iterator[ApiServer]:
-    """An API server for all tests here; each rehearsal has namespaces of its own."""
-    with api_server(api_server_assets) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Iterator[Client]:
-    """A client of it."""
-    with closing(server.client()) as client:
-        yield client
 
 
 class Checkout:

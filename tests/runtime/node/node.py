@@ -18,7 +18,8 @@ from string import Template
 
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import ControlPlaneAssets
-from delivery.control_plane.client import Client, Manifest, Reference
+from delivery.control_plane.client import Manifest, Reference
+from delivery.control_plane.cluster import is_ready, make_volumes
 from delivery.control_plane.programs import Program, start, wait_until
 from runtime.node.build import PAUSE_IMAGE, NodeAssets
 
@@ -30,7 +31,6 @@ _CLONE_NEWNET = 0x40000000
 _READY_SECONDS = 120
 _GONE_SECONDS = 10
 _VOLUMES = 8
-_STORAGE_CLASS = "standard"
 _SYSCTLS = {
     "vm.overcommit_memory": 1,
     "vm.panic_on_oom": 0,
@@ -70,7 +70,7 @@ class Node:
         """The running containers of a pod: their id, by their name."""
         return {
             container["name"]: container["containerID"].removeprefix("containerd://")
-            for container in self._statuses(pod, namespace)
+            for container in self._pod(pod, namespace)["status"].get("containerStatuses", [])
             if "running" in container["state"]
         }
 
@@ -110,12 +110,7 @@ class Node:
 
     def log(self, pod: str, container: str, *, namespace: str) -> str:
         """What all runs of a container wrote that the node still has."""
-        with closing(self.server.client()) as client:
-            uid = next(
-                each["metadata"]["uid"]
-                for each in client.list("v1", "Pod", namespace=namespace)
-                if each["metadata"]["name"] == pod
-            )
+        uid = self._pod(pod, namespace)["metadata"]["uid"]
         folder = self.state / "log-pods" / f"{namespace}_{pod}_{uid}" / container
         return "".join(
             file.read_text(encoding="utf-8", errors="replace")
@@ -138,15 +133,9 @@ class Node:
         )
         return self.inside(*programs, *arguments)
 
-    def _statuses(self, pod: str, namespace: str) -> list[Manifest]:
+    def _pod(self, name: str, namespace: str) -> Manifest:
         with closing(self.server.client()) as client:
-            [found] = [
-                each
-                for each in client.list("v1", "Pod", namespace=namespace)
-                if each["metadata"]["name"] == pod
-            ]
-        statuses: list[Manifest] = found["status"].get("containerStatuses", [])
-        return statuses
+            return client.get(Reference("v1", "Pod", name, namespace))
 
 
 @contextmanager
@@ -189,9 +178,9 @@ def node(
             running.import_image(archive)
         programs = _start_the_rest(stack, running, control_plane)
         with closing(server.client()) as client:
-            _make_volumes(client, state)
+            make_volumes(client, {NAME: _folders(state)})
             wait_until(
-                lambda: _is_ready(client),
+                lambda: any(map(is_ready, client.list("v1", "Node"))),
                 programs=[*running.programs, *programs],
                 seconds=_READY_SECONDS,
                 what="the node was not ready",
@@ -415,45 +404,9 @@ def _filled(name: str, folder: Path, **values: str) -> Path:
     return target
 
 
-def _make_volumes(client: Client, state: Path) -> None:
-    """Make all volumes beforehand: there is no provisioner."""
-    client.create(
-        {
-            "apiVersion": "storage.k8s.io/v1",
-            "kind": "StorageClass",
-            "metadata": {
-                "name": _STORAGE_CLASS,
-                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-            },
-            "provisioner": "kubernetes.io/no-provisioner",
-            "volumeBindingMode": "WaitForFirstConsumer",
-        }
-    )
-    expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NAME]}
-    for number in range(_VOLUMES):
-        folder = state / "volumes" / str(number)
+def _folders(state: Path) -> list[Path]:
+    """A folder for each volume."""
+    folders = [state / "volumes" / str(number) for number in range(_VOLUMES)]
+    for folder in folders:
         folder.mkdir(parents=True)
-        client.create(
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolume",
-                "metadata": {"name": f"volume-{number}"},
-                "spec": {
-                    "storageClassName": _STORAGE_CLASS,
-                    "capacity": {"storage": "100Gi"},
-                    "accessModes": ["ReadWriteOnce"],
-                    "local": {"path": str(folder)},
-                    "nodeAffinity": {
-                        "required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
-                    },
-                },
-            }
-        )
-
-
-def _is_ready(client: Client) -> bool:
-    return any(
-        condition["type"] == "Ready" and condition["status"] == "True"
-        for each in client.list("v1", "Node")
-        for condition in each["status"].get("conditions", [])
-    )
+    return folders

@@ -1,0 +1,176 @@
+"""A real Argo CD keeps what runs as it is committed, and lets nothing bad in.
+
+One cluster serves all tests, as starting it and the first sync take half a minute. Each test begins
+with both branches at the same commit and both environments settled there, whatever the ones before
+it did.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from argocd_system import FirstSync, System, deployed
+from delivery.control_plane.argocd import API_VERSION, NAMESPACE
+from delivery.control_plane.client import ApiError, Manifest, Reference
+from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING
+from working_tree import bump
+
+pytestmark = [pytest.mark.xdist_group("argocd-protection"), pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def system(first_sync: FirstSync) -> System:
+    """Both environments, settled at the same commit."""
+    first_sync.system.go_back()
+    return first_sync.system
+
+
+def added(manifest: Manifest) -> Callable[[Path], object]:
+    """A change that adds an object to dev."""
+    return lambda repository: (repository / "dist" / DEV.name / "added.yaml").write_text(
+        json.dumps(manifest), encoding="utf-8"
+    )
+
+
+def test_a_deleted_file_is_pruned_but_no_claim_is(system: System) -> None:
+    """The data of Flink, Redis and the brokers must outlive any mistake in a commit."""
+
+    def claims() -> dict[str, str]:
+        found = system.client.list("v1", "PersistentVolumeClaim", namespace=DEV.namespace)
+        return {claim["metadata"]["name"]: claim["metadata"]["uid"] for claim in found}
+
+    def delete(repository: Path) -> None:
+        for name in ("flink.yaml", "redis.yaml", "redpanda.yaml"):
+            (repository / "dist" / DEV.name / name).unlink()
+
+    before = claims()
+    assert len(before) == 3
+    system.origin.commit(DEV, delete)
+    system.refresh(DEV)
+    pruned = {"Deployment/flink-jobmanager", "Deployment/flink-taskmanager"}
+    system.wait(lambda: not pruned & system.state(DEV).generations.keys(), "nothing was pruned")
+    system.wait(lambda: "operation" not in system.application(DEV), "the sync did not end")
+    assert claims() == before
+
+
+@pytest.mark.parametrize(
+    ("manifest", "refusal"),
+    [
+        pytest.param(
+            {
+                "apiVersion": "scheduling.k8s.io/v1",
+                "kind": "PriorityClass",
+                "metadata": {"name": "most-important"},
+                "value": 1000,
+            },
+            "resource scheduling.k8s.io:PriorityClass is not permitted in project",
+            id="cluster-scoped kind",
+        ),
+        pytest.param(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "stray", "namespace": "kube-system"},
+            },
+            "namespace kube-system is not permitted in project",
+            id="foreign namespace",
+        ),
+    ],
+)
+def test_what_may_not_be_applied_is_reported_and_touches_nothing(
+    system: System, manifest: Manifest, refusal: str
+) -> None:
+    """One bad line in a commit must not take down what runs, nor reach beyond its namespace."""
+
+    def change(repository: Path) -> None:
+        bump(repository)
+        added(manifest)(repository)
+
+    before = {environment.name: system.state(environment) for environment in ENVIRONMENTS}
+    system.origin.commit(DEV, change)
+    system.refresh(DEV)
+    system.wait(lambda: system.operation(DEV).get("retryCount", 0) > 0, "the sync did not fail")
+    assert refusal in system.operation(DEV)["message"]
+    assert {e.name: system.state(e) for e in ENVIRONMENTS} == before
+    assert system.application(DEV)["status"]["health"]["status"] == "Healthy"
+    with pytest.raises(ApiError) as caught:
+        system.client.get(Reference.of(manifest))
+    assert caught.value.reason == "NotFound"
+
+
+def test_what_the_api_server_refuses_is_reported_and_goes_on_running(system: System) -> None:
+    """The old pods serve until somebody has mended the commit."""
+
+    def change_selector(repository: Path) -> None:
+        file = repository / "dist" / DEV.name / "payment-api.yaml"
+        manifests = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        [deployment] = [m for m in manifests if m["kind"] == "Deployment"]
+        for labels in (
+            deployment["spec"]["selector"]["matchLabels"],
+            deployment["spec"]["template"]["metadata"]["labels"],
+        ):
+            labels["version"] = "2"
+        file.write_text(yaml.safe_dump_all(manifests), encoding="utf-8")
+
+    before = system.state(DEV)
+    system.origin.commit(DEV, change_selector)
+    system.refresh(DEV)
+    system.wait(lambda: system.operation(DEV).get("retryCount", 0) > 0, "the sync did not fail")
+    assert "field is immutable" in system.operation(DEV)["message"]
+    assert system.application(DEV)["status"]["sync"]["status"] == "OutOfSync"
+    assert system.state(DEV) == before
+
+
+def test_a_foreign_repository_is_refused(system: System, tmp_path: Path) -> None:
+    """Whoever can write Applications must not bring in manifests that nobody here reviewed."""
+    foreign = tmp_path / "foreign.git"
+    shutil.copytree(system.origin.bare, foreign)
+    application = system.application(DEV)
+    name = "foreign"
+    system.client.create(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "Application",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {
+                **application["spec"],
+                "source": {**application["spec"]["source"], "repoURL": foreign.as_uri()},
+            },
+        }
+    )
+    reference = Reference(API_VERSION, "Application", name, NAMESPACE)
+    try:
+        system.wait(
+            lambda: any(
+                "is not permitted in project" in condition["message"]
+                for condition in system.client.get(reference)
+                .get("status", {})
+                .get("conditions", [])
+            ),
+            "the repository was not refused",
+        )
+        assert "operationState" not in system.client.get(reference)["status"]
+    finally:
+        system.client.delete(reference)
+
+
+def test_the_scaling_of_the_autoscaler_is_not_fought_over(system: System) -> None:
+    """Argo CD would take back at once what the load needs."""
+    most = STAGING.payment_api.max_replicas
+    payment_api = deployed(STAGING, "payment-api")
+
+    def replicas() -> int:
+        return int(system.client.get(payment_api)["spec"]["replicas"])
+
+    # Stays so: it would scale down in the middle of another test.
+    system.argo.cluster.metrics.millicores[STAGING.namespace, "payment-api"] = 1000
+    system.wait(lambda: replicas() == most, "the autoscaler did not scale")
+    system.refresh(STAGING, hard=True)
+    assert system.application(STAGING)["status"]["sync"]["status"] == "Synced"
+    system.origin.commit(STAGING, bump)
+    system.settle(STAGING)
+    assert replicas() == most
