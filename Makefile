@@ -7,6 +7,8 @@ SETUP := $(VENV)/.setup-done
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Compiling cdk8s takes longer than running it: what Python compiled once is kept.
 unexport PYTHONDONTWRITEBYTECODE
+# A kubelet mounts, and makes namespaces and cgroups.
+AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -83,7 +85,13 @@ confirm: control-plane ## Have a real Argo CD confirm the rehearsal's verdicts; 
 
 .PHONY: test-runtime
 test-runtime: control-plane ## Really run dist/dev on a node made for it (Linux, root); takes long
-	pytest -n 0 -m runtime tests/runtime
+	$(AS_ROOT) pytest -n 0 -m runtime tests/runtime
+
+.PHONY: node-packages
+node-packages: ## Install what such a node needs of Debian or Ubuntu
+	$(AS_ROOT) apt-get update
+	$(AS_ROOT) apt-get install --yes conntrack containernetworking-plugins debian-archive-keyring \
+		debootstrap gcc iproute2 iptables libc6-dev nftables $(if $(shell command -v runc),,runc)
 
 .PHONY: demo
 demo: control-plane ## Bring up both environments on this machine until Ctrl-C

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from manifests import REPOSITORY
 from runtime.node.image import write_image
 
 REFERENCE = "registry.test/some/image:1.2.3"
@@ -21,6 +23,15 @@ def root(tmp_path: Path) -> Path:
     (folder / "bin" / "program").chmod(0o755)
     (folder / "bin" / "link").symlink_to("program")
     return folder
+
+
+def test_the_node_and_its_control_plane_are_of_one_version() -> None:
+    """Dependabot bumps them one by one; a kubelet must never be newer than its API server."""
+    pins = {
+        re.findall(r"^require k8s\.io/kubernetes (\S+)$", file.read_text(), re.MULTILINE)[0]
+        for file in REPOSITORY.glob("tools/*/kubernetes/go.mod")
+    }
+    assert len(pins) == 1
 
 
 def read(archive: Path, name: str) -> bytes:

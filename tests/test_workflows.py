@@ -397,7 +397,7 @@ def test_the_control_plane_is_built_with_the_go_that_it_asks_for() -> None:
         if "make control-plane" in [step.get("run") for step in job.get("steps", [])]
     ]
     toolchains = [job["env"]["GOTOOLCHAIN"] for job in building]
-    assert toolchains == [f"go{'.'.join(map(str, newest))}"] * 3
+    assert toolchains == [f"go{'.'.join(map(str, newest))}"] * 4
 
 
 def test_a_control_plane_is_built_once() -> None:
@@ -633,15 +633,22 @@ def test_a_caller_grants_what_the_jobs_need(caller: Path) -> None:
 
 
 E2E = GITHUB / "workflows" / "e2e.yml"
+RUNTIME = GITHUB / "workflows" / "runtime.yml"
 
 
-def test_the_real_thing_runs_when_the_constructs_change() -> None:
-    """By hand and every week, too, for what changes without us."""
-    events = load(E2E)["on"]
-    assert {"workflow_dispatch", "schedule", "pull_request"} <= set(events)
+@pytest.mark.parametrize("workflow", [E2E, RUNTIME], ids=lambda workflow: workflow.stem)
+def test_what_takes_long_runs_when_the_constructs_change(workflow: Path) -> None:
+    """A path that is not there any more would never start it."""
+    events = load(workflow)["on"]
+    assert {"workflow_dispatch", "pull_request"} <= set(events)
     paths = events["pull_request"]["paths"]
     assert "constructs/**" in paths
     assert [path for path in paths if not (REPOSITORY / path.removesuffix("/**")).exists()] == []
+
+
+def test_the_real_thing_runs_every_week() -> None:
+    """For what changes without us."""
+    assert "schedule" in load(E2E)["on"]
 
 
 def test_the_logs_of_a_failure_are_kept() -> None:
