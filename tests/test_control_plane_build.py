@@ -28,6 +28,7 @@ PROGRAMS = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-score": "github.com/zegl/kube-score/cmd/kube-score",
     "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
@@ -357,7 +358,7 @@ def test_what_named_assets_lack_is_said() -> None:
     """The reason of a skipped test must be one that a reader can act on."""
     with pytest.raises(
         ControlPlaneError,
-        match=r"no kube-controller-manager, .*kubeconform in .*"
+        match=r"no kube-controller-manager, .*kube-score in .*"
         r": run `make control-plane` without KUBEBUILDER_ASSETS\.$",
     ):
         locate()

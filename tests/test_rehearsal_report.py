@@ -178,3 +178,17 @@ def test_an_allowance_is_read_as_it_is_typed() -> None:
     assert Allowance.parse("StatefulSet/redis=data-at-risk", "why") == Allowance(
         kind="StatefulSet", name="redis", verdict=Verdict.DATA_AT_RISK, reason="why"
     )
+
+
+def test_the_details_of_the_worst_come_first() -> None:
+    """They are what there must be room for."""
+    harmless, bad = finding("a", Verdict.IN_PLACE), finding("b", Verdict.REFUSED)
+    text = to_markdown([rehearsal(harmless), rehearsal(bad)])
+    assert text.index("dev: refused: Deployment/b") < text.index("dev: in place: Deployment/a")
+
+
+def test_a_long_reason_is_cut_in_the_table() -> None:
+    """It stands below in full; a cell of a page would push the others aside."""
+    text = to_markdown([rehearsal(finding("web", Verdict.REFUSED, reasons=("x" * 301,)))])
+    assert f"| {'x' * 300}… |" in text
+    assert "x" * 301 in text

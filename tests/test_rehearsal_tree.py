@@ -124,3 +124,15 @@ def test_the_default_project_allows_everything() -> None:
     assert (application.environment, application.branch) == ("shop", "main")
     assert not application.prunes
     assert application.labels == {}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "policies"),
+    [({}, {"BeforeHookCreation"}), ({"hook_delete_policy": "HookFailed"}, {"HookFailed"})],
+)
+def test_a_hook_is_deleted_before_its_next_run_unless_told_otherwise(
+    annotations: dict[str, str], policies: set[str]
+) -> None:
+    """Argo CD's default: without it the second sync would meet the first one's Job."""
+    hook = Desired(manifest=config_map("some", hook="Sync", **annotations), file="")
+    assert hook.delete_policies == policies

@@ -87,6 +87,7 @@ class ControlPlaneAssets:
         redis: Program.
         kustomize: Program.
         kubeconform: Program.
+        kube_score: Program.
     """
 
     api_server: ApiServerAssets
@@ -101,6 +102,7 @@ class ControlPlaneAssets:
     redis: Path
     kustomize: Path
     kubeconform: Path
+    kube_score: Path
 
 
 def pinned(name: str) -> Requirement:
@@ -147,6 +149,7 @@ def locate() -> ControlPlaneAssets:
         redis=folder / "redis",
         kustomize=folder / "kustomize",
         kubeconform=folder / "kubeconform",
+        kube_score=folder / "kube-score",
     )
 
 
@@ -315,6 +318,7 @@ _PRODUCTS = {
     ),
     "kustomize": partial(_compile, "kustomize", "."),
     "kubeconform": partial(_compile, "kubeconform", "cmd/kubeconform"),
+    "kube-score": partial(_compile, "kube-score", "cmd/kube-score"),
 }
 
 
