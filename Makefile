@@ -85,7 +85,7 @@ confirm: control-plane ## Have a real Argo CD confirm the rehearsal's verdicts; 
 
 .PHONY: test-runtime
 test-runtime: control-plane ## Really run dist/dev on a node made for it (Linux, root); takes long
-	$(AS_ROOT) pytest -n 0 -m runtime tests/runtime
+	$(AS_ROOT) pytest -n 2 -m runtime tests/runtime
 
 .PHONY: node-packages
 node-packages: ## Install what such a node needs of Debian or Ubuntu

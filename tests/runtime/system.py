@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http import HTTPStatus
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -105,6 +106,22 @@ class System:
         alert = self._shown.alert(sent)
         assert alert is not None
         return alert
+
+    def wait_for_history(self, user: str, *, posted: int) -> None:
+        """Wait until all that was posted of a user is counted, and whatever this posts, too.
+
+        Nothing orders the partitions of the topic, so a job that reads a part of them again may
+        meet what is new before it. A client that got no answer has posted again, so there may be
+        more than was posted.
+        """
+        numbers = count(posted)
+
+        def is_whole() -> bool:
+            sent = transaction(user)
+            self.accept(sent)
+            return bool(self.wait_for_alert(sent)["count"] >= next(numbers))
+
+        self.wait(is_whole, f"a part of {user}'s history is lost")
 
     def redis(self, *command: str) -> str:
         """What Redis answers."""

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from itertools import count
 from threading import Event, Thread
 
 import pytest
 
 from runtime.sync import find
 from runtime.system import KINDS, System, transaction
+
+pytestmark = pytest.mark.xdist_group("delivered")
 
 EVERYSEC_SECONDS = 2
 """Redis writes its log to the disk once a second: what is older survives anything."""
@@ -24,22 +25,6 @@ SAID = {
 """What the smoke test must say where a workload is not there."""
 LOAD = 3600
 """Transactions: one a second for an hour."""
-
-
-def wait_for_history(system: System, user: str, *, posted: int) -> None:
-    """Wait until all that was posted of a user before is counted, and whatever this posts, too.
-
-    Nothing orders the partitions of the topic, so a job that reads a part of them again may meet
-    what is new before it. A client that got no answer has posted again, so there may be more.
-    """
-    numbers = count(posted)
-
-    def is_whole() -> bool:
-        sent = transaction(user)
-        system.accept(sent)
-        return bool(system.wait_for_alert(sent)["count"] >= next(numbers))
-
-    system.wait(is_whole, f"a part of {user}'s history is lost")
 
 
 def test_everything_becomes_ready_without_a_restart(system: System) -> None:
@@ -67,7 +52,7 @@ def test_nothing_accepted_is_lost(
     assert system.wait_for_alert(before)["count"] == 2
     fault(system, workload)
     system.wait_until_ready()
-    wait_for_history(system, user, posted=3)
+    system.wait_for_history(user, posted=3)
 
 
 def test_alerts_survive_a_kill_of_redis(system: System) -> None:
@@ -134,32 +119,6 @@ def test_a_bumped_image_runs(system: System) -> None:
     system.accept(sent)
     system.wait_for_alert(sent)
     system.deliver()
-
-
-def test_a_corrupt_checkpoint_is_left_behind(system: System) -> None:
-    """Flink itself would try the same one for ever."""
-    user = f"corrupt-{time.monotonic_ns()}"
-    system.accept(transaction(user, 1.0))
-    marker = transaction(user)
-    system.accept(marker)
-    assert system.wait_for_alert(marker)["count"] == 1
-    seen = system.checkpoints()
-    system.wait(lambda: len(set(system.checkpoints()) - set(seen)) > 2, "no further checkpoints")
-    system.checkpoints()[-1].joinpath("_metadata").write_bytes(b"broken")
-    system.delete_pod("flink-jobmanager")
-    system.wait_until_ready()
-    wait_for_history(system, user, posted=2)
-
-
-def test_the_disk_of_the_checkpoints_is_bounded(system: System) -> None:
-    """Each start of the JobManager leaves checkpoints behind; a full disk would stop the job."""
-    for _ in range(30):
-        system.delete_pod("flink-jobmanager")
-        system.wait_until_ready()
-        seen = system.checkpoints()
-        system.wait(lambda seen=seen: system.checkpoints() != seen, "no checkpoint")  # type: ignore[misc]
-    jobs = {checkpoint.parent for checkpoint in system.checkpoints()}
-    assert len(jobs) <= 4
 
 
 def test_no_memory_limit_is_hit_under_load(system: System) -> None:

@@ -13,6 +13,8 @@ import pytest
 from runtime.images.build import Image, build, read_references
 from runtime.images.sandbox import Sandbox, sandbox
 
+pytestmark = pytest.mark.xdist_group("images")
+
 
 @pytest.fixture
 def alone(images: dict[str, Image], tmp_path: Path) -> Iterator[Sandbox]:

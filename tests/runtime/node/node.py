@@ -31,6 +31,7 @@ _CLONE_NEWNET = 0x40000000
 _READY_SECONDS = 120
 _GONE_SECONDS = 10
 _VOLUMES = 8
+_CGROUPS = Path("/sys/fs/cgroup")
 _SYSCTLS = {
     "vm.overcommit_memory": 1,
     "vm.panic_on_oom": 0,
@@ -93,7 +94,11 @@ class Node:
 
     def memory_failures(self, container: str) -> int:
         """How often a container, by its id, wanted more memory than its limit."""
-        [group] = Path("/sys/fs/cgroup/memory", self.cgroup).glob(f"**/{container}")
+        if _is_unified():
+            [group] = (_CGROUPS / self.cgroup).glob(f"**/{container}")
+            events = (group / "memory.events").read_text(encoding="ascii")
+            return int(dict(map(str.split, events.splitlines()))["max"])
+        [group] = (_CGROUPS / "memory" / self.cgroup).glob(f"**/{container}")
         return int((group / "memory.failcnt").read_text(encoding="ascii"))
 
     def volume(self, claim: str, *, namespace: str) -> Path:
@@ -188,15 +193,26 @@ def node(
         yield replace(running, programs=(*running.programs, *programs))
 
 
+def _is_unified() -> bool:
+    """Whether there is one hierarchy of cgroups for everything, that is version 2 of them."""
+    return (_CGROUPS / "cgroup.controllers").exists()
+
+
 @contextmanager
 def _cgroup(name: str) -> Iterator[str]:
-    """A group for all pods in each hierarchy of cgroup v1, gone afterwards."""
-    hierarchies = [each for each in Path("/sys/fs/cgroup").iterdir() if each.is_dir()]
+    """A group for all pods, in version 1 in each hierarchy; gone afterwards."""
+    if _is_unified():
+        hierarchies = [_CGROUPS]
+        controllers = (_CGROUPS / "cgroup.controllers").read_text(encoding="ascii").split()
+        allowed = " ".join(f"+{each}" for each in controllers)
+        (_CGROUPS / "cgroup.subtree_control").write_text(allowed, encoding="ascii")
+    else:
+        folders = [each for each in _CGROUPS.iterdir() if each.is_dir()]
+        hierarchies = [each for each in folders if not each.is_symlink()]
     for hierarchy in hierarchies:
-        if hierarchy.is_symlink():
-            continue
         (hierarchy / name).mkdir()
         for setting in ("cpuset.cpus", "cpuset.mems"):
+            # In version 2 those of the parent count unasked.
             if (hierarchy / setting).exists():
                 value = (hierarchy / setting).read_text(encoding="ascii")
                 (hierarchy / name / setting).write_text(value, encoding="ascii")
