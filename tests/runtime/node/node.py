@@ -210,6 +210,10 @@ def _cgroup(name: str) -> Iterator[str]:
         folders = [each for each in _CGROUPS.iterdir() if each.is_dir()]
         hierarchies = [each for each in folders if not each.is_symlink()]
     for hierarchy in hierarchies:
+        for left in hierarchy.glob("node-*"):
+            # By a process that was killed.
+            if not Path("/proc", left.name.removeprefix("node-")).exists():
+                _remove_groups(left)
         (hierarchy / name).mkdir()
         for setting in ("cpuset.cpus", "cpuset.mems"):
             # In version 2 those of the parent count unasked.
@@ -220,17 +224,18 @@ def _cgroup(name: str) -> Iterator[str]:
         yield name
     finally:
         for hierarchy in hierarchies:
-            for group, _, _ in os.walk(hierarchy / name, topdown=False):
-                _remove_group(Path(group))
+            _remove_groups(hierarchy / name)
 
 
-def _remove_group(group: Path) -> None:
-    """Remove a group, as soon as its last process is gone."""
-    give_up_at = time.monotonic() + _GONE_SECONDS
-    while group.exists() and time.monotonic() < give_up_at:
-        with suppress(OSError):
-            group.rmdir()
-        time.sleep(0.05)
+def _remove_groups(top: Path) -> None:
+    """Remove a group and those in it, each as soon as its last process is gone."""
+    for folder, _, _ in os.walk(top, topdown=False):
+        group = Path(folder)
+        give_up_at = time.monotonic() + _GONE_SECONDS
+        while group.exists() and time.monotonic() < give_up_at:
+            with suppress(OSError):
+                group.rmdir()
+            time.sleep(0.05)
 
 
 def _start_namespaces(stack: ExitStack, assets: NodeAssets, state: Path) -> int:
