@@ -116,9 +116,9 @@ def test_kube_score_complains_of_nothing_else(
         ),
         pytest.param(
             "dev/alert-monitor.yaml",
-            ("kind: NetworkPolicy", "kind: Unknown"),
-            "pod-networkpolicy",
-            id="no network policy",
+            ("readinessProbe:", "notAProbe:"),
+            "pod-probes",
+            id="no probe",
         ),
     ],
 )
