@@ -1,6 +1,6 @@
 """dist/dev, really run: the job resumes from its checkpoints, however often and whatever they are.
 
-It takes half the time of all runtime tests, so it has a node of its own, beside the others'.
+It takes as long as all others together, so it has a node of its own, beside theirs.
 """
 
 import time

@@ -13,7 +13,8 @@ import pytest
 from runtime.images.build import Image, build, read_references
 from runtime.images.sandbox import Sandbox, sandbox
 
-pytestmark = pytest.mark.xdist_group("images")
+# Beside the tests of resumption, which take as long as all others.
+pytestmark = pytest.mark.xdist_group("delivered")
 
 
 @pytest.fixture
@@ -124,6 +125,21 @@ def test_alert_monitor_serves_without_redis(alone: Sandbox) -> None:
     _await(lambda: _get(alone, "http://alert-monitor:8080/")[0] == 200)
     alone.start("redis")
     _await(lambda: "Connected to redis:6379" in alone.log("alert-monitor").read_text())
+
+
+def test_the_probes_tell_a_loading_redis_from_a_dead_one(alone: Sandbox) -> None:
+    """Killed while it loads, it would begin again for ever; sent clients, it would refuse them."""
+    alone.start("redis")
+    _await(lambda: alone.succeeds("redis", "bash", "/etc/redis/ready.sh"))
+    fill = "for number in {1..20000}; do echo LPUSH fraud_alerts $number; done | redis-cli"
+    alone.run("redis", "bash", "-c", fill)
+    alone.kill("redis")
+    assert not alone.succeeds("redis", "bash", "/etc/redis/alive.sh")
+    # In microseconds for each entry: 20 seconds; it answers after every 1024 of them.
+    alone.start("redis", "--key-load-delay", "1000")
+    _await(lambda: alone.succeeds("redis", "bash", "/etc/redis/alive.sh"))
+    assert not alone.succeeds("redis", "bash", "/etc/redis/ready.sh")
+    _await(lambda: alone.succeeds("redis", "bash", "/etc/redis/ready.sh"))
 
 
 def test_the_stand_in_for_redpanda_refuses_what_it_does_not_know(alone: Sandbox) -> None:
