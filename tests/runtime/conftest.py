@@ -17,6 +17,8 @@ from runtime.node.node import Node, node
 from runtime.system import System, delivered
 
 _HERE = Path(__file__).parent
+_TIMEOUT = 3600
+"""In seconds: 30 starts of a JobManager take 20 minutes, and twice that on a busy machine."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.runtime)
-            item.add_marker(pytest.mark.timeout(1800))
+            item.add_marker(pytest.mark.timeout(_TIMEOUT))
 
 
 @pytest.fixture(scope="session")
