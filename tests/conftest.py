@@ -1,5 +1,6 @@
-"""What tests of Git share."""
+"""What all tests share: Ctrl-C that works, and Git."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -7,6 +8,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 import remotes
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C end what tests start, also where a shell's background has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
