@@ -36,7 +36,9 @@ while read -r source target; do
   mount --bind "$source" "/mnt/root$target"
 done <"$mounts"
 mount -o remount,ro /mnt/root
-exec chroot --userspec="$user" /mnt/root "$@"
+# In this order: who changes its user outlives its parent again.
+exec chroot /mnt/root setpriv --reuid "$user" --regid "$user" --clear-groups \\
+  --pdeathsig KILL "$@"
 """
 
 
@@ -72,7 +74,10 @@ class Sandbox:
             if "template" in manifest.get("spec", {})
         }
         self._network = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep infinity"],
+            [
+                *("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c"),
+                "ip link set lo up && echo up && exec sleep infinity",
+            ],
             stdout=subprocess.PIPE,
         )
         assert self._network.stdout is not None
@@ -110,7 +115,7 @@ class Sandbox:
                 [
                     *self.inside("unshare", "--mount", "--propagation", "private"),
                     *("bash", "-c", _ENTER, "bash", str(image.root), str(self._hosts)),
-                    *(str(self._mounts(workload, pod, spec)), f"{user}:{user}"),
+                    *(str(self._mounts(workload, pod, spec)), str(user)),
                     *("env", "-i", "-C", recipe.working_directory),
                     *(f"{variable}={value}" for variable, value in environment.items()),
                     *command,
