@@ -4,6 +4,7 @@ It stands in for kube-linter, whose module Go's public proxy does not hand out.
 """
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -85,10 +86,7 @@ def complaints(assets: ControlPlaneAssets) -> Callable[[Path], dict[str, set[str
 def dist(tmp_path: Path) -> Path:
     """A copy of what is committed for the environments."""
     for environment in ENVIRONMENTS:
-        (tmp_path / environment.name).mkdir()
-        for file in (REPOSITORY / "dist" / environment.name).glob("*.yaml"):
-            copy = tmp_path / environment.name / file.name
-            copy.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+        shutil.copytree(REPOSITORY / "dist" / environment.name, tmp_path / environment.name)
     return tmp_path
 
 

@@ -7,7 +7,6 @@ it did.
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,6 @@ def system(first_sync: FirstSync) -> System:
     """Both environments, settled at the same commit."""
     first_sync.system.go_back()
     return first_sync.system
-
-
-def added(manifest: Manifest) -> Callable[[Path], object]:
-    """A change that adds an object to dev."""
-    return lambda repository: (repository / "dist" / DEV.name / "added.yaml").write_text(
-        json.dumps(manifest), encoding="utf-8"
-    )
 
 
 def test_a_deleted_file_is_pruned_but_no_claim_is(system: System) -> None:
@@ -88,7 +80,8 @@ def test_what_may_not_be_applied_is_reported_and_touches_nothing(
 
     def change(repository: Path) -> None:
         bump(repository)
-        added(manifest)(repository)
+        file = repository / "dist" / DEV.name / "added.yaml"
+        file.write_text(json.dumps(manifest), encoding="utf-8")
 
     before = {environment.name: system.state(environment) for environment in ENVIRONMENTS}
     system.origin.commit(DEV, change)
