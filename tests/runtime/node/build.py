@@ -17,16 +17,8 @@ PAUSE_IMAGE = "registry.local/pause:1"
 
 _PINS = REPOSITORY / "tools" / "node"
 _PAUSE = Path(__file__).parent / "files" / "pause.c"
-_DEBIAN = {
-    "conntrack": "conntrack",
-    "gcc": "gcc libc6-dev",
-    "ip": "iproute2",
-    "iptables": "iptables",
-    "nft": "nftables",
-    "runc": "runc",
-    "/usr/lib/cni/bridge": "containernetworking-plugins",
-}
-"""Programs that a node needs, with Debian's packages."""
+_DEBIAN = ("conntrack", "gcc", "ip", "iptables", "nft", "runc", "/usr/lib/cni/bridge")
+"""Programs that a node needs, from Debian's packages."""
 _PACKAGES = {
     "containerd": ("containerd", "cmd/containerd"),
     "containerd-shim-runc-v2": ("containerd", "cmd/containerd-shim-runc-v2"),
@@ -85,9 +77,9 @@ def build(log: TextIO) -> NodeAssets:
 def _require_packages() -> None:
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or not Path("/proc/self/ns").exists():
         raise NodeError("A node needs Linux and root: run it as root, or on such a machine.")
-    missing = [package for name, package in _DEBIAN.items() if shutil.which(name) is None]
+    missing = [name for name in _DEBIAN if shutil.which(name) is None]
     if missing:
-        raise NodeError(f"A node needs more: `apt-get install {' '.join(missing)}`.")
+        raise NodeError(f"A node needs {', '.join(missing)}: run `make node-packages`.")
     if shutil.which("go") is None:
         raise NodeError("There is no Go to build a node with: install Go.")
 

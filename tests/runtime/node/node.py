@@ -93,13 +93,19 @@ class Node:
         self._must(self._ctr("task", "kill", "--signal", "SIGKILL", container))
 
     def memory_failures(self, container: str) -> int:
-        """How often a container, by its id, wanted more memory than its limit."""
+        """How often a container, by its id, or its whole pod, wanted more memory than its limit.
+
+        A pod of one container has the container's limit, and meets it first: in it is what keeps
+        the pod's namespaces, too.
+        """
         if _is_unified():
             [group] = (_CGROUPS / self.cgroup).glob(f"**/{container}")
-            events = (group / "memory.events").read_text(encoding="ascii")
+            # Those of the groups in a group are among its own.
+            events = (group.parent / "memory.events").read_text(encoding="ascii")
             return int(dict(map(str.split, events.splitlines()))["max"])
         [group] = (_CGROUPS / "memory" / self.cgroup).glob(f"**/{container}")
-        return int((group / "memory.failcnt").read_text(encoding="ascii"))
+        counts = [each / "memory.failcnt" for each in (group, group.parent)]
+        return sum(int(each.read_text(encoding="ascii")) for each in counts)
 
     def volume(self, claim: str, *, namespace: str) -> Path:
         """The folder behind a PersistentVolumeClaim."""
@@ -412,6 +418,8 @@ def _kubelet(cgroup: str) -> Manifest:
         "failCgroupV1": False,
         "failSwapOn": False,
         "healthzBindAddress": "127.0.0.1",
+        # Never: an image that no pod uses just now would go, and there is nowhere to get it again.
+        "imageGCHighThresholdPercent": 100,
         # What this machine asks for names is out of reach.
         "resolvConf": "",
         "staticPodPath": "",

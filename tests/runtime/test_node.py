@@ -1,0 +1,190 @@
+"""The node itself: it notices what the other tests ask it for, and nothing of it is left behind."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from delivery.control_plane.build import locate
+from delivery.control_plane.client import Reference
+from delivery.control_plane.programs import StartError, wait_until
+from runtime.images.build import read_references
+from runtime.node.build import build
+from runtime.node.node import Node, node
+
+# Beside the tests of resumption, which take as long as all others.
+pytestmark = pytest.mark.xdist_group("delivered")
+
+SECONDS = 180
+GONE_SECONDS = 10
+SYSCTLS = (
+    "kernel/keys/root_maxbytes",
+    "kernel/keys/root_maxkeys",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+)
+
+
+class Run:
+    """A node in a process of its own.
+
+    Args:
+        state: An empty folder.
+        kubelet: A program in its place; default: kubelet.
+    """
+
+    def __init__(self, state: Path, *, kubelet: Path | None = None) -> None:
+        self._state = state
+        self._ours, theirs = multiprocessing.Pipe()
+        spawn = multiprocessing.get_context("spawn")
+        # A test that fails must not wait for it.
+        self.process = spawn.Process(target=run_node, args=(state, kubelet, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        assert self._ours.poll(SECONDS), "the node neither started nor failed"
+        self.said: str = self._ours.recv()
+
+    def end(self) -> None:
+        """End it as a test does that is over."""
+        self._ours.close()
+        self.process.join()
+
+    def kill(self) -> None:
+        """End its process without a chance to clean up."""
+        self.process.kill()
+        self.process.join()
+
+    def groups(self) -> list[Path]:
+        """What there is of its cgroups."""
+        return list(Path("/sys/fs/cgroup").glob(f"**/node-{self.process.pid}"))
+
+    def programs(self) -> list[str]:
+        """What runs of it, by its first word; all is in one of the two namespaces it named."""
+        return [
+            (namespace.parents[1] / "comm").read_text(encoding="utf-8").strip().partition("-")[0]
+            for namespace in Path("/proc").glob("[0-9]*/ns/*")
+            if namespace.name in {"net", "pid"} and _identity(namespace) in self.said.split()
+        ]
+
+    def wait_for_programs(self) -> None:
+        """Wait until nothing runs of it; the system ends the last of it a moment after the first.
+
+        Raises:
+            StartError: If that lasts.
+        """
+        wait_until(
+            lambda: not self.programs(),
+            programs=[],
+            seconds=GONE_SECONDS,
+            what=f"there was still {self.programs()}",
+        )
+
+    def mounts(self) -> list[str]:
+        """What it mounted for others, too."""
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        return [mount for mount in mounts if str(self._state) in mount]
+
+
+def run_node(state: Path, kubelet: Path | None, whoever_waits: Connection) -> None:
+    """Run a node until nobody waits any more; say its namespaces, or why there is none."""
+    with Path(os.devnull).open("w", encoding="utf-8") as log:
+        assets = build(log)
+    programs = {**assets.programs, **({} if kubelet is None else {"kubelet": kubelet})}
+    try:
+        with node(locate(), replace(assets, programs=programs), state) as running:
+            namespaces = Path(f"/proc/{running.first_process}/ns")
+            whoever_waits.send(f"{_identity(namespaces / 'net')} {_identity(namespaces / 'pid')}")
+            with suppress(EOFError):
+                whoever_waits.recv()
+    except StartError as error:
+        whoever_waits.send(str(error))
+
+
+def _identity(namespace: Path) -> str:
+    with suppress(OSError):
+        return str(namespace.readlink())
+    return ""
+
+
+@pytest.fixture(autouse=True)
+def _settings_stay() -> Iterator[None]:
+    """Those of the machine are not the node's to change."""
+    before = [Path("/proc/sys", name).read_text(encoding="ascii") for name in SYSCTLS]
+    yield
+    assert [Path("/proc/sys", name).read_text(encoding="ascii") for name in SYSCTLS] == before
+
+
+def test_nothing_is_left_of_a_node_that_ended(tmp_path: Path) -> None:
+    """Whoever runs the tests keeps the machine as it was."""
+    run = Run(tmp_path)
+    assert {"kubelet", "etcd", "pause"} <= set(run.programs())
+    assert run.groups()
+    run.end()
+    run.wait_for_programs()
+    assert (run.groups(), run.mounts()) == ([], [])
+
+
+def test_nothing_is_left_of_a_node_that_did_not_start(tmp_path: Path) -> None:
+    """A failed start is when people look at the rest, and try again."""
+    run = Run(tmp_path, kubelet=Path("/bin/false"))
+    assert "ended with 1" in run.said
+    run.end()
+    assert (run.groups(), run.mounts()) == ([], [])
+
+
+def test_no_program_outlives_a_killed_run(tmp_path: Path) -> None:
+    """A time limit ends the tests like this; its groups are the next run's to remove."""
+    for name in ("killed", "next"):
+        (tmp_path / name).mkdir()
+    run = Run(tmp_path / "killed")
+    run.kill()
+    run.wait_for_programs()
+    assert run.mounts() == []
+    Run(tmp_path / "next").end()
+    assert run.groups() == []
+
+
+def test_a_memory_limit_that_is_hit_is_counted(running_node: Node) -> None:
+    """The test under load asks for this number, which must not be 0 whatever happens."""
+    limits = {"cpu": "100m", "memory": "32Mi"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "hungry", "namespace": "default"},
+        "spec": {
+            "containers": [
+                {
+                    "name": "hungry",
+                    "image": read_references()["redis"],
+                    # What it reads of files counts, too, and can be given back.
+                    "command": ["sh", "-c", "head -c 100M /dev/zero > /tmp/file && sleep 3600"],
+                    "resources": {"limits": limits},
+                }
+            ]
+        },
+    }
+    with closing(running_node.server.client()) as client:
+        client.create(pod)
+        try:
+            wait_until(
+                lambda: bool(running_node.containers("hungry", namespace="default")),
+                programs=running_node.programs,
+                seconds=SECONDS,
+                what="the pod did not start",
+            )
+            [container] = running_node.containers("hungry", namespace="default").values()
+            wait_until(
+                lambda: running_node.memory_failures(container) > 0,
+                programs=running_node.programs,
+                seconds=SECONDS,
+                what="nothing was counted",
+            )
+        finally:
+            client.delete(Reference.of(pod))
