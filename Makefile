@@ -88,10 +88,11 @@ test-runtime: control-plane ## Really run dist/dev on a node made for it (Linux,
 	$(AS_ROOT) pytest -n 2 -m runtime tests/runtime
 
 .PHONY: node-packages
-node-packages: ## Install what such a node needs of Debian or Ubuntu
+node-packages: ## Install what such a node and its images need of Debian or Ubuntu
 	$(AS_ROOT) apt-get update
-	$(AS_ROOT) apt-get install --yes conntrack containernetworking-plugins debian-archive-keyring \
-		debootstrap gcc iproute2 iptables libc6-dev nftables $(if $(shell command -v runc),,runc)
+	$(AS_ROOT) apt-get install --yes conntrack containernetworking-plugins curl \
+		debian-archive-keyring debootstrap gcc iproute2 iptables libc6-dev nftables \
+		$(if $(shell command -v mvn),,maven) $(if $(shell command -v runc),,runc)
 
 .PHONY: demo
 demo: control-plane ## Bring up both environments on this machine until Ctrl-C

@@ -4,7 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
@@ -45,6 +45,7 @@ class System:
         self._client = client
         self._sync = sync
         self._shown = shown
+        self._checkpoints = node.volume("flink-checkpoints", namespace=NAMESPACE)
         self._transactions = f"http://{address(client, 'payment-api')}/transaction"
 
     def deliver(self, *manifests: Manifest) -> None:
@@ -131,9 +132,12 @@ class System:
 
     def checkpoints(self) -> list[Path]:
         """The folders of all complete checkpoints, oldest first."""
-        folder = self.node.volume("flink-checkpoints", namespace=NAMESPACE)
-        complete = folder.glob("*/chk-*/_metadata")
-        return [each.parent for each in sorted(complete, key=lambda each: each.stat().st_mtime)]
+        while True:
+            # Flink may delete one meanwhile.
+            with suppress(FileNotFoundError):
+                complete = self._checkpoints.glob("*/chk-*/_metadata")
+                by_time = sorted(complete, key=lambda each: each.stat().st_mtime)
+                return [each.parent for each in by_time]
 
     def pod(self, name: str) -> str:
         """The name of the one pod of a workload."""

@@ -308,7 +308,7 @@ def _run(program: str, *arguments: str) -> str:
             text=True,
         )
     except FileNotFoundError:
-        raise ImagesError(f"There is no {program}: install it.") from None
+        raise ImagesError(f"There is no {program}: run `make node-packages`.") from None
     except subprocess.CalledProcessError as error:
         last_lines = "\n".join(error.stdout.splitlines()[-15:])
         raise ImagesError(f"`{program}` failed:\n{last_lines}") from error
