@@ -285,6 +285,11 @@ def _fill(
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
         (root / path).chmod(0o755)
+    # A container cannot keep what Python compiles, and would find this stale by the times of its
+    # files, as those of an image have none.
+    compiled = ("-q", "-f", "--invalidation-mode", "unchecked-hash")
+    folders = (f"/usr/lib/python{recipe.debian.python}", "/usr/lib/python3", "/usr/local/lib")
+    _run("chroot", str(root), "python3", "-m", "compileall", *compiled, *folders)
 
 
 def _link(source: Path, target: Path) -> None:
