@@ -108,12 +108,15 @@ class System:
         assert alert is not None
         return alert
 
-    def wait_for_history(self, user: str, *, posted: int) -> None:
+    def wait_for_history(self, user: str, *, posted: int) -> int:
         """Wait until all that was posted of a user is counted, and whatever this posts, too.
 
-        Nothing orders the partitions of the topic, so a job that reads a part of them again may
-        meet what is new before it. A client that got no answer has posted again, so there may be
-        more than was posted.
+        Nothing orders the partitions of the topic, so the job may meet what is new before what was
+        posted earlier. A client that got no answer has posted again, so there may be more than was
+        posted.
+
+        Returns:
+            How many are posted then.
         """
         numbers = count(posted)
 
@@ -123,6 +126,7 @@ class System:
             return bool(self.wait_for_alert(sent)["count"] >= next(numbers))
 
         self.wait(is_whole, f"a part of {user}'s history is lost")
+        return next(numbers)
 
     def redis(self, *command: str) -> str:
         """What Redis answers."""
@@ -196,7 +200,10 @@ def delivered(node: Node) -> Iterator[System]:
         sync.make_namespace()
         sync.deliver(rendered())
         with closing(Dashboard(f"ws://{address(client, 'alert-monitor')}/ws")) as shown:
-            yield System(node, client, sync, shown)
+            system = System(node, client, sync, shown)
+            # Without one a job that is started again reads only what comes then.
+            system.wait(lambda: bool(system.checkpoints()), "there was no checkpoint")
+            yield system
 
 
 def transaction(user: str, amount: float = FRAUD) -> Manifest:
