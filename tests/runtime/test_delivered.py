@@ -1,5 +1,6 @@
 """dist/dev, really run: it does what it is for, and no fault loses what it promises."""
 
+import re
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -22,9 +23,9 @@ SAID = {
     "flink-taskmanager": "what lies between them is Redpanda, Flink and Redis",
     "payment-api": "payment-api at payment-api:8000 is unreachable",
     "redis": "what lies between them is Redpanda, Flink and Redis",
-    "redpanda": "payment-api",
+    "redpanda": "payment-api refused the transaction with status 500|waiting for Redpanda",
 }
-"""What the smoke test must say where a workload is not there."""
+"""What the smoke test must say where a workload is not there; one of these."""
 DEADLINE_SECONDS = 30
 """Ten attempts and more, where each fails at once."""
 LOAD = 3600
@@ -150,4 +151,4 @@ def test_the_smoke_test_names_a_broken_link(system: System, workload: str) -> No
     last = said.splitlines()[-1]
     # Its own last word, and not that of an attempt before it was killed.
     assert f"The smoke test failed after {DEADLINE_SECONDS} s: " in last
-    assert SAID[workload] in last
+    assert re.search(SAID[workload], last)

@@ -49,7 +49,8 @@ def post_fraud(payment_api: str) -> str:
         The id of the transaction, which no other one has.
 
     Raises:
-        BrokenLinkError: If payment-api cannot be reached or does not accept the transaction.
+        BrokenLinkError: If payment-api cannot be reached, does not answer or does not accept the
+            transaction.
     """
     transaction_id = str(uuid.uuid4())
     transaction = {
@@ -74,6 +75,12 @@ def post_fraud(payment_api: str) -> str:
             reason = error.read().decode(errors="replace")
         raise BrokenLinkError(
             f"payment-api refused the transaction with status {error.code}: {reason}"
+        ) from error
+    except TimeoutError as error:
+        # After it took the connection: one that nobody takes is a URLError.
+        raise BrokenLinkError(
+            f"payment-api at {payment_api} did not answer in {REQUEST_SECONDS:g} s; it may be "
+            "waiting for Redpanda"
         ) from error
     except (OSError, HTTPException) as error:
         raise BrokenLinkError(f"payment-api at {payment_api} is unreachable: {error}") from error
