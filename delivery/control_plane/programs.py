@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 _LAST_LINES = 15
-_POLL_SECONDS = 0.05
 _READY_SECONDS = 60
 _ATTEMPTS = 3
 _TAKEN = "address already in use"
@@ -89,7 +88,12 @@ def start(
 
 
 def wait_until(
-    ready: Callable[[], bool], *, programs: Sequence[Program], seconds: float, what: str
+    ready: Callable[[], bool],
+    *,
+    programs: Sequence[Program],
+    seconds: float,
+    what: str,
+    pause: float = 0.05,
 ) -> None:
     """Poll until something that some programs do together is so.
 
@@ -98,6 +102,7 @@ def wait_until(
         programs: All must go on running.
         seconds: How long it may take.
         what: What the error says, before the time.
+        pause: Between two polls, in seconds.
 
     Raises:
         StartError: If a program ended or the time is up.
@@ -116,7 +121,7 @@ def wait_until(
         if time.monotonic() > deadline:
             logs = "\n".join(program.end_of_log() for program in programs)
             raise StartError(f"{what} after {seconds:g} s\n{logs}")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
 
 
 def serve(

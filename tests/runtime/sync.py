@@ -101,7 +101,9 @@ class Sync:
         Raises:
             StartError: If it does not come in time, with what the node's programs said last.
         """
-        wait_until(condition, programs=self._node.programs, seconds=_SECONDS, what=what)
+        programs = self._node.programs
+        # What is asked for here takes seconds, and each question its part of two cores.
+        wait_until(condition, programs=programs, seconds=_SECONDS, what=what, pause=0.25)
 
     def _exists(self, reference: Reference) -> bool:
         try:

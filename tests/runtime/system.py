@@ -3,7 +3,7 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from itertools import count
@@ -134,6 +134,11 @@ class System:
         done = self.node.execute(pod, "redis", "redis-cli", *command, namespace=NAMESPACE)
         return done.stdout.strip()
 
+    def are_unseen(self, posted: Iterable[Manifest]) -> bool:
+        """Whether the alerts of some transactions are in Redis, where nobody has taken them."""
+        unseen = self.redis("LRANGE", "fraud_alerts", "0", "-1")
+        return all(each["transaction_id"] in unseen for each in posted)
+
     def checkpoints(self) -> list[Path]:
         """The folders of all complete checkpoints, oldest first."""
         while True:
@@ -167,10 +172,14 @@ class System:
         self.node.kill(self.container(name))
         self.wait(lambda: restarts(self._client, name) > before, f"{name} was not started again")
 
-    def scale(self, name: str, replicas: int) -> None:
-        """Have another number of pods of a workload, and wait until all others are gone."""
-        self._client.merge(_workload(name), {"spec": {"replicas": replicas}})
-        self.wait(lambda: len(self._all_pods(name)) == replicas, f"{name} was not scaled")
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """Have no pod of a workload, and one again afterwards."""
+        self._scale(name, 0)
+        try:
+            yield
+        finally:
+            self._scale(name, 1)
 
     def roll(self, name: str) -> None:
         """Replace the pods of a workload as a release does; wait until the old ones are gone."""
@@ -178,6 +187,11 @@ class System:
         before = self._all_pods(name)
         self._client.merge(_workload(name), {"spec": {"template": template}})
         self.wait(lambda: not before & self._all_pods(name), f"{name} was not rolled")
+
+    def _scale(self, name: str, replicas: int) -> None:
+        """Have a number of pods of a workload, and wait until all others are gone."""
+        self._client.merge(_workload(name), {"spec": {"replicas": replicas}})
+        self.wait(lambda: len(self._all_pods(name)) == replicas, f"{name} was not scaled")
 
     def _all_pods(self, name: str) -> set[str]:
         """Which pods of a workload there are, those on their way out included."""

@@ -62,32 +62,30 @@ def test_nothing_accepted_is_lost(
 def test_alerts_survive_a_kill_of_redis(system: System) -> None:
     """Those that nobody has seen yet are in Redis alone."""
     user = f"unseen-{time.monotonic_ns()}"
-    system.scale("alert-monitor", 0)
     posted = [transaction(user) for _ in range(5)]
-    for each in posted:
-        system.accept(each)
-    system.wait(lambda: system.redis("LLEN", "fraud_alerts") == "5", "Redis did not get them")
-    time.sleep(EVERYSEC_SECONDS)
-    system.kill("redis")
-    system.wait(lambda: system.redis("LLEN", "fraud_alerts") == "5", "the alerts did not come back")
-    system.scale("alert-monitor", 1)
+    with system.without("alert-monitor"):
+        for each in posted:
+            system.accept(each)
+        system.wait(lambda: system.are_unseen(posted), "Redis did not get them")
+        time.sleep(EVERYSEC_SECONDS)
+        system.kill("redis")
+        system.wait(lambda: system.are_unseen(posted), "the alerts did not come back")
     for each in posted:
         system.wait_for_alert(each)
 
 
 def test_a_full_redis_keeps_its_alerts(system: System) -> None:
     """It refuses what is new; evicting would lose what nobody has seen."""
-    system.scale("alert-monitor", 0)
     unseen = transaction(f"full-{time.monotonic_ns()}")
-    system.accept(unseen)
-    system.wait(lambda: system.redis("LLEN", "fraud_alerts") == "1", "Redis did not get it")
-    size = 1 << 20
-    filled = 0
-    while "OOM" not in system.redis("SETRANGE", f"filler-{filled}", str(size), "x"):
-        filled += 1
-    assert system.redis("LLEN", "fraud_alerts") == "1"
-    system.redis("DEL", *(f"filler-{number}" for number in range(filled)))
-    system.scale("alert-monitor", 1)
+    with system.without("alert-monitor"):
+        system.accept(unseen)
+        system.wait(lambda: system.are_unseen([unseen]), "Redis did not get it")
+        size = 1 << 20
+        filled = 0
+        while "OOM" not in system.redis("SETRANGE", f"filler-{filled}", str(size), "x"):
+            filled += 1
+        assert system.are_unseen([unseen])
+        system.redis("DEL", *(f"filler-{number}" for number in range(filled)))
     system.wait_for_alert(unseen)
 
 
@@ -142,11 +140,8 @@ def test_no_memory_limit_is_hit_under_load(system: System) -> None:
 @pytest.mark.parametrize("workload", KINDS)
 def test_the_smoke_test_names_a_broken_link(system: System, workload: str) -> None:
     """Whoever reads its message should know where to look first."""
-    system.scale(workload, 0)
-    try:
+    with system.without(workload):
         succeeded, said = system.smoke_test(deadline_seconds=DEADLINE_SECONDS)
-    finally:
-        system.scale(workload, 1)
     assert not succeeded
     last = said.splitlines()[-1]
     # Its own last word, and not that of an attempt before it was killed.

@@ -61,6 +61,10 @@ crcmod is among those dependencies, but has no wheel: it comes from Debian.
 """
 
 
+JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
+"""Programs that live for a minute do not earn back what the second compiler costs two cores."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How an image is made.
@@ -117,6 +121,7 @@ RECIPES = {
         programs={"usr/local/bin/rpk": "rpk.py"},
         jars="opt/kafka",
         command=("rpk",),
+        environment=JAVA,
         user="101",
     ),
     "flink-app": Recipe(
@@ -129,6 +134,7 @@ RECIPES = {
         environment={
             "FLINK_HOME": "/opt/flink",
             "JAVA_HOME": "/usr/lib/jvm/default-java",
+            **JAVA,
             "PATH": "/opt/flink/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         },
         user="9999",
