@@ -412,12 +412,13 @@ def test_a_control_plane_is_built_once() -> None:
     assert all(each == cached[0] for each in cached)
 
 
-def test_no_test_is_skipped_for_want_of_a_control_plane() -> None:
-    """It is built before the tests; if not, that is a failure."""
+def test_no_test_is_skipped_for_want_of_a_program() -> None:
+    """They are built or installed before the tests; if not, that is a failure."""
     job = workflow("ci")["jobs"]["test"]
-    assert job["env"]["REQUIRE_CONTROL_PLANE"]
+    assert job["env"]["SKIP_NOTHING"]
     assert [step["run"] for step in job["steps"] if "run" in step] == [
         "make control-plane",
+        "make test-packages",
         "make test",
     ]
 
