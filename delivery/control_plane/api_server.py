@@ -25,6 +25,17 @@ _KEY_START = bytes.fromhex("30310201010420")
 _KEY_END = bytes.fromhex("a00a06082a8648ce3d030107")
 # Less garbage collection: half a second less until it is ready, for 90 MB more.
 _HASTE = {"GOGC": "400"}
+# Nobody reads them, and without them `Admission` has an answer in a third of the time.
+_BULKY_METRICS = (
+    "apiserver_request_body_size_bytes",
+    "apiserver_request_duration_seconds",
+    "apiserver_request_sli_duration_seconds",
+    "apiserver_watch_cache_initialization_duration_seconds",
+    "apiserver_watch_cache_read_wait_seconds",
+    "apiserver_watch_events_dispatch_duration_seconds",
+    "apiserver_watch_list_duration_seconds",
+    "etcd_request_duration_seconds",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +110,7 @@ def make_namespace(client: Client, name: str, *, labels: Mapping[str, str] | Non
     )
 
 
-def start_quota(client: Client, quota: Manifest) -> None:
+def start_quota(client: Client, quota: Manifest) -> Manifest:
     """Have a ResourceQuota enforced although no controller runs: say that nothing is used yet.
 
     Without a status it refuses everything that it counts.
@@ -107,10 +118,13 @@ def start_quota(client: Client, quota: Manifest) -> None:
     Args:
         client: Of the API server.
         quota: The object, already applied.
+
+    Returns:
+        The object as it is then. The admission plugins see it a moment later, see `Admission`.
     """
     hard = quota["spec"]["hard"]
     status = {"hard": hard, "used": dict.fromkeys(hard, "0")}
-    client.merge(Reference.of(quota), {"status": status}, subresource="status")
+    return client.merge(Reference.of(quota), {"status": status}, subresource="status")
 
 
 def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer:
@@ -153,6 +167,7 @@ def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer
             f"--service-account-signing-key-file={key}",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-cluster-ip-range=10.96.0.0/16",
+            f"--disabled-metrics={','.join(_BULKY_METRICS)}",
         ],
         ready=lambda port: _is_ready(Client(_url(port), token=token, certificate=certificate)),
         logs=folder,
@@ -178,7 +193,7 @@ def _url(port: int) -> str:
 def _is_ready(client: Client) -> bool:
     with closing(client):
         try:
-            client.request("GET", "/readyz")
+            client.text("/readyz")
         except ApiError:
             return False
     return True

@@ -4,6 +4,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping
+from email.message import Message
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlencode, urlsplit
@@ -206,13 +207,30 @@ class Client:
             ApiError: If the answer is not a success.
         """
         options = urlencode({key: value for key, value in (query or {}).items() if value})
+        content = None if body is None else json.dumps(body)
+        text, headers = self._send(method, f"{path}?{options}".rstrip("?"), content, patch)
+        warnings = tuple(map(_warning, headers.get_all("Warning", [])))
+        return Answer(json.loads(text), warnings)
+
+    def text(self, path: str) -> str:
+        """Read something that is not an object, such as `/metrics`.
+
+        Args:
+            path: From the root.
+
+        Raises:
+            ApiError: If the answer is not a success.
+        """
+        return self._send("GET", path)[0].decode()
+
+    def _send(
+        self, method: str, target: str, content: str | None = None, patch: str = "json"
+    ) -> tuple[bytes, Message]:
         headers = {
             "Authorization": f"Bearer {self._token}",
             "Accept": "application/json",
             "Content-Type": f"application/{patch}",
         }
-        content = None if body is None else json.dumps(body)
-        target = f"{path}?{options}".rstrip("?")
         try:
             self._connection.request(method, target, content, headers)
             response = self._connection.getresponse()
@@ -222,18 +240,9 @@ class Client:
             self._connection.request(method, target, content, headers)
             response = self._connection.getresponse()
         text = response.read()
-        try:
-            answer = json.loads(text)
-        except ValueError:
-            # Below a path that it does not know, the API server does not even speak JSON.
-            answer = {
-                "code": response.status,
-                "reason": response.reason.replace(" ", ""),
-                "message": text.decode(errors="replace").strip(),
-            }
         if response.status >= http.client.BAD_REQUEST:
-            raise ApiError(answer)
-        return Answer(answer, tuple(map(_warning, response.headers.get_all("Warning", []))))
+            raise ApiError(_status(response, text))
+        return text, response.headers
 
     def _path(self, reference: Reference) -> str:
         resource, namespaced = self._resource(reference.api_version, reference.kind)
@@ -264,6 +273,20 @@ def _root(api_version: str) -> str:
 
 def _options(*, dry_run: bool) -> dict[str, str]:
     return {"fieldValidation": "Strict", "dryRun": "All" if dry_run else ""}
+
+
+def _status(response: http.client.HTTPResponse, text: bytes) -> Manifest:
+    """What the API server says about a failure."""
+    try:
+        status: Manifest = json.loads(text)
+    except ValueError:
+        # Below a path that it does not know, it does not even speak JSON.
+        return {
+            "code": response.status,
+            "reason": response.reason.replace(" ", ""),
+            "message": text.decode(errors="replace").strip(),
+        }
+    return status
 
 
 def _warning(header: str) -> str:

@@ -213,7 +213,7 @@ def _reach(record: Path) -> Connect | None:
             Client, told["url"], token=told["token"], certificate=Path(told["certificate"])
         )
         with closing(connect()) as client:
-            client.request("GET", "/readyz")
+            client.text("/readyz")
     except (ApiError, OSError):
         return None
     return connect

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection
 from copy import deepcopy
 
+from delivery.control_plane.admission import Admission
 from delivery.control_plane.api_server import start_quota
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
 from delivery.rehearsal import workloads
@@ -39,6 +40,7 @@ def refusals(
     for kind in _FIRST:
         for _, each in workloads.select(objects, kind):
             scale.make_rule(each)
+    scale.admission.wait()
     # Those that change come last: they are what no longer fits.
     for key, each in sorted(objects.items(), key=lambda item: (item[0] in rolling, item[0])):
         if key.kind not in _FIRST:
@@ -64,6 +66,8 @@ class _Scale:
     def __init__(self, client: Client, namespace: str) -> None:
         self._client = client
         self._namespace = namespace
+        self.admission = Admission(client)
+        """What the plugins know of the rules."""
         self._quotas: list[Manifest] = []
         self._pods = 0
         self.refused: dict[Key, str] = {}
@@ -73,8 +77,9 @@ class _Scale:
         """Make an object that decides about the others."""
         rule = self._client.apply(self._here(manifest), field_manager="rehearsal").body
         if rule["kind"] == "ResourceQuota":
-            start_quota(self._client, rule)
+            rule = start_quota(self._client, rule)
             self._quotas.append(rule)
+        self.admission.note(rule)
 
     def make(self, key: Key, manifest: Manifest, replicas: int) -> None:
         """Make an object that may count, or all pods and claims of one that makes such.
@@ -118,7 +123,10 @@ class _Scale:
         for _ in range(replicas):
             self._make_pod(key, manifest)
         for reference, amounts in used.items():
-            self._client.merge(reference, {"status": {"used": amounts}}, subresource="status")
+            status = {"used": amounts}
+            self.admission.note(
+                self._client.merge(reference, {"status": status}, subresource="status")
+            )
 
     def _count(self, key: Key, manifest: Manifest) -> None:
         """Make an object of which only its number and size matter here."""
@@ -157,12 +165,23 @@ class _Scale:
         if key in self.refused:
             return
         try:
-            self._client.create(manifest)
+            self._create(manifest)
         except ApiError as error:
             said = str(error)
             if counts(said):
                 # The names of our own pods mean nothing to a person.
                 self.refused[key] = _NAMED.sub("", said)
+
+    def _create(self, manifest: Manifest) -> None:
+        try:
+            self._client.create(manifest)
+        except ApiError:
+            # The quota may not have forgotten yet what was there for a while. To wait for that
+            # before each rollout would take minutes with some hundred of them.
+            if not self.admission.is_behind:
+                raise
+            self.admission.wait()
+            self._client.create(manifest)
 
     def _here(self, manifest: Manifest) -> Manifest:
         kept = {k: v for k, v in manifest["metadata"].items() if k not in _SERVER_S_OWN}

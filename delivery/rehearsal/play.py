@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from threading import Lock
 
-from delivery.control_plane.api_server import make_namespace
+from delivery.control_plane.admission import RULES, Admission
+from delivery.control_plane.api_server import make_namespace, start_quota
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
 from delivery.rehearsal import order
 from delivery.rehearsal.project import Application
@@ -94,6 +95,7 @@ class Stage:
         alone: Lock,
     ) -> None:
         self._client = client
+        self._admission = Admission(client)
         self._alone = alone
         self._is_alone = False
         self._application = application
@@ -107,8 +109,7 @@ class Stage:
         self._scopes: dict[str, dict[str, bool]] = {}
         self._classes: set[str | None] = set()
         self._live: dict[Key, Manifest] = {}
-        # A namespace in which nothing ever is; made when it is needed.
-        self._anew = ""
+        self._further: dict[str, str] = {}
         self._desired: Mapping[Key, Desired] = {}
         self._rules_change = False
 
@@ -126,12 +127,15 @@ class Stage:
         prunes = self._application.prunes and bool(desired)
         steps = [order.applying(each) for each in desired.values()]
         steps += order.pruning(gone)
-        outcomes = {
-            step.key: self._apply(desired[step.key])
-            if step.applies
-            else self._prune(step.key, prunes=prunes)
-            for step in sorted(steps)
-        }
+        outcomes = {}
+        for step in sorted(steps):
+            if step.key.kind not in RULES:
+                self._admission.wait()
+            outcomes[step.key] = (
+                self._apply(desired[step.key])
+                if step.applies
+                else self._prune(step.key, prunes=prunes)
+            )
         self._desired = desired
         return outcomes
 
@@ -146,7 +150,7 @@ class Stage:
             if key.kind == "PersistentVolumeClaim":
                 self._live[key] = self._bind(live)
             if key.kind == "ResourceQuota":
-                self._live[key] = self._start(live)
+                self._live[key] = self._noted(start_quota(self._client, live))
 
     def close(self) -> None:
         """Delete what the next rehearsal would find taken; the rest ends with the API server."""
@@ -298,6 +302,8 @@ class Stage:
         if not left:
             self._client.delete(Reference.of(live))
             del self._live[key]
+            if key.kind in RULES and key.namespace:
+                self._note_deletion(live)
         return Outcome(
             key=key,
             was=was,
@@ -309,7 +315,25 @@ class Stage:
 
     def _applied(self, manifest: Manifest) -> Manifest:
         live = self._client.apply(manifest, field_manager=_MANAGER).body
-        return self._start(live) if live["kind"] == "ResourceQuota" else live
+        if live["kind"] == "ResourceQuota":
+            live = start_quota(self._client, live)
+        return self._noted(live)
+
+    def _noted(self, live: Manifest) -> Manifest:
+        self._admission.note(live)
+        return live
+
+    def _note_deletion(self, rule: Manifest) -> None:
+        """Note that a rule is gone: whoever sees one that was made later has seen that, too."""
+        metadata = {"name": rule["metadata"]["uid"], "namespace": self._namespace("later")}
+        self._noted(self._client.create({**rule, "metadata": metadata}).body)
+
+    def _namespace(self, purpose: str) -> str:
+        """A further namespace of ours, made when it is needed."""
+        if purpose not in self._further:
+            self._further[purpose] = self.name(purpose)
+            make_namespace(self._client, self._further[purpose])
+        return self._further[purpose]
 
     def _differs(self, manifest: Manifest, live: Manifest) -> bool:
         """Whether applying a manifest onto an object would change it."""
@@ -321,12 +345,9 @@ class Stage:
 
     def _is_acceptable(self, manifest: Manifest) -> bool:
         """Whether the manifest would be accepted if its object were not there yet."""
-        if not self._anew:
-            self._anew = self.name("anew")
-            make_namespace(self._client, self._anew)
         manifest = deepcopy(manifest)
         if "namespace" in manifest["metadata"]:
-            manifest["metadata"]["namespace"] = self._anew
+            manifest["metadata"]["namespace"] = self._namespace("anew")
         try:
             self._client.apply(manifest, field_manager=_MANAGER, dry_run=True)
         except ApiError:
@@ -363,7 +384,7 @@ class Stage:
                 "provisioner": "kubernetes.io/no-provisioner",
                 "allowVolumeExpansion": True,
             }
-            self._client.apply(storage_class, field_manager=_MANAGER)
+            self._noted(self._client.apply(storage_class, field_manager=_MANAGER).body)
 
     def _bind(self, claim: Manifest) -> Manifest:
         """Bind a claim to a volume of the size that it asks for."""
@@ -375,12 +396,6 @@ class Stage:
             "capacity": claim["spec"]["resources"]["requests"],
         }
         return self._client.merge(reference, {"status": status}, subresource="status")
-
-    def _start(self, quota: Manifest) -> Manifest:
-        """Have a quota count what is made from now on; without a status it refuses everything."""
-        hard = quota["spec"]["hard"]
-        status = {"hard": hard, "used": dict.fromkeys(hard, "0")}
-        return self._client.merge(Reference.of(quota), {"status": status}, subresource="status")
 
 
 def claims(manifest: Manifest) -> list[Manifest]:

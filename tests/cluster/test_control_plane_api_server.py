@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from delivery.control_plane.admission import Admission
 from delivery.control_plane.api_server import ApiServer, api_server, make_namespace, start_quota
 from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
@@ -218,6 +219,34 @@ def test_a_deleted_object_is_gone(client: Client, namespace: str) -> None:
     assert caught.value.reason == "NotFound"
 
 
+def test_a_rule_holds_once_it_was_waited_for(client: Client, namespace: str) -> None:
+    """Without the wait about one claim in thirty is judged by the LimitRange of before."""
+    admission = Admission(client)
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "some", "namespace": namespace},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "2Gi"}},
+        },
+    }
+    for largest in ["1Gi", "2Gi"] * 50:
+        limits = {
+            "apiVersion": "v1",
+            "kind": "LimitRange",
+            "metadata": {"name": "some", "namespace": namespace},
+            "spec": {"limits": [{"type": "PersistentVolumeClaim", "max": {"storage": largest}}]},
+        }
+        admission.note(apply(client, limits))
+        admission.wait()
+        if largest == "2Gi":
+            client.create(claim, dry_run=True)
+        else:
+            with pytest.raises(ApiError, match="maximum storage usage"):
+                client.create(claim, dry_run=True)
+
+
 def test_another_manager_s_field_is_a_conflict_without_force(
     client: Client, namespace: str
 ) -> None:
@@ -285,7 +314,9 @@ def test_a_quota_counts_although_no_controller_runs(client: Client, namespace: s
         "metadata": {"name": "some", "namespace": namespace},
         "spec": {"hard": {"limits.memory": "100Mi"}},
     }
-    start_quota(client, apply(client, quota))
+    admission = Admission(client)
+    admission.note(start_quota(client, apply(client, quota)))
+    admission.wait()
     client.create(pod(namespace, name="first"))
     with pytest.raises(ApiError, match="exceeded quota"):
         client.create(pod(namespace, name="second"))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from delivery.control_plane.admission import Admission
 from delivery.control_plane.api_server import api_server, make_namespace, start_quota
 from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import Answer, Client, Manifest, Reference
@@ -214,8 +215,12 @@ def test_the_first_commit_can_be_upgraded_in_place(client: Client, dist: Dist) -
 def test_quota_and_limits_admit_everything_at_its_largest(client: Client, dist: Dist) -> None:
     """A busy day must not end at a quota: all autoscalers at their maximum, all Jobs running."""
     [quota] = [m for m in dist.manifests if m["kind"] == "ResourceQuota"]
-    apply(client, (m for m in dist.manifests if m["kind"] in {"ResourceQuota", "LimitRange"}))
-    start_quota(client, quota)
+    admission = Admission(client)
+    rules = [m for m in dist.manifests if m["kind"] in {"ResourceQuota", "LimitRange"}]
+    for answer in apply(client, rules).values():
+        admission.note(answer.body)
+    admission.note(start_quota(client, quota))
+    admission.wait()
     apply(client, (m for m in dist.manifests if m["kind"] not in WORKLOADS))
     pods = 0
     for workload, name in replicas(dist.manifests):
