@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+_KEPT_SECONDS = 14 * 24 * 3600
+
 
 class Cache:
     """Products by the hash of what they are made from, for all clones of the repository.
+
+    What nobody asked for in two weeks goes: each release makes new images, of up to a gigabyte.
 
     Args:
         name: Of its folder.
@@ -32,8 +36,9 @@ class Cache:
         with (self._folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for left_by_a_killed_build in self._folder.glob(".aside-*"):
-                shutil.rmtree(left_by_a_killed_build)
+                _remove(left_by_a_killed_build)
             yield self
+            self._remove_unused()
 
     def get(self, name: str, made_from: object, make: Callable[[Path], object]) -> Path:
         """Find a product, or make it.
@@ -46,11 +51,26 @@ class Cache:
         key = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
         product = self._folder / f"{name}-{key}"
         if product.exists():
+            os.utime(product)
             return product
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix=".aside-", dir=self._folder) as aside:
             made = Path(aside) / "made"
             make(made)
             made.rename(product)
+        os.utime(product)
         print(f"{name} {time.monotonic() - started:.0f} s", file=self._log, flush=True)
         return product
+
+    def _remove_unused(self) -> None:
+        for product in self._folder.glob("[!.]*"):
+            if time.time() - product.stat().st_mtime > _KEPT_SECONDS:
+                # Aside first: what is half removed must not be found.
+                _remove(product.rename(self._folder / f".aside-{product.name}"))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

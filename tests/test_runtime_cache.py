@@ -1,0 +1,76 @@
+"""Where the images of the runtime tests are kept: found again, and gone when nobody wants them."""
+
+import io
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from runtime.cache import Cache
+
+TWO_WEEKS = 14 * 24 * 3600
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the cache is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "fraud-detection-config" / "some"
+
+
+def get(made_from: str) -> Path:
+    """Get a folder with a file from the cache, as a build of its own does."""
+
+    def make(made: Path) -> None:
+        made.mkdir()
+        (made / "file").write_text(made_from, encoding="utf-8")
+
+    with Cache("some", io.StringIO()).alone() as cache:
+        return cache.get("product", made_from, make)
+
+
+def age(product: Path, seconds: float) -> None:
+    """Have nobody ask for a product for some time."""
+    then = time.time() - seconds
+    os.utime(product, (then, then))
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_was_made_is_found_again() -> None:
+    """An image takes a minute, and a run needs five."""
+    first = get("sources")
+    inode = first.stat().st_ino
+    assert get("sources") == first
+    assert first.stat().st_ino == inode
+
+
+def test_what_nobody_asked_for_in_two_weeks_is_gone(folder: Path) -> None:
+    """Each release of a service makes another image, of up to a gigabyte."""
+    old, other = get("old sources"), get("other sources")
+    archive = folder / "archive-0123456789abcdef"
+    archive.touch()
+    age(old, TWO_WEEKS + 60)
+    age(archive, TWO_WEEKS + 60)
+    age(other, TWO_WEEKS - 60)
+    new = get("new sources")
+    assert {path for path in folder.iterdir() if path.name != ".lock"} == {other, new}
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_asked_for_stays() -> None:
+    """However long ago it was made."""
+    old = get("sources")
+    age(old, TWO_WEEKS + 60)
+    get("sources")
+    get("other sources")
+    assert (old / "file").read_text(encoding="utf-8") == "sources"
+
+
+def test_what_a_killed_build_left_is_removed(folder: Path) -> None:
+    """Half an image is of no use, whether it was being made or removed."""
+    get("sources")
+    (folder / ".aside-folder").mkdir()
+    (folder / ".aside-file").touch()
+    get("sources")
+    assert not list(folder.glob(".aside-*"))
