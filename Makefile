@@ -96,7 +96,7 @@ test-runtime: control-plane ## Really run dist/dev on a node made for it (Linux,
 node-packages: ## Install what such a node and its images need of Debian or Ubuntu
 	$(AS_ROOT) apt-get update
 	$(AS_ROOT) apt-get install --yes conntrack containernetworking-plugins curl \
-		debian-archive-keyring debootstrap gcc iproute2 iptables libc6-dev nftables \
+		debian-archive-keyring debootstrap gcc iproute2 iptables kmod libc6-dev nftables \
 		$(if $(shell command -v mvn),,maven) $(if $(shell command -v runc),,runc)
 
 .PHONY: demo

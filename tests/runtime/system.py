@@ -153,6 +153,10 @@ class System:
         [pod] = pods(self._client, name)
         return str(pod["metadata"]["name"])
 
+    def addresses(self) -> dict[str, str]:
+        """The address of the one pod of each workload."""
+        return {name: pods(self._client, name)[0]["status"]["podIP"] for name in KINDS}
+
     def container(self, name: str) -> str:
         """The id of the running container of a workload."""
         [identity] = self.node.containers(self.pod(name), namespace=NAMESPACE).values()

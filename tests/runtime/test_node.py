@@ -13,7 +13,7 @@ import pytest
 from delivery.control_plane.build import locate
 from delivery.control_plane.client import Reference
 from delivery.control_plane.programs import StartError, wait_until
-from runtime.images.build import read_references
+from runtime.node import pods
 from runtime.node.build import build
 from runtime.node.node import Node, node
 
@@ -153,38 +153,48 @@ def test_no_program_outlives_a_killed_run(tmp_path: Path) -> None:
 
 def test_a_memory_limit_that_is_hit_is_counted(running_node: Node) -> None:
     """The test under load asks for this number, which must not be 0 whatever happens."""
+    # What it reads of files counts, too, and can be given back.
+    script = "head -c 100M /dev/zero > /tmp/file && sleep 3600"
     limits = {"cpu": "100m", "memory": "32Mi"}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "hungry", "namespace": "default"},
-        "spec": {
-            "containers": [
-                {
-                    "name": "hungry",
-                    "image": read_references()["redis"],
-                    # What it reads of files counts, too, and can be given back.
-                    "command": ["sh", "-c", "head -c 100M /dev/zero > /tmp/file && sleep 3600"],
-                    "resources": {"limits": limits},
-                }
-            ]
-        },
+    with pods.running(running_node, "hungry", "sh", "-c", script, limits=limits):
+        [container] = running_node.containers("hungry", namespace=pods.NAMESPACE).values()
+        wait_until(
+            lambda: running_node.memory_failures(container) > 0,
+            programs=running_node.programs,
+            seconds=SECONDS,
+            what="nothing was counted",
+        )
+
+
+def test_a_network_policy_is_enforced(running_node: Node) -> None:
+    """All tests of dist/dev run with its policies, which would otherwise be so much paper."""
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "server", "namespace": pods.NAMESPACE},
+        "spec": {"podSelector": {"matchLabels": {"name": "server"}}, "ingress": []},
     }
-    with closing(running_node.server.client()) as client:
-        client.create(pod)
+    serve = ("redis-server", "--protected-mode", "no")
+    with (
+        pods.running(running_node, "server", *serve) as server,
+        pods.running(running_node, "client", "sleep", "3600"),
+        closing(running_node.server.client()) as client,
+    ):
+        [container] = running_node.containers("client", namespace=pods.NAMESPACE).values()
+        address = f"{server['status']['podIP']}:6379"
+
+        def wait(*, reached: bool) -> None:
+            wait_until(
+                lambda: (running_node.reached(container, [address]) == {address}) is reached,
+                programs=running_node.programs,
+                seconds=SECONDS,
+                what=f"the server {'could not' if reached else 'could still'} be reached",
+            )
+
+        wait(reached=True)
+        client.create(policy)
         try:
-            wait_until(
-                lambda: bool(running_node.containers("hungry", namespace="default")),
-                programs=running_node.programs,
-                seconds=SECONDS,
-                what="the pod did not start",
-            )
-            [container] = running_node.containers("hungry", namespace="default").values()
-            wait_until(
-                lambda: running_node.memory_failures(container) > 0,
-                programs=running_node.programs,
-                seconds=SECONDS,
-                what="nothing was counted",
-            )
+            wait(reached=False)
         finally:
-            client.delete(Reference.of(pod))
+            client.delete(Reference.of(policy))
+        wait(reached=True)

@@ -24,6 +24,7 @@ _PACKAGES = {
     "containerd-shim-runc-v2": ("containerd", "cmd/containerd-shim-runc-v2"),
     "ctr": ("containerd", "cmd/ctr"),
     "coredns": ("coredns", "."),
+    "kube-network-policies": ("kube-network-policies", "cmd"),
     "kube-proxy": ("kubernetes", "cmd/kube-proxy"),
     "kubelet": ("kubernetes", "cmd/kubelet"),
 }

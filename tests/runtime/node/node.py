@@ -1,4 +1,7 @@
-"""A real Kubernetes node on this machine, without Docker: kubelet, containerd, kube-proxy, CoreDNS.
+"""A real Kubernetes node on this machine, without Docker.
+
+There are kubelet, containerd, kube-proxy, CoreDNS, and kube-network-policies, which enforces
+NetworkPolicies between pods; what is sent to the node itself, such as DNS, is not judged.
 
 Everything lives in namespaces of its own, which end with their first process. Whoever uses the node
 is in its network meanwhile: Services and pods answer by their addresses, and nothing else does.
@@ -7,14 +10,17 @@ is in its network meanwhile: Services and pods answer by their addresses, and no
 import ctypes
 import json
 import os
+import shutil
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
+from urllib.parse import urlsplit
 
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import ControlPlaneAssets
@@ -31,6 +37,7 @@ _CLONE_NEWNET = 0x40000000
 _READY_SECONDS = 120
 _GONE_SECONDS = 10
 _VOLUMES = 8
+_QUEUE = 100
 _CGROUPS = Path("/sys/fs/cgroup")
 _SYSCTLS = {
     "vm.overcommit_memory": 1,
@@ -88,6 +95,14 @@ class Node:
             text=True,
         )
 
+    def reached(self, container: str, addresses: Iterable[str]) -> set[str]:
+        """Which addresses, HOST:PORT, answer to TCP where a container, by its id, is."""
+        listed = self._output(self._ctr("task", "list"))
+        processes = dict(line.split()[:2] for line in listed.splitlines())
+        command: Sequence[str | Path] = (sys.executable, FILES.parent / "reach.py", *addresses)
+        network = ("nsenter", f"--target={processes[container]}", "--net", "--")
+        return set(self._output(self.inside(*network, *command)).split())
+
     def kill(self, container: str) -> None:
         """SIGKILL the first process of a container, by its id."""
         self._must(self._ctr("task", "kill", "--signal", "SIGKILL", container))
@@ -131,6 +146,10 @@ class Node:
     def import_image(self, archive: Path) -> None:
         """Let pods use the image of a docker-archive."""
         self._must(self._ctr("images", "import", str(archive)))
+
+    @staticmethod
+    def _output(command: Sequence[str | Path]) -> str:
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     @staticmethod
     def _must(command: Sequence[str | Path]) -> None:
@@ -262,6 +281,7 @@ def _start_namespaces(stack: ExitStack, assets: NodeAssets, state: Path) -> int:
             FILES / "inside.sh",
             state,
             ADDRESS,
+            str(_QUEUE),
             assets.pause,
         ],
         logs=state,
@@ -385,8 +405,28 @@ def _start_the_rest(
             "--conntrack-max-per-core=0",
         ),
         "coredns": running.inside(assets.programs["coredns"], "-conf", corefile),
+        "kube-network-policies": running.inside(
+            *("env", *_write_account(running)),
+            assets.programs["kube-network-policies"],
+            f"--hostname-override={NAME}",
+            f"--nfqueue-id={_QUEUE}",
+            "--metrics-bind-address=127.0.0.1:0",
+        ),
     }
     return [start(stack, command, logs=_logs(state, name)) for name, command in commands.items()]
+
+
+def _write_account(running: Node) -> Iterable[str]:
+    """Have the node's /run look as in a pod that may talk to the API server; and its variables."""
+    folder = running.state / "run" / "secrets" / "kubernetes.io" / "serviceaccount"
+    folder.mkdir(parents=True)
+    (folder / "token").write_text(running.server.token, encoding="ascii")
+    shutil.copy(running.server.certificate, folder / "ca.crt")
+    address = urlsplit(running.server.url)
+    return (
+        f"KUBERNETES_SERVICE_HOST={address.hostname}",
+        f"KUBERNETES_SERVICE_PORT={address.port}",
+    )
 
 
 def _logs(state: Path, name: str) -> Path:

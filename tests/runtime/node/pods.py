@@ -1,0 +1,60 @@
+"""Pods that a test needs beside those of dist/dev, in a namespace that nothing else uses."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+
+from delivery.control_plane.client import Manifest, Reference
+from delivery.control_plane.programs import wait_until
+from runtime.images.build import read_references
+from runtime.node.node import Node
+
+NAMESPACE = "default"
+_SECONDS = 180
+
+
+@contextmanager
+def running(
+    node: Node, name: str, *command: str, limits: Mapping[str, str] | None = None
+) -> Iterator[Manifest]:
+    """Run a command in a pod of the image that Redis has; gone afterwards.
+
+    Args:
+        node: Where.
+        name: Of the pod and its container, and the value of its label `name`.
+        command: The command.
+        limits: Of its container. Default: none.
+
+    Returns:
+        The pod, once the command runs.
+
+    Raises:
+        StartError: If it does not start.
+    """
+    pod: Manifest = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"name": name}},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": name,
+                    "image": read_references()["redis"],
+                    "command": command,
+                    "resources": {"limits": dict(limits or {})},
+                }
+            ],
+        },
+    }
+    with closing(node.server.client()) as client:
+        client.create(pod)
+        try:
+            wait_until(
+                lambda: bool(node.containers(name, namespace=NAMESPACE)),
+                programs=node.programs,
+                seconds=_SECONDS,
+                what=f"the pod {name} did not start",
+            )
+            yield client.get(Reference.of(pod))
+        finally:
+            client.delete(Reference.of(pod))

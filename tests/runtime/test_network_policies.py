@@ -1,0 +1,57 @@
+"""The policies of dist/dev, really enforced: who reaches whom is what is read in dist."""
+
+import pytest
+
+from delivery.cluster import Cluster, load
+from delivery.network_policy import Pod
+from manifests import REPOSITORY
+from runtime.node import pods
+from runtime.sync import NAMESPACE
+from runtime.system import KINDS, System
+
+pytestmark = pytest.mark.xdist_group("delivered")
+
+CLUSTER = Cluster(load(REPOSITORY))
+NETWORK = CLUSTER.network([pods.NAMESPACE])
+SERVERS = {
+    each.name: each
+    for each in CLUSTER.workloads
+    if each.namespace == NAMESPACE and each.name in KINDS
+}
+PORTS = sorted(
+    (name, port)
+    for name, each in SERVERS.items()
+    for protocol, port in each.listening
+    if protocol == "TCP"
+)
+
+
+def reached(system: System, container: str) -> set[tuple[str, int]]:
+    """The workloads and ports of dist/dev that answer where a container is."""
+    addresses = system.addresses()
+    places = {f"{addresses[name]}:{port}": (name, port) for name, port in PORTS}
+    return {places[each] for each in system.node.reached(container, places)}
+
+
+def allowed(client: Pod) -> set[tuple[str, int]]:
+    """The workloads and ports of dist/dev that the policies let a pod reach."""
+    return {
+        (name, port)
+        for name, port in PORTS
+        if not NETWORK.blocks(client, SERVERS[name].pod, "TCP", port)
+    }
+
+
+@pytest.mark.parametrize("client", KINDS)
+def test_a_workload_reaches_what_its_policies_allow_and_nothing_else(
+    system: System, client: str
+) -> None:
+    """What `delivery connections` proves is only as good as its reading of the policies."""
+    assert reached(system, system.container(client)) == allowed(SERVERS[client].pod)
+
+
+def test_a_pod_of_another_namespace_reaches_nothing(system: System) -> None:
+    """Staging may share the cluster, and once wrote into dev's Redis for months."""
+    with pods.running(system.node, "stranger", "sleep", "3600"):
+        [container] = system.node.containers("stranger", namespace=pods.NAMESPACE).values()
+        assert reached(system, container) == set()
