@@ -52,6 +52,5 @@ def test_a_workload_reaches_what_its_policies_allow_and_nothing_else(
 
 def test_a_pod_of_another_namespace_reaches_nothing(system: System) -> None:
     """Staging may share the cluster, and once wrote into dev's Redis for months."""
-    with pods.running(system.node, "stranger", "sleep", "3600"):
-        [container] = system.node.containers("stranger", namespace=pods.NAMESPACE).values()
-        assert reached(system, container) == set()
+    with pods.running(system.node, "stranger", "sleep", "3600") as stranger:
+        assert reached(system, stranger.container) == set()

@@ -156,10 +156,9 @@ def test_a_memory_limit_that_is_hit_is_counted(running_node: Node) -> None:
     # What it reads of files counts, too, and can be given back.
     script = "head -c 100M /dev/zero > /tmp/file && sleep 3600"
     limits = {"cpu": "100m", "memory": "32Mi"}
-    with pods.running(running_node, "hungry", "sh", "-c", script, limits=limits):
-        [container] = running_node.containers("hungry", namespace=pods.NAMESPACE).values()
+    with pods.running(running_node, "hungry", "sh", "-c", script, limits=limits) as hungry:
         wait_until(
-            lambda: running_node.memory_failures(container) > 0,
+            lambda: running_node.memory_failures(hungry.container) > 0,
             programs=running_node.programs,
             seconds=SECONDS,
             what="nothing was counted",
@@ -177,24 +176,23 @@ def test_a_network_policy_is_enforced(running_node: Node) -> None:
     serve = ("redis-server", "--protected-mode", "no")
     with (
         pods.running(running_node, "server", *serve) as server,
-        pods.running(running_node, "client", "sleep", "3600"),
-        closing(running_node.server.client()) as client,
+        pods.running(running_node, "client", "sleep", "3600") as client,
+        closing(running_node.server.client()) as api,
     ):
-        [container] = running_node.containers("client", namespace=pods.NAMESPACE).values()
-        address = f"{server['status']['podIP']}:6379"
+        address = f"{server.address}:6379"
 
         def wait(*, reached: bool) -> None:
             wait_until(
-                lambda: (running_node.reached(container, [address]) == {address}) is reached,
+                lambda: bool(running_node.reached(client.container, [address])) is reached,
                 programs=running_node.programs,
                 seconds=SECONDS,
                 what=f"the server {'could not' if reached else 'could still'} be reached",
             )
 
         wait(reached=True)
-        client.create(policy)
+        api.create(policy)
         try:
             wait(reached=False)
         finally:
-            client.delete(Reference.of(policy))
+            api.delete(Reference.of(policy))
         wait(reached=True)

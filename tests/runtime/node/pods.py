@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import NamedTuple
 
 from delivery.control_plane.client import Manifest, Reference
 from delivery.control_plane.programs import wait_until
@@ -12,10 +13,22 @@ NAMESPACE = "default"
 _SECONDS = 180
 
 
+class Running(NamedTuple):
+    """A pod that runs.
+
+    Attributes:
+        container: The id of its container.
+        address: Its own.
+    """
+
+    container: str
+    address: str
+
+
 @contextmanager
 def running(
     node: Node, name: str, *command: str, limits: Mapping[str, str] | None = None
-) -> Iterator[Manifest]:
+) -> Iterator[Running]:
     """Run a command in a pod of the image that Redis has; gone afterwards.
 
     Args:
@@ -55,6 +68,7 @@ def running(
                 seconds=_SECONDS,
                 what=f"the pod {name} did not start",
             )
-            yield client.get(Reference.of(pod))
+            [container] = node.containers(name, namespace=NAMESPACE).values()
+            yield Running(container, client.get(Reference.of(pod))["status"]["podIP"])
         finally:
             client.delete(Reference.of(pod))
