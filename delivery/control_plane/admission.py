@@ -8,7 +8,7 @@ of 500 claims right after their LimitRange, 14 were judged by the old one, and 4
 import re
 import time
 
-from delivery.control_plane.client import Client, Manifest
+from delivery.control_plane.client import Client, Manifest, Reference
 from delivery.control_plane.programs import wait_until
 
 RULES = frozenset({"LimitRange", "ResourceQuota", "StorageClass"})
@@ -47,6 +47,23 @@ class Admission:
         """
         if live["kind"] in RULES:
             self._unseen[live["kind"]] = int(live["metadata"]["resourceVersion"])
+
+    def start_quota(self, quota: Manifest) -> Manifest:
+        """Have a ResourceQuota enforced although no controller runs: say that nothing is used yet.
+
+        Without a status it refuses everything that it counts.
+
+        Args:
+            quota: The object, already applied.
+
+        Returns:
+            The object as it is then; it is noted.
+        """
+        hard = quota["spec"]["hard"]
+        status = {"hard": hard, "used": dict.fromkeys(hard, "0")}
+        started = self._client.merge(Reference.of(quota), {"status": status}, subresource="status")
+        self.note(started)
+        return started
 
     def wait(self) -> None:
         """Wait until the plugins go by all rules that were noted.

@@ -2,7 +2,7 @@
 
 It validates, defaults, admits and stores as any other. Nothing acts on what it stores: there is no
 controller, so a new namespace has no `default` ServiceAccount and a ResourceQuota no status until
-somebody writes them; `make_namespace` and `start_quota` do.
+somebody writes them; `make_namespace` and `Admission.start_quota` do.
 """
 
 import base64
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delivery.control_plane.build import ApiServerAssets, locate_api_server
-from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.control_plane.client import ApiError, Client
 from delivery.control_plane.programs import Program, StartError, serve, start
 
 _USER = "fraud-detection"
@@ -108,23 +108,6 @@ def make_namespace(client: Client, name: str, *, labels: Mapping[str, str] | Non
             "metadata": {"name": "default", "namespace": name},
         }
     )
-
-
-def start_quota(client: Client, quota: Manifest) -> Manifest:
-    """Have a ResourceQuota enforced although no controller runs: say that nothing is used yet.
-
-    Without a status it refuses everything that it counts.
-
-    Args:
-        client: Of the API server.
-        quota: The object, already applied.
-
-    Returns:
-        The object as it is then. The admission plugins see it a moment later, see `Admission`.
-    """
-    hard = quota["spec"]["hard"]
-    status = {"hard": hard, "used": dict.fromkeys(hard, "0")}
-    return client.merge(Reference.of(quota), {"status": status}, subresource="status")
 
 
 def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from copy import deepcopy
 
 from delivery.control_plane.admission import Admission
-from delivery.control_plane.api_server import start_quota
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
 from delivery.rehearsal import workloads
 from delivery.rehearsal.tree import Key
@@ -77,9 +76,9 @@ class _Scale:
         """Make an object that decides about the others."""
         rule = self._client.apply(self._here(manifest), field_manager="rehearsal").body
         if rule["kind"] == "ResourceQuota":
-            rule = start_quota(self._client, rule)
-            self._quotas.append(rule)
-        self.admission.note(rule)
+            self._quotas.append(self.admission.start_quota(rule))
+        else:
+            self.admission.note(rule)
 
     def make(self, key: Key, manifest: Manifest, replicas: int) -> None:
         """Make an object that may count, or all pods and claims of one that makes such.

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from threading import Lock
 
 from delivery.control_plane.admission import RULES, Admission
-from delivery.control_plane.api_server import make_namespace, start_quota
+from delivery.control_plane.api_server import make_namespace
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
 from delivery.rehearsal import order
 from delivery.rehearsal.project import Application
@@ -150,7 +150,7 @@ class Stage:
             if key.kind == "PersistentVolumeClaim":
                 self._live[key] = self._bind(live)
             if key.kind == "ResourceQuota":
-                self._live[key] = self._noted(start_quota(self._client, live))
+                self._live[key] = self._admission.start_quota(live)
 
     def close(self) -> None:
         """Delete what the next rehearsal would find taken; the rest ends with the API server."""
@@ -316,17 +316,14 @@ class Stage:
     def _applied(self, manifest: Manifest) -> Manifest:
         live = self._client.apply(manifest, field_manager=_MANAGER).body
         if live["kind"] == "ResourceQuota":
-            live = start_quota(self._client, live)
-        return self._noted(live)
-
-    def _noted(self, live: Manifest) -> Manifest:
+            return self._admission.start_quota(live)
         self._admission.note(live)
         return live
 
     def _note_deletion(self, rule: Manifest) -> None:
         """Note that a rule is gone: whoever sees one that was made later has seen that, too."""
         metadata = {"name": rule["metadata"]["uid"], "namespace": self._namespace("later")}
-        self._noted(self._client.create({**rule, "metadata": metadata}).body)
+        self._admission.note(self._client.create({**rule, "metadata": metadata}).body)
 
     def _namespace(self, purpose: str) -> str:
         """A further namespace of ours, made when it is needed."""
@@ -384,7 +381,7 @@ class Stage:
                 "provisioner": "kubernetes.io/no-provisioner",
                 "allowVolumeExpansion": True,
             }
-            self._noted(self._client.apply(storage_class, field_manager=_MANAGER).body)
+            self._admission.note(self._client.apply(storage_class, field_manager=_MANAGER).body)
 
     def _bind(self, claim: Manifest) -> Manifest:
         """Bind a claim to a volume of the size that it asks for."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from delivery.control_plane.admission import Admission
-from delivery.control_plane.api_server import ApiServer, api_server, make_namespace, start_quota
+from delivery.control_plane.api_server import ApiServer, api_server, make_namespace
 from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
 from delivery.control_plane.programs import StartError
@@ -315,7 +315,7 @@ def test_a_quota_counts_although_no_controller_runs(client: Client, namespace: s
         "spec": {"hard": {"limits.memory": "100Mi"}},
     }
     admission = Admission(client)
-    admission.note(start_quota(client, apply(client, quota)))
+    admission.start_quota(apply(client, quota))
     admission.wait()
     client.create(pod(namespace, name="first"))
     with pytest.raises(ApiError, match="exceeded quota"):

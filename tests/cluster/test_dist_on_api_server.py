@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from delivery.control_plane.admission import Admission
-from delivery.control_plane.api_server import api_server, make_namespace, start_quota
+from delivery.control_plane.api_server import api_server, make_namespace
 from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import Answer, Client, Manifest, Reference
 from fraud_detection.environments import ENVIRONMENTS
@@ -219,7 +219,7 @@ def test_quota_and_limits_admit_everything_at_its_largest(client: Client, dist: 
     rules = [m for m in dist.manifests if m["kind"] in {"ResourceQuota", "LimitRange"}]
     for answer in apply(client, rules).values():
         admission.note(answer.body)
-    admission.note(start_quota(client, quota))
+    admission.start_quota(quota)
     admission.wait()
     apply(client, (m for m in dist.manifests if m["kind"] not in WORKLOADS))
     pods = 0

@@ -50,16 +50,14 @@ class Cache:
         """
         key = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
         product = self._folder / f"{name}-{key}"
-        if product.exists():
-            os.utime(product)
-            return product
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix=".aside-", dir=self._folder) as aside:
-            made = Path(aside) / "made"
-            make(made)
-            made.rename(product)
+        if not product.exists():
+            started = time.monotonic()
+            with tempfile.TemporaryDirectory(prefix=".aside-", dir=self._folder) as aside:
+                made = Path(aside) / "made"
+                make(made)
+                made.rename(product)
+            print(f"{name} {time.monotonic() - started:.0f} s", file=self._log, flush=True)
         os.utime(product)
-        print(f"{name} {time.monotonic() - started:.0f} s", file=self._log, flush=True)
         return product
 
     def _remove_unused(self) -> None:

@@ -97,15 +97,15 @@ class Node:
 
     def reached(self, container: str, addresses: Iterable[str]) -> set[str]:
         """Which addresses, HOST:PORT, answer to TCP where a container, by its id, is."""
-        listed = self._output(self._ctr("task", "list"))
+        listed = self._run(self._ctr("task", "list"))
         processes = dict(line.split()[:2] for line in listed.splitlines())
-        command: Sequence[str | Path] = (sys.executable, FILES.parent / "reach.py", *addresses)
+        command: Sequence[str | Path] = (sys.executable, FILES / "reach.py", *addresses)
         network = ("nsenter", f"--target={processes[container]}", "--net", "--")
-        return set(self._output(self.inside(*network, *command)).split())
+        return set(self._run(self.inside(*network, *command)).split())
 
     def kill(self, container: str) -> None:
         """SIGKILL the first process of a container, by its id."""
-        self._must(self._ctr("task", "kill", "--signal", "SIGKILL", container))
+        self._run(self._ctr("task", "kill", "--signal", "SIGKILL", container))
 
     def memory_failures(self, container: str) -> int:
         """How often a container, by its id, or its whole pod, wanted more memory than its limit.
@@ -132,7 +132,7 @@ class Node:
 
     def tag_image(self, reference: str, other: str) -> None:
         """Let pods use an image by another reference, too."""
-        self._must(self._ctr("images", "tag", reference, other))
+        self._run(self._ctr("images", "tag", reference, other))
 
     def log(self, pod: str, container: str, *, namespace: str) -> str:
         """What all runs of a container wrote that the node still has."""
@@ -145,15 +145,11 @@ class Node:
 
     def import_image(self, archive: Path) -> None:
         """Let pods use the image of a docker-archive."""
-        self._must(self._ctr("images", "import", str(archive)))
+        self._run(self._ctr("images", "import", str(archive)))
 
     @staticmethod
-    def _output(command: Sequence[str | Path]) -> str:
+    def _run(command: Sequence[str | Path]) -> str:
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-    @staticmethod
-    def _must(command: Sequence[str | Path]) -> None:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def _ctr(self, *arguments: str) -> list[str | Path]:
         programs = (
