@@ -101,4 +101,4 @@ node-packages: ## Install what such a node and its images need of Debian or Ubun
 
 .PHONY: demo
 demo: control-plane ## Bring up both environments on this machine until Ctrl-C
-	@$(PYTHON) -m delivery.control_plane.demo
+	@$(PYTHON) -m delivery.clusters.demo

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from cdk8s import App, Chart, YamlOutputType
 
-from fraud_detection.alert_monitor import AlertMonitor
 from fraud_detection.environments import ENVIRONMENTS, Environment
 from fraud_detection.images import Image
-from fraud_detection.network import allow_connections
-from fraud_detection.payment_api import PaymentApi
-from fraud_detection.redis import Redis
-from fraud_detection.redpanda import Redpanda
-from fraud_detection.topic import Topic
+from fraud_detection.platform.network import allow_connections
+from fraud_detection.services.alert_monitor import AlertMonitor
+from fraud_detection.services.payment_api import PaymentApi
+from fraud_detection.services.redis import Redis
+from fraud_detection.services.redpanda import Redpanda
+from fraud_detection.services.topic import Topic
 
 _IMAGE = Image(repository="registry.test/service", tag="1.2.3")
 

@@ -14,32 +14,25 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from delivery import (
-    cluster,
-    connections,
-    connections_report,
-    diff,
-    dist,
-    graph,
-    kind,
-    promotion,
-    release,
-    status,
-    status_report,
-)
+from delivery.clusters import kind
 from delivery.control_plane.build import ControlPlaneError
 from delivery.control_plane.client import ApiError
 from delivery.control_plane.programs import StartError
 from delivery.git import GitError
-from delivery.history import HistoryError
-from delivery.markdown import details, fenced, fitted
-from delivery.network_policy import Manifest
+from delivery.manifests import diff, dist
+from delivery.manifests.tree import TreeError
+from delivery.network import cluster, connections, graph
+from delivery.network import report as connections_report
+from delivery.network.policy import Manifest
 from delivery.rehearsal import control_planes
 from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
 from delivery.rehearsal.allowances import Allowance
-from delivery.rehearsal.tree import TreeError
-from delivery.stages import StagesError, stages
+from delivery.releases import changes as release
+from delivery.releases import promotion, status, status_report
+from delivery.releases.history import HistoryError
+from delivery.releases.stages import StagesError, stages
+from delivery.text import details, fenced, fitted
 from fraud_detection.images import ImagesError
 
 _ROOM_FOR_A_GRAPH = 2_500

@@ -9,8 +9,8 @@ from cdk8s import App, Testing
 
 from fraud_detection.argocd import ArgoCd
 from fraud_detection.environments import DEV, ENVIRONMENTS, REPOSITORY, STAGING
-from fraud_detection.publication import Publication
-from manifests import Manifest, both, render
+from fraud_detection.platform.publication import Publication
+from rendering import Manifest, both, render
 
 
 @cache

@@ -8,9 +8,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from delivery import dist
 from delivery.cli import main
-from delivery.dist import Finding, Flaw, RenderError
+from delivery.manifests import dist
+from delivery.manifests.dist import Finding, Flaw, RenderError
 
 
 def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:

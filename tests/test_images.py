@@ -20,7 +20,7 @@ from fraud_detection.images import (
     read_images,
     update_images,
 )
-from manifests import REPOSITORY
+from repository import REPOSITORY
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 OURS = Image(repository="ghcr.io/mordris/flink-app", tag="c" * 40)

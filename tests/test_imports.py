@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from manifests import REPOSITORY
+from repository import REPOSITORY
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

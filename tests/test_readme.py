@@ -5,9 +5,9 @@ import shlex
 
 import pytest
 
-from delivery import cluster, graph
 from delivery.cli import main
-from manifests import REPOSITORY
+from delivery.network import cluster, graph
+from repository import REPOSITORY
 
 PAGES = {
     page.relative_to(REPOSITORY).as_posix(): page.read_text(encoding="utf-8")

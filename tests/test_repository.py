@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 
 from fraud_detection.environments import ENVIRONMENTS
-from manifests import REPOSITORY, both
+from rendering import both
+from repository import REPOSITORY, SERVICE_FILES
 
 PACKAGE = REPOSITORY / "constructs" / "fraud_detection"
-MODULES = [path.stem for path in PACKAGE.glob("*.py") if path.stem != "environments"]
+MODULES = [
+    path.relative_to(PACKAGE).as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.stem != "environments" and SERVICE_FILES not in path.parents
+]
 FILES = [
-    path.relative_to(PACKAGE / "files").as_posix()
-    for path in (PACKAGE / "files").rglob("*")
+    path.relative_to(SERVICE_FILES).as_posix()
+    for path in SERVICE_FILES.rglob("*")
     if path.is_file() and path.suffix != ".pyc"
 ]
 
@@ -58,7 +63,7 @@ def test_every_file_is_mounted_somewhere(file: str) -> None:
         if manifest["kind"] == "ConfigMap"
         for entry in manifest["data"].items()
     }
-    path = PACKAGE / "files" / file
+    path = SERVICE_FILES / file
     assert (path.name, path.read_text(encoding="utf-8")) in mounted
 
 
@@ -82,7 +87,7 @@ def branches(source: str) -> Iterator[int]:
 @pytest.mark.parametrize("module", MODULES)
 def test_no_construct_knows_an_environment(module: str) -> None:
     """What differs between environments is a setting in environments.py, and nowhere else."""
-    source = (PACKAGE / f"{module}.py").read_text(encoding="utf-8")
+    source = (PACKAGE / module).read_text(encoding="utf-8")
     assert list(branches(source)) == []
 
 

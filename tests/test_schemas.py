@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 
 from fraud_detection.argocd import ArgoCd
 from fraud_detection.environments import ENVIRONMENTS
-from manifests import REPOSITORY, Manifest, both, dev
+from rendering import Manifest, both, dev
+from repository import REPOSITORY
 from schemas import schema_of
 
 VERSIONS = [f"1.{minor}" for minor in range(27, 38)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests import REPOSITORY
+from repository import REPOSITORY
 
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 TARGETS = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, flags=re.MULTILINE)

@@ -9,7 +9,7 @@ from cdk8s import Yaml
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from manifests import Manifests, dev, staging
+from rendering import Manifests, dev, staging
 
 
 class _YamlFile(SingleFileSnapshotExtension):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.markdown import details, escaped, fenced, fitted
+from delivery.text import details, escaped, fenced, fitted
 
 
 @pytest.mark.parametrize("text", ["*a*", "_a_", "[a](b)", "<b>", "a|b", "`a`", "~a~", "&lt;"])

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from delivery.cli import main
 from fraud_detection.environments import ENVIRONMENTS, STAGING
 from fraud_detection.images import read_images
-from manifests import REPOSITORY
+from repository import REPOSITORY
 
 GITHUB = REPOSITORY / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").iterdir())

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from fraud_detection.alert_monitor import AlertMonitorSettings
-from fraud_detection.flink import FlinkSettings
-from fraud_detection.namespace import NamespaceSettings
-from fraud_detection.payment_api import PaymentApiSettings
-from fraud_detection.pods import Resources
-from fraud_detection.redis import RedisSettings
-from fraud_detection.redpanda import RedpandaSettings
-from fraud_detection.smoke_test import SmokeTestSettings
-from fraud_detection.topic import TopicSettings
+from fraud_detection.platform.namespace import NamespaceSettings
+from fraud_detection.platform.pods import Resources
+from fraud_detection.services.alert_monitor import AlertMonitorSettings
+from fraud_detection.services.flink import FlinkSettings
+from fraud_detection.services.payment_api import PaymentApiSettings
+from fraud_detection.services.redis import RedisSettings
+from fraud_detection.services.redpanda import RedpandaSettings
+from fraud_detection.services.smoke_test import SmokeTestSettings
+from fraud_detection.services.topic import TopicSettings
 
 REPOSITORY = "https://github.com/Mordris/fraud-detection-system-config.git"
 """This repository, as Argo CD fetches it: the one line that a fork changes."""

@@ -2,17 +2,17 @@
 
 from cdk8s import App, Chart
 
-from fraud_detection.alert_monitor import AlertMonitor
 from fraud_detection.environments import Environment
-from fraud_detection.flink import Flink
 from fraud_detection.images import Images
-from fraud_detection.namespace import Namespace
-from fraud_detection.network import allow_connections
-from fraud_detection.payment_api import PaymentApi
-from fraud_detection.redis import Redis
-from fraud_detection.redpanda import Redpanda
-from fraud_detection.smoke_test import SmokeTest
-from fraud_detection.topic import Topic
+from fraud_detection.platform.namespace import Namespace
+from fraud_detection.platform.network import allow_connections
+from fraud_detection.services.alert_monitor import AlertMonitor
+from fraud_detection.services.flink import Flink
+from fraud_detection.services.payment_api import PaymentApi
+from fraud_detection.services.redis import Redis
+from fraud_detection.services.redpanda import Redpanda
+from fraud_detection.services.smoke_test import SmokeTest
+from fraud_detection.services.topic import Topic
 
 
 class System:

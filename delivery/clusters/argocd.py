@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from delivery.clusters.cluster import Cluster, cluster
 from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
-from delivery.control_plane.cluster import Cluster, cluster
 from delivery.control_plane.programs import Program, StartError, serve, start, wait_until
 
 API_VERSION = "argoproj.io/v1alpha1"

@@ -8,10 +8,10 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from delivery.clusters.metrics import Metrics, serve_metrics
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import Client, Manifest
-from delivery.control_plane.metrics import Metrics, serve_metrics
 from delivery.control_plane.programs import Program, start, wait_until
 
 _NODES = ("node-1", "node-2", "node-3")

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from delivery.control_plane.argocd import (
+from delivery.clusters.argocd import (
     ArgoCd,
     applications,
     argocd,

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from delivery.cluster import load
-from delivery.control_plane.argocd import NAMESPACE, applications
+from delivery.clusters.argocd import NAMESPACE, applications
 from delivery.control_plane.build import pinned
-from delivery.dist import DIST, Environment, environments
 from delivery.git import git, resolve
+from delivery.manifests.dist import DIST, Environment, environments
+from delivery.network.cluster import load
 
 NAME = "fraud-detection"
 CONTEXT = f"kind-{NAME}"

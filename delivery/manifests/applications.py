@@ -6,8 +6,8 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from delivery.control_plane.client import Manifest
-from delivery.dist import DIST
-from delivery.rehearsal.tree import Files, Key, manifests
+from delivery.manifests.dist import DIST
+from delivery.manifests.tree import Files, Key, manifests
 
 FOLDER = PurePosixPath(DIST, "argocd")
 _EVERYTHING = {

@@ -3,7 +3,7 @@
 import json
 
 from delivery.control_plane.client import Manifest
-from delivery.fields import MISSING, Field, differences
+from delivery.manifests.fields import MISSING, Field, differences
 
 _NOT_OURS = frozenset(
     {"creationTimestamp", "generation", "managedFields", "namespace", "resourceVersion", "uid"}

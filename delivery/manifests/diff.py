@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from delivery.dist import DIST
-from delivery.fields import MISSING, Field, differences
 from delivery.git import resolve
-from delivery.images import short
-from delivery.markdown import details, escaped, fenced, fitted
-from delivery.rehearsal.renames import renames
-from delivery.rehearsal.tree import Desired, Files, manifests, read_dist, tree
+from delivery.manifests.dist import DIST
+from delivery.manifests.fields import MISSING, Field, differences
+from delivery.manifests.renames import renames
+from delivery.manifests.tree import Desired, Files, manifests, read_dist, tree
+from delivery.releases.images import short
+from delivery.text import details, escaped, fenced, fitted
 
 _CHECKSUM = "checksum/files"
 _LONGEST = 300

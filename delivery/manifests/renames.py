@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from delivery.rehearsal.tree import Desired
+from delivery.manifests.tree import Desired
 
 _ALIKE = 0.75
 """Which part of their content two objects must share. A name is often also in labels, selectors and

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from delivery.control_plane.client import Manifest
-from delivery.dist import DIST
+from delivery.manifests.dist import DIST
 
 _SKIP_FILE = b"+argocd:skip-file-rendering"
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})

@@ -6,7 +6,7 @@ from math import ceil, floor
 from typing import NamedTuple
 
 from delivery.control_plane.client import Manifest
-from delivery.rehearsal.tree import Key
+from delivery.manifests.tree import Key
 
 KINDS = frozenset({"CronJob", "DaemonSet", "Deployment", "Job", "StatefulSet"})
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from delivery.addresses import Told
 from delivery.git import resolve
-from delivery.network_policy import Labels, Manifest, Network, Pod, selects
-from delivery.rehearsal.tree import folders, read_dist
+from delivery.manifests.tree import folders, read_dist
+from delivery.network.addresses import Told
+from delivery.network.policy import Labels, Manifest, Network, Pod, selects
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

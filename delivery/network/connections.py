@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import ip_address, ip_network
 
-from delivery.addresses import OWN_ADDRESS, PROBES, Address, Setting, Told
-from delivery.cluster import Cluster, Service, Workload
-from delivery.network_policy import (
+from delivery.network.addresses import OWN_ADDRESS, PROBES, Address, Setting, Told
+from delivery.network.cluster import Cluster, Service, Workload
+from delivery.network.policy import (
     Direction,
     Grant,
     Manifest,
@@ -20,7 +20,7 @@ from delivery.network_policy import (
     Pod,
     Ports,
 )
-from delivery.permissions import Uses, peer_name, surplus
+from delivery.network.surplus import Uses, peer_name, surplus
 
 
 class Verdict(Enum):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from delivery.cluster import Cluster, Workload
-from delivery.connections import DNS, OUTSIDE, analyze
-from delivery.network_policy import Manifest, selects
+from delivery.network.cluster import Cluster, Workload
+from delivery.network.connections import DNS, OUTSIDE, analyze
+from delivery.network.policy import Manifest, selects
 
 
 class Change(Enum):

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
-from delivery.connections import Connection, Verdict
+from delivery.network.connections import Connection, Verdict
 
 # More clients of one address than this are counted: a table has to fit on a page.
 _NAMED = 4

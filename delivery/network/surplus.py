@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from delivery.network_policy import Direction, Grant, Network, Peer, Pod
+from delivery.network.policy import Direction, Grant, Network, Peer, Pod
 
 Uses: TypeAlias = Mapping[tuple[Peer, Peer], set[tuple[str, int]]]
 """The protocols and ports that a client uses on a server."""

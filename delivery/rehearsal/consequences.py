@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from delivery.control_plane.client import Manifest
-from delivery.network_policy import selects
-from delivery.rehearsal import workloads
+from delivery.manifests import workloads
+from delivery.manifests.tree import Key
+from delivery.manifests.workloads import Objects
+from delivery.network.policy import selects
 from delivery.rehearsal.play import Outcome
-from delivery.rehearsal.tree import Key
 from delivery.rehearsal.verdicts import Verdict, template_changes, waits
-from delivery.rehearsal.workloads import Objects
 
 _FRESH = frozenset({Verdict.CREATED, Verdict.PODS_ROLL, Verdict.RECREATED})
 

@@ -6,10 +6,10 @@ What cannot be known from manifests: whether a new image still reads what the ol
 from collections.abc import Iterator
 
 from delivery.control_plane.client import Manifest
-from delivery.rehearsal import workloads
+from delivery.manifests import workloads
+from delivery.manifests.tree import Key
+from delivery.manifests.workloads import Objects
 from delivery.rehearsal.play import Action, Outcome
-from delivery.rehearsal.tree import Key
-from delivery.rehearsal.workloads import Objects
 
 _KEEPERS = frozenset({"PersistentVolumeClaim", "StatefulSet"})
 _SETTINGS = {

@@ -11,9 +11,9 @@ from copy import deepcopy
 
 from delivery.control_plane.admission import Admission
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
-from delivery.rehearsal import workloads
-from delivery.rehearsal.tree import Key
-from delivery.rehearsal.workloads import Objects
+from delivery.manifests import workloads
+from delivery.manifests.tree import Key
+from delivery.manifests.workloads import Objects
 
 OVER_QUOTA = "exceeded quota"
 _NAMED = re.compile(r'^[\w.]+ "[^"]+" is (forbidden|invalid): ')

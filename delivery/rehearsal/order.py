@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from delivery.control_plane.client import Manifest
-from delivery.rehearsal.tree import Desired, Key
+from delivery.manifests.tree import Desired, Key
 
 PHASES = ("PreSync", "Sync", "PostSync")
 SYNC = PHASES.index("Sync")

@@ -12,9 +12,9 @@ from threading import Lock
 from delivery.control_plane.admission import RULES, Admission
 from delivery.control_plane.api_server import make_namespace
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.manifests.applications import Application
+from delivery.manifests.tree import Desired, Key, Tree, sync_options
 from delivery.rehearsal import order
-from delivery.rehearsal.project import Application
-from delivery.rehearsal.tree import Desired, Key, Tree, sync_options
 
 _MANAGER = "argocd-controller"
 _DEFAULT_CLASS = "default-of-the-cluster"

@@ -7,16 +7,16 @@ from threading import Lock
 
 from delivery.control_plane.api_server import make_namespace
 from delivery.control_plane.client import Client, Manifest
+from delivery.manifests.applications import Application
+from delivery.manifests.changes import changes
+from delivery.manifests.renames import renames
+from delivery.manifests.tree import Key, Tree
 from delivery.rehearsal import data, full_scale, rollout
 from delivery.rehearsal.allowances import Allowance
-from delivery.rehearsal.changes import changes
 from delivery.rehearsal.consequences import Consequence, consequences
 from delivery.rehearsal.full_scale import OVER_QUOTA
 from delivery.rehearsal.order import PHASES, SYNC, applying
 from delivery.rehearsal.play import Action, Outcome, Stage
-from delivery.rehearsal.project import Application
-from delivery.rehearsal.renames import renames
-from delivery.rehearsal.tree import Key, Tree
 from delivery.rehearsal.verdicts import Verdict, judge
 
 

@@ -5,12 +5,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from delivery.markdown import LIMIT, details, escaped, fenced, fitted
+from delivery.manifests.tree import Key
 from delivery.rehearsal.allowances import KEYWORD
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.rehearse import Finding, Rehearsal
-from delivery.rehearsal.tree import Key
 from delivery.rehearsal.verdicts import Verdict
+from delivery.text import LIMIT, details, escaped, fenced, fitted
 
 _LONGEST_CELL = 300
 _REMEDIES = {

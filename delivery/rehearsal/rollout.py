@@ -1,11 +1,11 @@
 """What a rollout means: how many pods at once, whether anybody notices, and what is resumed."""
 
 from delivery.control_plane.client import Manifest
-from delivery.network_policy import selects
-from delivery.rehearsal import workloads
+from delivery.manifests import workloads
+from delivery.manifests.tree import Key
+from delivery.manifests.workloads import Objects
+from delivery.network.policy import selects
 from delivery.rehearsal.data import settings
-from delivery.rehearsal.tree import Key
-from delivery.rehearsal.workloads import Objects
 
 _FLINK = "flink-conf.yaml"
 

@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from delivery.dist import DIST
 from delivery.git import GitError, resolve
+from delivery.manifests.applications import FOLDER, Application, applications
+from delivery.manifests.dist import DIST
+from delivery.manifests.tree import Files, Key, TreeError, manifests, read_folder, tree
 from delivery.rehearsal.allowances import Allowance, Line, recorded
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.control_planes import Connect
-from delivery.rehearsal.project import FOLDER, Application, applications
 from delivery.rehearsal.rehearse import Finding, Rehearsal, rehearse
 from delivery.rehearsal.sources import PACKAGE, Sources
-from delivery.rehearsal.tree import Files, Key, TreeError, manifests, read_folder, tree
 
 REMOTE = "origin"
 

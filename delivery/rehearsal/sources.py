@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from delivery.rehearsal.tree import Files, Key
+from delivery.manifests.tree import Files, Key
 
 PACKAGE = "constructs/fraud_detection"
 _MAKER = re.compile(r"Kube([A-Z][A-Za-z]*?)(V\d\w*)?$")
@@ -73,7 +73,7 @@ class Sources:
         self._modules = {
             path.stem: _Module(str(path), ast.parse(content))
             for path, content in sorted(files.items())
-            if path.suffix == ".py" and path.parent == PurePosixPath(PACKAGE)
+            if path.suffix == ".py" and "files" not in path.parts
         }
 
     def of(self, key: Key, file: str) -> str | None:

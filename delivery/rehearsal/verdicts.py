@@ -3,9 +3,9 @@
 from enum import Enum
 
 from delivery.control_plane.client import Manifest
-from delivery.rehearsal import workloads
+from delivery.manifests import workloads
+from delivery.manifests.workloads import Objects
 from delivery.rehearsal.play import Action, Outcome, same
-from delivery.rehearsal.workloads import Objects
 
 _ROLLING = frozenset({"DaemonSet", "Deployment", "StatefulSet"})
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
 
-from delivery import dist
 from delivery.git import GitError, git, is_ancestor
-from delivery.history import Order, order
-from delivery.images import IMAGES
-from delivery.sandbox import Sandbox, absolute, sandbox
-from delivery.stages import stages
+from delivery.manifests import dist
+from delivery.releases.history import Order, order
+from delivery.releases.images import IMAGES
+from delivery.releases.sandbox import Sandbox, absolute, sandbox
+from delivery.releases.stages import stages
 from fraud_detection.images import (
     ImagesError,
     Pin,

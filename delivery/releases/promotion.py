@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from delivery import diff, dist, graph
-from delivery.dist import DIST, Environment
 from delivery.git import GitError, git
-from delivery.images import images_of, short
-from delivery.markdown import details, escaped, fenced, fitted
-from delivery.rehearsal.tree import Files, folders, read_dist
-from delivery.release import bumped
-from delivery.sandbox import Sandbox, sandbox
-from delivery.stages import fetch, stages
+from delivery.manifests import diff, dist
+from delivery.manifests.dist import DIST, Environment
+from delivery.manifests.tree import Files, folders, read_dist
+from delivery.network import graph
+from delivery.releases.changes import bumped
+from delivery.releases.images import images_of, short
+from delivery.releases.sandbox import Sandbox, sandbox
+from delivery.releases.stages import fetch, stages
+from delivery.text import details, escaped, fenced, fitted
 from fraud_detection.images import Image, Releases
 
 APPLICATION = "https://github.com/Mordris/fraud-detection-system"

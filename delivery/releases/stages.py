@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from delivery import dist
-from delivery.dist import DIST, Environment
 from delivery.git import git, resolve
+from delivery.manifests import dist
+from delivery.manifests.dist import DIST, Environment
 
 
 class StagesError(Exception):

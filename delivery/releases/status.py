@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from delivery.dist import Environment
 from delivery.git import git
-from delivery.images import IMAGES, images_of
-from delivery.release import bumped
-from delivery.stages import fetch, stages
+from delivery.manifests.dist import Environment
+from delivery.releases.changes import bumped
+from delivery.releases.images import IMAGES, images_of
+from delivery.releases.stages import fetch, stages
 from fraud_detection.images import Image, Pin, Release, Releases
 
 _DAY = 24 * 60 * 60

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import pytest
 
-from argocd_system import FirstSync, first_synced
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import (
     ApiServerAssets,
@@ -20,6 +19,7 @@ from delivery.control_plane.build import (
     locate_api_server,
 )
 from delivery.control_plane.client import Client
+from delivery_by_argocd import FirstSync, first_synced
 
 T = TypeVar("T")
 

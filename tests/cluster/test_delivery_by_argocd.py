@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from argocd_system import FirstSync, State, System, deployed
 from delivery.control_plane.client import Reference
-from delivery.dist import synthesize
+from delivery.manifests.dist import synthesize
+from delivery_by_argocd import FirstSync, State, System, deployed
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING, Environment
 from working_tree import bump
 

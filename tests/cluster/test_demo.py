@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.control_plane.demo import Origin
+from delivery.clusters.demo import Origin
 from remotes import run_git
 from working_tree import bump, commit_all, copy_working_tree
 
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.usefixtures("assets"),
 ]
 
-COMMAND = [sys.executable, "-m", "delivery.control_plane.demo"]
+COMMAND = [sys.executable, "-m", "delivery.clusters.demo"]
 WAIT_SECONDS = 180
 SERVICES = {"alert-monitor", "flink-jobmanager", "flink-taskmanager", "payment-api", "redis"}
 

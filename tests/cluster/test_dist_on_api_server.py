@@ -6,7 +6,6 @@ import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -17,11 +16,11 @@ from delivery.control_plane.api_server import api_server, make_namespace
 from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import Answer, Client, Manifest, Reference
 from fraud_detection.environments import ENVIRONMENTS
+from repository import REPOSITORY
 
 # One API server serves them all.
 pytestmark = pytest.mark.xdist_group("api-server")
 
-REPOSITORY = Path(__file__).parents[2]
 # As Argo CD applies: by this name, and taking over what others own.
 MANAGER = "argocd-controller"
 POD_SECURITY = {

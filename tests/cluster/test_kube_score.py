@@ -13,7 +13,7 @@ import pytest
 
 from delivery.control_plane.build import ControlPlaneAssets
 from fraud_detection.environments import ENVIRONMENTS
-from manifests import REPOSITORY
+from repository import REPOSITORY
 
 OK = 10
 """The best of its grades: it has nothing to say."""

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from delivery.control_plane.build import ControlPlaneAssets
-from manifests import REPOSITORY, Manifest
+from rendering import Manifest
+from repository import REPOSITORY
 from schemas import schema_of
 
 KUBERNETES_SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"

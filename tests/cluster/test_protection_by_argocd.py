@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from argocd_system import FirstSync, System, deployed
-from delivery.control_plane.argocd import API_VERSION, NAMESPACE
+from delivery.clusters.argocd import API_VERSION, NAMESPACE
 from delivery.control_plane.client import ApiError, Manifest, Reference
+from delivery_by_argocd import FirstSync, System, deployed
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING
 from working_tree import bump
 

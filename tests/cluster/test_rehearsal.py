@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from delivery.control_plane.argocd import API_VERSION, NAMESPACE, ArgoCd, argocd, refresh
+from delivery.clusters.argocd import API_VERSION, NAMESPACE, ArgoCd, argocd, refresh
 from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
 from delivery.control_plane.programs import StartError, wait_until
-from delivery.rehearsal.project import Application
+from delivery.manifests.applications import Application
+from delivery.manifests.tree import Desired, annotation, sync_options, tree
 from delivery.rehearsal.rehearse import Rehearsal, rehearse
-from delivery.rehearsal.tree import Desired, annotation, sync_options, tree
 from delivery.rehearsal.verdicts import Verdict, waits
 from remotes import run_git
 from working_tree import commit_all

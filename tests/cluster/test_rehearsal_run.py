@@ -18,16 +18,16 @@ from delivery.cli import main
 from delivery.control_plane.api_server import ApiServer, make_namespace
 from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import Client
+from delivery.manifests.applications import applications
+from delivery.manifests.tree import Desired, Files, manifests, read_dist, tree
 from delivery.rehearsal.control_planes import IDLE_SECONDS
 from delivery.rehearsal.play import same
-from delivery.rehearsal.project import applications
 from delivery.rehearsal.rehearse import rehearse
-from delivery.rehearsal.tree import Desired, Files, manifests, read_dist, tree
 from delivery.rehearsal.verdicts import Verdict
+from repository import REPOSITORY
 
 pytestmark = pytest.mark.xdist_group("rehearsal-run")
 
-REPOSITORY = Path(__file__).parents[2]
 REPORTS = REPOSITORY / "docs" / "rehearsal"
 COMMITS = 100
 

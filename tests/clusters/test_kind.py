@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
-from delivery import kind
 from delivery.cli import main
+from delivery.clusters import kind
+from delivery.clusters.kind import KindError, fetch_address
 from delivery.control_plane.build import pinned
-from delivery.dist import environments
-from delivery.kind import KindError, fetch_address
-from manifests import REPOSITORY
+from delivery.manifests.dist import environments
+from repository import REPOSITORY
 
 PROGRAM = """\
 #!/bin/sh

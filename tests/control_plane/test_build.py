@@ -20,8 +20,8 @@ from rich.console import Console
 
 from delivery.control_plane import build as module
 from delivery.control_plane.build import ControlPlaneError, build, locate, locate_api_server, pinned
+from repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[1]
 PARTS = sorted(folder.name for folder in module.PINS.iterdir())
 PROGRAMS = {
     "argocd": "github.com/argoproj/argo-cd/v3/cmd",

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from delivery.control_plane.programs import Program, StartError, serve, start, wait_until
-
-REPOSITORY = Path(__file__).parents[1]
+from repository import REPOSITORY
 
 # Starts a program that starts another one, and says the ids of both.
 PARENT = """

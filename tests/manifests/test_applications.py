@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from delivery.rehearsal.project import Application
-from delivery.rehearsal.tree import Key
+from delivery.manifests.applications import Application
+from delivery.manifests.tree import Key
 
 SPEC = {
     "project": "shop",

@@ -8,8 +8,8 @@ import click
 import pytest
 
 import remotes
-from delivery.diff import Change, Verb, as_json, as_markdown, as_text, changes
 from delivery.git import GitError
+from delivery.manifests.diff import Change, Verb, as_json, as_markdown, as_text, changes
 from remotes import run_git
 
 Objects = list[dict[str, Any]]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from delivery.dist import Finding, Flaw, RenderError, prove, rendered, synthesize
-from manifests import REPOSITORY
+from delivery.manifests.dist import Finding, Flaw, RenderError, prove, rendered, synthesize
+from repository import REPOSITORY
 
 PROGRAMS = Path(sys.executable).parent
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from delivery.fields import differences
+from delivery.manifests.fields import differences
 
 
 def paths(old: Any, new: Any) -> list[str]:  # noqa: ANN401 - JSON

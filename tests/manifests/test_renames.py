@@ -1,7 +1,7 @@
 """Which object is another one under a new name."""
 
-from delivery.rehearsal.renames import renames
-from delivery.rehearsal.tree import Desired
+from delivery.manifests.renames import renames
+from delivery.manifests.tree import Desired
 
 
 def desired(name: str, *lines: str, kind: str = "ConfigMap", wave: str = "0") -> Desired:

@@ -6,9 +6,9 @@ from pathlib import PurePosixPath
 import pytest
 import yaml
 
+from delivery.manifests.applications import applications
+from delivery.manifests.tree import Desired, Key, TreeError, manifests, tree
 from delivery.rehearsal.order import applying, pruning
-from delivery.rehearsal.project import applications
-from delivery.rehearsal.tree import Desired, Key, TreeError, manifests, tree
 
 FOLDER = PurePosixPath("dist/dev")
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from delivery import connections_report
 from delivery.cli import main
-from delivery.cluster import Cluster, load
-from delivery.connections import Connection, Verdict, analyze
-from delivery.network_policy import PROTOCOLS, Direction, Manifest, Network, Peer
-from manifests import REPOSITORY
+from delivery.network import report as connections_report
+from delivery.network.cluster import Cluster, load
+from delivery.network.connections import Connection, Verdict, analyze
+from delivery.network.policy import PROTOCOLS, Direction, Manifest, Network, Peer
+from repository import REPOSITORY
 
 ENVIRONMENTS = ("dev", "staging")
 Folders = dict[str, list[Manifest]]

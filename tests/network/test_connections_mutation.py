@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from delivery.cluster import load
-from delivery.connections import Verdict, analyze
-from delivery.network_policy import Manifest
-from manifests import REPOSITORY, containers
+from delivery.network.cluster import load
+from delivery.network.connections import Verdict, analyze
+from delivery.network.policy import Manifest
+from rendering import containers
+from repository import REPOSITORY
 
 DELETED = object()
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from delivery import graph
 from delivery.cli import main
-from delivery.cluster import load
-from delivery.connections import OUTSIDE
 from delivery.git import GitError
-from delivery.graph import Change, Graph, Node, Picture, Shape, compare, draw, mermaid, svg
-from delivery.network_policy import Manifest
-from delivery.rehearsal.tree import TreeError
-from manifests import REPOSITORY
+from delivery.manifests.tree import TreeError
+from delivery.network import graph
+from delivery.network.cluster import load
+from delivery.network.connections import OUTSIDE
+from delivery.network.graph import Change, Graph, Node, Picture, Shape, compare, draw, mermaid, svg
+from delivery.network.policy import Manifest
+from repository import REPOSITORY
 
 Folders = dict[str, list[Manifest]]
 

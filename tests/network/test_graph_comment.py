@@ -3,10 +3,10 @@
 import pytest
 from click.testing import CliRunner
 
-from delivery import graph
 from delivery.cli import main
-from delivery.graph import Picture
-from manifests import REPOSITORY
+from delivery.network import graph
+from delivery.network.graph import Picture
+from repository import REPOSITORY
 
 
 @pytest.fixture(autouse=True)

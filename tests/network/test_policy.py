@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from delivery.network_policy import Direction, Manifest, Network, Peer, Pod, selects
+from delivery.network.policy import Direction, Manifest, Network, Peer, Pod, selects
 
 NAMESPACES = {"one": {"team": "a"}, "two": {"team": "b"}}
 
@@ -371,7 +371,7 @@ def test_two_pods_of_one_workload_are_not_the_same_pod() -> None:
     assert not allows(policy(policyTypes=["Ingress"]), client=pod(app="a"), server=pod(app="a"))
 
 
-CORPUS = Path(__file__).parent / "network_policy_corpus.json"
+CORPUS = Path(__file__).parent / "policy_corpus.json"
 
 
 def _pod(manifest: Manifest) -> Pod:

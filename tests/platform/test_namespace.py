@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fraud_detection.environments import STAGING
-from manifests import dev, render
+from rendering import dev, render
 
 
 def test_pods_get_no_service_account_token_by_default() -> None:

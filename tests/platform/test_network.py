@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fraud_detection.environments import DEV, STAGING, Environment
-from fraud_detection.publication import Publication
-from manifests import Manifest, Manifests, container, dev, render, staging, variables
+from fraud_detection.platform.publication import Publication
+from rendering import Manifest, Manifests, container, dev, render, staging, variables
 
 ENVIRONMENTS = {"dev": dev, "staging": staging}
 

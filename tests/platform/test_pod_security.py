@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from manifests import IMAGES, Manifest, Manifests, containers, dev, names, staging
 from pod_security import CONTAINERS, RULES, violations
+from rendering import IMAGES, Manifest, Manifests, containers, dev, names, staging
 
 WORKLOADS = [
     "Deployment/alert-monitor",

@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from manifests import Manifest, Manifests, containers, dev, staging
 from quantities import needs_of_pod, parse, peak
+from rendering import Manifest, Manifests, containers, dev, staging
 
 HEADROOM = 2
 """A quota of this many times the need would admit the whole system a second time."""

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from fraud_detection import pods
 from fraud_detection.environments import DEV, STAGING
-from manifests import Manifest, Manifests, dev, render, staging, wave
+from fraud_detection.platform import pods
+from rendering import Manifest, Manifests, dev, render, staging, wave
 
 
 @pytest.fixture(params=["dev", "staging"])

@@ -5,14 +5,14 @@ import re
 
 import pytest
 
+from delivery.manifests.tree import Key
 from delivery.rehearsal.allowances import Allowance
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.rehearse import Finding, Rehearsal
 from delivery.rehearsal.report import failure, to_json, to_markdown, to_text
-from delivery.rehearsal.tree import Key
 from delivery.rehearsal.verdicts import Verdict
 
-SOURCE = "constructs/fraud_detection/redis.py:74"
+SOURCE = "constructs/fraud_detection/services/redis.py:74"
 
 
 def key(name: str, kind: str = "Deployment") -> Key:
@@ -131,7 +131,7 @@ def test_a_source_is_a_link_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_REPOSITORY", "some/repository")
     monkeypatch.setenv("GITHUB_SHA", "abc")
     text = to_markdown([rehearsal(finding("web", Verdict.IN_PLACE, source=SOURCE))])
-    url = "https://github.test/some/repository/blob/abc/constructs/fraud_detection/redis.py#L74"
+    url = "https://github.test/some/repository/blob/abc/constructs/fraud_detection/services/redis.py#L74"
     assert f"[`redis.py:74`]({url})" in text
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from delivery.control_plane.client import Manifest
+from delivery.manifests.tree import Key
 from delivery.rehearsal.rollout import describe
-from delivery.rehearsal.tree import Key
 
 PACE = "4 pods, 2 at once"
 

@@ -1,18 +1,19 @@
 """Where an object comes from: a reviewer clicks on the line, so it has to be the right one."""
 
 import traceback
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 from cdk8s import Testing
 from cdk8s_plus_27 import k8s
 
+from delivery.manifests.tree import Desired, Key, manifests, read_dist, read_folder
 from delivery.rehearsal.sources import PACKAGE, Sources
-from delivery.rehearsal.tree import Desired, Key, manifests, read_dist, read_folder
 from fraud_detection.environments import ENVIRONMENTS, Environment
 from fraud_detection.system import System
-from manifests import IMAGES, REPOSITORY
+from rendering import IMAGES
+from repository import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def made(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> dict[str,
 
         def init(self: object, *arguments: object, **fields: Any) -> None:  # noqa: ANN401 - the struct's own
             stack = [
-                f"{PACKAGE}/{Path(frame.filename).name}:{frame.lineno}"
+                f"{PACKAGE}{frame.filename.partition(PACKAGE)[2]}:{frame.lineno}"
                 for frame in traceback.extract_stack()
                 if PACKAGE in frame.filename
             ]

@@ -10,11 +10,11 @@ from typing import IO
 import pytest
 
 import remotes
-from delivery import release
 from delivery.git import GitError
-from delivery.release import Build, Landing
-from delivery.sandbox import sandbox
-from delivery.stages import StagesError
+from delivery.releases import changes as release
+from delivery.releases.changes import Build, Landing
+from delivery.releases.sandbox import sandbox
+from delivery.releases.stages import StagesError
 from fraud_detection.images import ImagesError
 from remotes import Remote, run_git
 

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from delivery import promotion, release, status
 from delivery.cli import main
-from delivery.dist import RenderError
 from delivery.git import GitError
-from delivery.history import HistoryError
-from delivery.promotion import Promotion
-from delivery.release import Build, Landing
-from delivery.stages import StagesError
+from delivery.manifests.dist import RenderError
+from delivery.releases import changes as release
+from delivery.releases import promotion, status
+from delivery.releases.changes import Build, Landing
+from delivery.releases.history import HistoryError
+from delivery.releases.promotion import Promotion
+from delivery.releases.stages import StagesError
 from fraud_detection.images import ImagesError
 
 TAG = "a" * 40

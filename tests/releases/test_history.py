@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import remotes
-from delivery.history import HistoryError, Order, order
+from delivery.releases.history import HistoryError, Order, order
 
 OLD, NEW = "a" * 40, "b" * 40
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 import remotes
-from delivery import dist, release
-from delivery.dist import Flaw
-from delivery.release import Build
+from delivery.manifests import dist
+from delivery.manifests.dist import Flaw
+from delivery.releases import changes as release
+from delivery.releases.changes import Build
 from remotes import Remote, run_git
 
 pytestmark = pytest.mark.usefixtures("git_environment")

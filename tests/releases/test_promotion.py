@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import remotes
-from delivery import promotion, release
-from delivery.dist import RenderError
-from delivery.promotion import Promotion
-from delivery.release import Build
+from delivery.manifests.dist import RenderError
+from delivery.releases import changes as release
+from delivery.releases import promotion
+from delivery.releases.changes import Build
+from delivery.releases.promotion import Promotion
 from remotes import Remote, run_git
 
 OLD, NEW = "a" * 40, "b" * 40

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import pytest
 
 import remotes
-from delivery import release
-from delivery.dist import RenderError
 from delivery.git import GitError
-from delivery.release import Build, Landing
+from delivery.manifests.dist import RenderError
+from delivery.releases import changes as release
+from delivery.releases.changes import Build, Landing
 from remotes import Remote, run_git
 
 NEW = "a" * 40
@@ -29,7 +29,7 @@ BUMP = """\
 import os, signal, sys
 from pathlib import Path
 import remotes
-from delivery import release
+from delivery.releases import changes as release
 
 def render(worktree):
     if "KILL_IN_RENDER" in os.environ:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import remotes
-from delivery.stages import StagesError, fetch, stages
+from delivery.releases.stages import StagesError, fetch, stages
 from remotes import Remote, run_git
 
 pytestmark = pytest.mark.usefixtures("git_environment")

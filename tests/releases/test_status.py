@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import remotes
-from delivery import release, status, status_report
-from delivery.release import Build
-from delivery.status import Pinned, Running, Status
+from delivery.releases import changes as release
+from delivery.releases import status, status_report
+from delivery.releases.changes import Build
+from delivery.releases.status import Pinned, Running, Status
 from remotes import Remote
 
 NEW = "b" * 40

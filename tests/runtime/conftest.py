@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from delivery.control_plane.build import locate
-from runtime.images.build import Image
-from runtime.images.build import build as build_images
-from runtime.node.build import build as build_node
-from runtime.node.node import Node, node
-from runtime.system import System, delivered
+from tests.runtime.images.build import Image
+from tests.runtime.images.build import build as build_images
+from tests.runtime.node.build import build as build_node
+from tests.runtime.node.node import Node, node
+from tests.runtime.system import System, delivered
 
 _HERE = Path(__file__).parent
 _TIMEOUT = 3600

@@ -9,8 +9,8 @@ import yaml
 
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
 from delivery.control_plane.programs import wait_until
-from manifests import REPOSITORY
-from runtime.node.node import Node
+from repository import REPOSITORY
+from tests.runtime.node.node import Node
 
 NAMESPACE = "fraud-detection"
 _DIST = REPOSITORY / "dist"

@@ -11,9 +11,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from delivery.control_plane.client import Client, Manifest, Reference
-from runtime.dashboard import Dashboard
-from runtime.node.node import Node
-from runtime.sync import NAMESPACE, Sync, find, is_permanent, rendered
+from tests.runtime.dashboard import Dashboard
+from tests.runtime.node.node import Node
+from tests.runtime.sync import NAMESPACE, Sync, find, is_permanent, rendered
 
 KINDS = {
     "alert-monitor": "Deployment",

@@ -8,8 +8,8 @@ from threading import Event, Thread
 
 import pytest
 
-from runtime.sync import find
-from runtime.system import KINDS, System, transaction
+from tests.runtime.sync import find
+from tests.runtime.system import KINDS, System, transaction
 
 pytestmark = pytest.mark.xdist_group("delivered")
 

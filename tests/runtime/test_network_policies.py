@@ -2,12 +2,12 @@
 
 import pytest
 
-from delivery.cluster import Cluster, load
-from delivery.network_policy import Pod
-from manifests import REPOSITORY
-from runtime.node import pods
-from runtime.sync import NAMESPACE
-from runtime.system import KINDS, System
+from delivery.network.cluster import Cluster, load
+from delivery.network.policy import Pod
+from repository import REPOSITORY
+from tests.runtime.node import pods
+from tests.runtime.sync import NAMESPACE
+from tests.runtime.system import KINDS, System
 
 pytestmark = pytest.mark.xdist_group("delivered")
 

@@ -13,9 +13,9 @@ import pytest
 from delivery.control_plane.build import locate
 from delivery.control_plane.client import Reference
 from delivery.control_plane.programs import StartError, wait_until
-from runtime.node import pods
-from runtime.node.build import build
-from runtime.node.node import Node, node
+from tests.runtime.node import pods
+from tests.runtime.node.build import build
+from tests.runtime.node.node import Node, node
 
 # Beside the tests of resumption, which take as long as all others.
 pytestmark = pytest.mark.xdist_group("delivered")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.system import System, transaction
+from tests.runtime.system import System, transaction
 
 pytestmark = pytest.mark.xdist_group("resumption")
 

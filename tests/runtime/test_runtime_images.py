@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.images.build import Image, build, read_references
-from runtime.images.sandbox import Sandbox, sandbox
+from tests.runtime.images.build import Image, build, read_references
+from tests.runtime.images.sandbox import Sandbox, sandbox
 
 # Beside the tests of resumption, which take as long as all others.
 pytestmark = pytest.mark.xdist_group("delivered")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from fraud_detection.environments import DEV, STAGING
-from fraud_detection.storage import AccessMode
-from manifests import Manifest, Manifests, container, dev, render, staging, variables
+from fraud_detection.platform.storage import AccessMode
+from rendering import Manifest, Manifests, container, dev, render, staging, variables
 
 
 def _jobmanager(system: Manifests) -> Manifest:

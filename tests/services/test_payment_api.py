@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fraud_detection.environments import DEV
-from manifests import Manifest, container, dev, render, staging
+from rendering import Manifest, container, dev, render, staging
 
 
 def _deployment(environment: str) -> Manifest:

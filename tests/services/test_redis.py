@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from fraud_detection.environments import DEV
-from fraud_detection.pods import Resources
-from manifests import Manifest, container, dev, render, staging
+from fraud_detection.platform.pods import Resources
+from rendering import Manifest, container, dev, render, staging
 
 
 def _pod(system_redis: Manifest) -> Manifest:

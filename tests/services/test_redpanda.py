@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from fraud_detection.environments import DEV
-from fraud_detection.pods import Resources
-from manifests import Manifest, container, dev, render, staging, variables
+from fraud_detection.platform.pods import Resources
+from rendering import Manifest, container, dev, render, staging, variables
 
 
 def _stateful_set(environment: str) -> Manifest:

@@ -1,7 +1,7 @@
 """The smoke test's Job: in dev, after each sync, within its deadline."""
 
 from fraud_detection.environments import DEV
-from manifests import dev, staging, variables
+from rendering import dev, staging, variables
 
 
 def test_dev_is_tested_after_every_sync() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from fraud_detection.environments import ENVIRONMENTS, Environment
-from manifests import Manifest, render, variables, wave
+from rendering import Manifest, render, variables, wave
 
 
 @pytest.fixture(params=ENVIRONMENTS, ids=lambda environment: environment.name)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from manifests import Manifest
+from rendering import Manifest
 
 CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 """The fields of a pod spec that hold containers; every rule for a container covers all of them."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from math import ceil
 
-from manifests import Manifest
+from rendering import Manifest
 
 _QUANTITY = re.compile(r"([+-]?\d*\.?\d*)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
 _FACTORS: dict[str | None, Fraction] = {

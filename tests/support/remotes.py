@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from delivery import dist
-from delivery.images import images_of
+from delivery.manifests import dist
+from delivery.releases.images import images_of
 from fraud_detection.images import Pin, read_images, update_images
+from repository import REPOSITORY
 
 OURS = ("payment-api", "alert-monitor", "flink-app")
 
-REPOSITORY = Path(__file__).parent.parent
 
 # Nothing of whoever runs the tests.
 ENVIRONMENT = {

@@ -1,6 +1,6 @@
 """JSON schemas that are as strict as server-side apply is."""
 
-from manifests import Manifest
+from rendering import Manifest
 
 
 def closed(schema: Manifest) -> Manifest:

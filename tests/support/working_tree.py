@@ -5,8 +5,8 @@ import shutil
 from itertools import count
 from pathlib import Path
 
-from manifests import REPOSITORY
 from remotes import run_git
+from repository import REPOSITORY
 
 _numbers = count(1)
 

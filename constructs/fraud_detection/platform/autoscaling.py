@@ -3,7 +3,7 @@
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.sync import Wave, metadata
+from fraud_detection.platform.sync import Wave, metadata
 
 _TARGET_PERCENT = 70
 """Use of the requested processor time that the autoscaler aims at."""

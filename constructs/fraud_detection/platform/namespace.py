@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.network import OutsidePods
-from fraud_detection.sync import Wave, metadata
-from fraud_detection.values import number, quantity
+from fraud_detection.platform.network import OutsidePods
+from fraud_detection.platform.sync import Wave, metadata
+from fraud_detection.platform.values import number, quantity
 
 _CLUSTER_DNS = OutsidePods(namespace="kube-system", labels={"k8s-app": "kube-dns"})
 _NODE_LOCAL_DNS = "169.254.20.10/32"

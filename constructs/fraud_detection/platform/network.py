@@ -7,8 +7,8 @@ from functools import cache
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.sync import Wave, metadata
-from fraud_detection.values import number
+from fraud_detection.platform.sync import Wave, metadata
+from fraud_detection.platform.values import number
 
 
 @dataclass(frozen=True, kw_only=True)

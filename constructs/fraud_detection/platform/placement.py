@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cdk8s_plus_27 import k8s
 
-from fraud_detection.network import Component
+from fraud_detection.platform.network import Component
 
 _HOST = "kubernetes.io/hostname"
 _ZONE = "topology.kubernetes.io/zone"

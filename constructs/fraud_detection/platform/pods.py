@@ -9,11 +9,11 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.network import Component
-from fraud_detection.sync import Wave, metadata
-from fraud_detection.values import cores, mebibytes, number
+from fraud_detection.platform.network import Component
+from fraud_detection.platform.sync import Wave, metadata
+from fraud_detection.platform.values import cores, mebibytes, number
 
-_FILES = Path(__file__).parent / "files"
+_FILES = Path(__file__).parents[1] / "services" / "files"
 
 _HARDENED_CONTAINER = k8s.SecurityContext(
     allow_privilege_escalation=False,

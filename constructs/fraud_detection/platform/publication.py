@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.network import Connection, Endpoint, OutsidePods
-from fraud_detection.sync import Wave, metadata
+from fraud_detection.platform.network import Connection, Endpoint, OutsidePods
+from fraud_detection.platform.sync import Wave, metadata
 
 
 @dataclass(frozen=True, kw_only=True)

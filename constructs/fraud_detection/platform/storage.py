@@ -5,8 +5,8 @@ from typing import Any
 
 from cdk8s_plus_27 import k8s
 
-from fraud_detection.sync import KEEP_DATA
-from fraud_detection.values import quantity
+from fraud_detection.platform.sync import KEEP_DATA
+from fraud_detection.platform.values import quantity
 
 
 class AccessMode(Enum):

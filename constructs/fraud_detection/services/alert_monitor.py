@@ -6,8 +6,8 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.network import Component, Connection, Edges, Endpoint, expose
-from fraud_detection.pods import (
+from fraud_detection.platform.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.platform.pods import (
     PYTHON_USER,
     Resources,
     container,
@@ -16,9 +16,9 @@ from fraud_detection.pods import (
     pod_template,
     temporary_folder,
 )
-from fraud_detection.publication import Publication, publish
-from fraud_detection.redis import client_variables
-from fraud_detection.sync import Wave, metadata
+from fraud_detection.platform.publication import Publication, publish
+from fraud_detection.platform.sync import Wave, metadata
+from fraud_detection.services.redis import client_variables
 
 _PORT = 8080
 """On which the image's uvicorn listens."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.autoscaling import scale_on_cpu
 from fraud_detection.images import Image
-from fraud_detection.network import Component, Connection, Edges, Endpoint, expose
-from fraud_detection.placement import together
-from fraud_detection.pods import (
+from fraud_detection.platform.autoscaling import scale_on_cpu
+from fraud_detection.platform.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.platform.placement import together
+from fraud_detection.platform.pods import (
     Mount,
     Resources,
     User,
@@ -26,10 +26,10 @@ from fraud_detection.pods import (
     temporary_folder,
     variable_from_field,
 )
-from fraud_detection.redis import client_variables
-from fraud_detection.storage import AccessMode, claim_spec
-from fraud_detection.sync import KEEP_DATA, Wave, metadata
-from fraud_detection.topic import Topic
+from fraud_detection.platform.storage import AccessMode, claim_spec
+from fraud_detection.platform.sync import KEEP_DATA, Wave, metadata
+from fraud_detection.services.redis import client_variables
+from fraud_detection.services.topic import Topic
 
 _USER = User(uid=9999, gid=9999)
 """User and group `flink` of the image."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.autoscaling import scale_on_cpu
 from fraud_detection.images import Image
-from fraud_detection.network import Component, Connection, Edges, Endpoint, expose
-from fraud_detection.placement import spread
-from fraud_detection.pods import (
+from fraud_detection.platform.autoscaling import scale_on_cpu
+from fraud_detection.platform.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.platform.placement import spread
+from fraud_detection.platform.pods import (
     PYTHON_USER,
     Resources,
     container,
@@ -19,10 +19,10 @@ from fraud_detection.pods import (
     pod_template,
     temporary_folder,
 )
-from fraud_detection.publication import Publication, publish
-from fraud_detection.sync import Wave, metadata
-from fraud_detection.topic import Topic
-from fraud_detection.values import number
+from fraud_detection.platform.publication import Publication, publish
+from fraud_detection.platform.sync import Wave, metadata
+from fraud_detection.platform.values import number
+from fraud_detection.services.topic import Topic
 
 _PORT = 8000
 """On which the image's uvicorn listens."""

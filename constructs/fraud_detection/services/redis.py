@@ -6,8 +6,8 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.network import Component, Edges, Endpoint, expose
-from fraud_detection.pods import (
+from fraud_detection.platform.network import Component, Edges, Endpoint, expose
+from fraud_detection.platform.pods import (
     Mount,
     Resources,
     User,
@@ -17,8 +17,8 @@ from fraud_detection.pods import (
     pod_template,
     temporary_folder,
 )
-from fraud_detection.storage import KEEP_CLAIMS, StatefulSet, claim_template
-from fraud_detection.sync import Wave, metadata
+from fraud_detection.platform.storage import KEEP_CLAIMS, StatefulSet, claim_template
+from fraud_detection.platform.sync import Wave, metadata
 
 _PORT = 6379
 _CONFIGURATION = "/etc/redis"

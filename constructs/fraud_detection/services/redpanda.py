@@ -6,9 +6,9 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.network import Component, Connection, Edges, Endpoint, expose
-from fraud_detection.placement import apart, spread
-from fraud_detection.pods import (
+from fraud_detection.platform.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.platform.placement import apart, spread
+from fraud_detection.platform.pods import (
     Mount,
     Resources,
     User,
@@ -22,9 +22,9 @@ from fraud_detection.pods import (
     temporary_folder,
     variable_from_field,
 )
-from fraud_detection.storage import KEEP_CLAIMS, StatefulSet, claim_template
-from fraud_detection.sync import Wave, metadata
-from fraud_detection.values import number
+from fraud_detection.platform.storage import KEEP_CLAIMS, StatefulSet, claim_template
+from fraud_detection.platform.sync import Wave, metadata
+from fraud_detection.platform.values import number
 
 _KAFKA_PORT = 9093
 _RPC_PORT = 33145

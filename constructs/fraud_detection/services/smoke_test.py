@@ -6,8 +6,8 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.network import Component, Connection, Edges, Endpoint
-from fraud_detection.pods import (
+from fraud_detection.platform.network import Component, Connection, Edges, Endpoint
+from fraud_detection.platform.pods import (
     PYTHON_USER,
     Resources,
     container,
@@ -16,7 +16,7 @@ from fraud_detection.pods import (
     pod_template,
     temporary_folder,
 )
-from fraud_detection.sync import Hook, Wave, metadata
+from fraud_detection.platform.sync import Hook, Wave, metadata
 
 _TEARDOWN_SECONDS = 30
 """What the Job gets beyond the script's own deadline, so that the script's sentence is its log."""

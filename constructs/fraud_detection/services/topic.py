@@ -6,8 +6,8 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.network import Component, Connection, Edges, Endpoint
-from fraud_detection.pods import (
+from fraud_detection.platform.network import Component, Connection, Edges, Endpoint
+from fraud_detection.platform.pods import (
     Resources,
     container,
     environment_variables,
@@ -15,8 +15,8 @@ from fraud_detection.pods import (
     pod_template,
     temporary_folder,
 )
-from fraud_detection.redpanda import USER
-from fraud_detection.sync import Hook, Wave, metadata
+from fraud_detection.platform.sync import Hook, Wave, metadata
+from fraud_detection.services.redpanda import USER
 
 _DEADLINE_SECONDS = 300
 """Of one attempt: a cluster of fresh brokers needs a minute or two to elect its leaders."""

@@ -14,8 +14,8 @@ from typing import TextIO
 
 import yaml
 
-from runtime.cache import Cache
-from runtime.node import image as archives
+from tests.runtime.cache import Cache
+from tests.runtime.node import image as archives
 
 FOLDER = Path(__file__).parent
 DIST = FOLDER.parents[2] / "dist" / "dev"

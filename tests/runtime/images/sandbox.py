@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from runtime.images.build import DIST, RECIPES, Image
+from tests.runtime.images.build import DIST, RECIPES, Image
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAMES = (

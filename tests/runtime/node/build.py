@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from manifests import REPOSITORY
-from runtime.cache import Cache
-from runtime.node.image import write_image
+from repository import REPOSITORY
+from tests.runtime.cache import Cache
+from tests.runtime.node.image import write_image
 
 PAUSE_IMAGE = "registry.local/pause:1"
 

@@ -22,12 +22,12 @@ from pathlib import Path
 from string import Template
 from urllib.parse import urlsplit
 
+from delivery.clusters.cluster import is_ready, make_volumes
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import Manifest, Reference
-from delivery.control_plane.cluster import is_ready, make_volumes
 from delivery.control_plane.programs import Program, start, wait_until
-from runtime.node.build import PAUSE_IMAGE, NodeAssets
+from tests.runtime.node.build import PAUSE_IMAGE, NodeAssets
 
 FILES = Path(__file__).parent / "files"
 NAME = "node-1"

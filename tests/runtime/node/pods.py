@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from delivery.control_plane.client import Manifest, Reference
 from delivery.control_plane.programs import wait_until
-from runtime.images.build import read_references
-from runtime.node.node import Node
+from tests.runtime.images.build import read_references
+from tests.runtime.node.node import Node
 
 NAMESPACE = "default"
 _SECONDS = 180

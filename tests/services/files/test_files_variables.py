@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from manifests import Manifest, Manifests, containers, dev, staging
+from rendering import Manifest, Manifests, containers, dev, staging
 
 # Bash's own, and those for which a script has a default: `${NAME:-default}` does not match.
 _SHELL = re.compile(r"\$\{?(?!BASH_|SECONDS\b)([A-Z][A-Z_]+)\b(?!:-)")

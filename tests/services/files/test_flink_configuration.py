@@ -1,11 +1,12 @@
 """What Flink's configuration files must keep saying; each line of them was measured."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-FILES = Path(__file__).parents[2] / "constructs/fraud_detection/files/flink"
+from repository import SERVICE_FILES
+
+FILES = SERVICE_FILES / "flink"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-LAUNCHER = Path(__file__).parents[2] / "constructs/fraud_detection/files/flink/jobmanager.sh"
+from repository import SERVICE_FILES
+
+LAUNCHER = SERVICE_FILES / "flink/jobmanager.sh"
 OLD_JOB, NEW_JOB, OTHER_JOB = "a" * 32, "b" * 32, "0123456789abcdef" * 2
 STARTS = 3
 """How often one checkpoint is tried."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fraud_detection.files.flink import ready
+from fraud_detection.services.files.flink import ready
 
 
 class Rest(ThreadingHTTPServer):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-SCRIPT = (
-    Path(__file__).parents[2] / "constructs/fraud_detection/files/payment_api/wait_for_topic.py"
-)
+from repository import SERVICE_FILES
+
+SCRIPT = SERVICE_FILES / "payment_api/wait_for_topic.py"
 
 KAFKA = '''
 """A stand-in for kafka-python: each attempt to list the topics does what the plan says next.

@@ -1,8 +1,8 @@
 """What the configuration of Redis must keep saying."""
 
-from pathlib import Path
+from repository import SERVICE_FILES
 
-CONFIGURATION = Path(__file__).parents[2] / "constructs/fraud_detection/files/redis/redis.conf"
+CONFIGURATION = SERVICE_FILES / "redis/redis.conf"
 
 
 def directives() -> dict[str, str]:

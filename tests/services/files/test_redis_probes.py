@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-FILES = Path(__file__).parents[2] / "constructs/fraud_detection/files/redis"
+from repository import SERVICE_FILES
+
+FILES = SERVICE_FILES / "redis"
 
 PONG = "PONG"
 LOADING = "LOADING Redis is loading the dataset in memory\n"

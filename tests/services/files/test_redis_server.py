@@ -11,7 +11,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-FILES = Path(__file__).parents[2] / "constructs/fraud_detection/files/redis"
+from repository import SERVICE_FILES
+
+FILES = SERVICE_FILES / "redis"
 
 pytestmark = pytest.mark.skipif(
     shutil.which("redis-server") is None and not os.environ.get("SKIP_NOTHING"),

@@ -1,11 +1,12 @@
 """What the brokers' configuration files must keep saying."""
 
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-FILES = Path(__file__).parents[2] / "constructs/fraud_detection/files/redpanda"
+from repository import SERVICE_FILES
+
+FILES = SERVICE_FILES / "redpanda"
 
 
 def load(name: str) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "constructs/fraud_detection/files/redpanda/ensure-topic.sh"
+from repository import SERVICE_FILES
+
+SCRIPT = SERVICE_FILES / "redpanda/ensure-topic.sh"
 
 RPK = '''
 """A stand-in for `rpk topic`: its arguments, output and exit codes, over a cluster in a file."""

@@ -10,7 +10,9 @@ from threading import Thread
 
 import pytest
 
-FILES = Path(__file__).parents[2] / "constructs/fraud_detection/files/redpanda"
+from repository import SERVICE_FILES
+
+FILES = SERVICE_FILES / "redpanda"
 NODE = ("GET", "/v1/node_config")
 DRAIN = ("PUT", "/v1/brokers/7/maintenance")
 UNDRAIN = ("DELETE", "/v1/brokers/7/maintenance")

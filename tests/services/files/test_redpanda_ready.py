@@ -5,12 +5,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "constructs/fraud_detection/files/redpanda/ready.sh"
+from repository import SERVICE_FILES
+
+SCRIPT = SERVICE_FILES / "redpanda/ready.sh"
 
 pytestmark = pytest.mark.skipif(
     shutil.which("curl") is None, reason="needs curl, which the redpanda image has"

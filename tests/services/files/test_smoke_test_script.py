@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Condition, Event, Thread
 from types import ModuleType
 from typing import Any
@@ -19,7 +18,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 from websockets.sync.server import ServerConnection, serve
 
-SCRIPT = Path(__file__).parents[2] / "constructs/fraud_detection/files/smoke_test/smoke_test.py"
+from repository import SERVICE_FILES
+
+SCRIPT = SERVICE_FILES / "smoke_test/smoke_test.py"
 
 Transaction = dict[str, Any]
 

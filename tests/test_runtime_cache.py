@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cache import Cache
+from tests.runtime.cache import Cache
 
 TWO_WEEKS = 14 * 24 * 3600
 

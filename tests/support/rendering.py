@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, TypeAlias
 
@@ -15,7 +14,6 @@ from fraud_detection.system import System
 
 Manifest: TypeAlias = dict[str, Any]
 
-REPOSITORY = Path(__file__).parent.parent
 
 # No release ever changes these, so a bump never touches a snapshot.
 IMAGES = Images(

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from delivery.control_plane.argocd import (
+from delivery.clusters.argocd import (
     API_VERSION,
     NAMESPACE,
     ArgoCd,
@@ -23,8 +23,8 @@ from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import Client, Manifest, Reference
 from delivery.control_plane.programs import wait_until
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING, Environment
-from manifests import REPOSITORY
 from remotes import run_git
+from repository import REPOSITORY
 from working_tree import commit_all, copy_working_tree
 
 WAIT_SECONDS = 120

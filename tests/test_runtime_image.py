@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from manifests import REPOSITORY
-from runtime.node.image import write_image
+from repository import REPOSITORY
+from tests.runtime.node.image import write_image
 
 REFERENCE = "registry.test/some/image:1.2.3"
 

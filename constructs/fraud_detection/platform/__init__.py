@@ -1,0 +1,1 @@
+"""What the services share: the hardened pod, edges, storage, placement, quota, publication."""

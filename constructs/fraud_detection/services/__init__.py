@@ -1,0 +1,1 @@
+"""One module per service, and the files that its pods read and run."""

@@ -1,0 +1,1 @@
+"""Whole clusters for a person: the demo on this machine, and kind."""

@@ -1,0 +1,1 @@
+"""What is rendered: how dist is read, proved and compared."""

@@ -1,0 +1,1 @@
+"""Who reaches whom, proved from dist, and the picture of it."""

@@ -1,0 +1,7 @@
+"""Where things are in this working tree."""
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+SERVICE_FILES = REPOSITORY / "constructs" / "fraud_detection" / "services" / "files"
+"""What the pods read and run, by service."""
