@@ -82,7 +82,7 @@ kind: $(SETUP) ## Bring the system up in a kind cluster (needs Docker)
 
 .PHONY: control-plane
 control-plane: $(SETUP) ## Build a throwaway control plane with Go, once per machine and version
-	@$(PYTHON) -m delivery.control_plane.build
+	@delivery control-plane
 
 .PHONY: confirm
 confirm: control-plane ## Have a real Argo CD confirm the rehearsal's verdicts; takes minutes
@@ -101,4 +101,4 @@ node-packages: ## Install what such a node and its images need of Debian or Ubun
 
 .PHONY: demo
 demo: control-plane ## Bring up both environments on this machine until Ctrl-C
-	@$(PYTHON) -m delivery.clusters.demo
+	@delivery demo

@@ -2,25 +2,24 @@
 
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from itertools import zip_longest
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.text import Text
 
-from delivery.clusters import kind
-from delivery.control_plane.build import ControlPlaneError
-from delivery.control_plane.client import ApiError
-from delivery.control_plane.programs import StartError
-from delivery.git import GitError
+from delivery.clusters import demo, kind
+from delivery.control_plane import build
+from delivery.errors import BUG, INTERRUPTED, DeliveryError, describe
 from delivery.manifests import diff, dist
-from delivery.manifests.tree import TreeError
 from delivery.network import cluster, connections, graph
 from delivery.network import report as connections_report
 from delivery.network.policy import Manifest
@@ -28,22 +27,116 @@ from delivery.rehearsal import control_planes
 from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
 from delivery.rehearsal.allowances import Allowance
-from delivery.releases import changes as release
-from delivery.releases import promotion, status, status_report
-from delivery.releases.history import HistoryError
-from delivery.releases.stages import StagesError, stages
+from delivery.releases import changes, promotion, status, status_report
+from delivery.releases.images import images_of
+from delivery.releases.stages import stages
 from delivery.text import details, fenced, fitted
 from fraud_detection.images import ImagesError
 
 _ROOM_FOR_A_GRAPH = 2_500
-"""Characters: two of them have room in the comment that shows the difference."""
+"""Characters: two of them fit into the comment that shows the difference."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The one place where errors become a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except DeliveryError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except ImagesError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(DeliveryError.exit_code)
+        except OSError as error:
+            click.echo(f"Error: {describe(error)}", err=True)
+            ctx.exit(DeliveryError.exit_code)
+        except Exception:  # noqa: BLE001 - Python's own exit status would mean "no"
+            traceback.print_exc()
+            click.echo("This is a bug in delivery: please report the lines above.", err=True)
+            ctx.exit(BUG)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fraud-detection-config", message="%(prog)s %(version)s")
 def main() -> None:
-    """Render, prove and move releases of the fraud-detection system."""
-    # Like Ctrl-C, so that a command that is told to stop cleans up behind itself.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Render, prove and move releases of the fraud-detection system.
+
+    \b
+    Exit codes of every command:
+      0    done, or proved
+      1    the answer is no: a proof has findings, or a change is blocked
+      2    it could not be done; one sentence says why
+      70   a bug, with a traceback
+      130  interrupted
+    """
+    # Like Ctrl-C, so that a command that is told to stop cleans up behind itself. Also Ctrl-C
+    # itself: a shell's background job has it ignored.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.default_int_handler)
+
+
+class _Service(click.ParamType[str]):
+    """A service of images.yaml, completed by the shell; the command itself refuses others."""
+
+    name = "service"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the services that begin like what was typed."""
+        del ctx, param
+        return _completions(lambda: images_of(_repository()).services, incomplete)
+
+
+class _Environment(click.ParamType[str]):
+    """An environment of dist, completed by the shell; the command itself refuses others."""
+
+    name = "environment"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the environments that begin like what was typed."""
+        del ctx, param
+        return _completions(lambda: (each.name for each in stages(_repository())), incomplete)
+
+
+def _completions(names: Callable[[], Iterable[str]], incomplete: str) -> list[CompletionItem]:
+    # Whatever is wrong with the repository is for the command to say.
+    with suppress(DeliveryError, ImagesError, OSError):
+        return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+    return []
+
+
+_environment_option = click.option(
+    "-e",
+    "--environment",
+    type=_Environment(),
+    metavar="NAME",
+    help="Only this environment. Default: all.",
+)
+_remote_option = click.option(
+    "--remote", default="origin", show_default=True, help="Name or address of the remote."
+)
+
+
+def _format_option(formats: Iterable[str], default: str = "text") -> Callable[[Any], Any]:
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(list(formats)),
+        default=default,
+        show_default=True,
+        help="Output format.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +151,11 @@ class _Target:
 def _lands(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where its change lands."""
 
-    @click.option("--branch", default="develop", show_default=True, help="Of the remote.")
-    @click.option("--remote", default="origin", show_default=True, help="Name or address.")
-    @click.option("--dry-run", is_flag=True, help="Show the change, push nothing.")
+    @click.option(
+        "--branch", default="develop", show_default=True, help="Target branch on the remote."
+    )
+    @_remote_option
+    @click.option("--dry-run", is_flag=True, help="Show the change; push nothing.")
     @wraps(command)
     def with_target(*, remote: str, branch: str, dry_run: bool, **arguments: object) -> None:
         command(target=_Target(remote=remote, branch=branch, dry_run=dry_run), **arguments)
@@ -70,67 +165,57 @@ def _lands(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 def synth() -> None:
-    """Render dist with `cdk8s synth`; a failed render leaves dist as it was.
+    """Render dist with `cdk8s synth`.
+
+    A failed or interrupted render leaves dist as it was.
 
     \b
     Example:
       delivery synth
     Exit codes:
       0  dist is what the sources render
-      1  the render failed, or was interrupted
+      2  the render failed
     """
-    try:
-        files = dist.synthesize(_repository())
-    except dist.RenderError as error:
-        raise click.ClickException(str(error)) from error
+    files = dist.synthesize(_repository())
     click.echo(f"dist: {len(files)} files rendered")
 
 
 @main.command()
 def check() -> None:
-    """Prove that dist is exactly what the sources render, and that Git tracks all of it.
+    """Prove that dist is what the sources render, and committed.
 
     \b
     Example:
       delivery check
     Exit codes:
       0  dist is proved
-      1  a file is stale, missing, orphaned, untracked or unmerged, or the render failed
+      1  a file is stale, missing, orphaned, untracked or unmerged
+      2  the render failed
     """
     repository = _repository()
-    try:
-        with dist.rendered(repository) as fresh:
-            findings = dist.prove(repository, fresh)
-    except dist.RenderError as error:
-        raise click.ClickException(str(error)) from error
+    with dist.rendered(repository) as fresh:
+        findings = dist.prove(repository, fresh)
     for finding in findings:
         click.echo(finding)
     if findings:
-        raise click.ClickException(
-            "dist does not match its sources: run `make synth` and commit the result."
-        )
+        click.echo("dist does not match its sources: run `make synth` and commit it.", err=True)
+        sys.exit(1)
     click.echo("dist is proved")
 
 
 @main.command("connections")
-@click.option("--environment", metavar="NAME", help="Only this folder of dist. Default: all.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(list(connections_report.FORMATS)),
-    default="text",
-    show_default=True,
-    help="For a person, a page or a program.",
-)
+@_environment_option
+@_format_option(connections_report.FORMATS)
 def show_connections(environment: str | None, form: str) -> None:
-    """Show whether every address in dist can be reached, and nothing else is allowed.
+    """Prove that each address is reachable, and no more allowed.
 
     \b
     Example:
-      delivery connections --environment staging
+      delivery connections -e staging
     Exit codes:
       0  every address is reachable, and nothing is allowed that nobody uses
-      1  there is a finding, or there is no such environment
+      1  there is a finding
+      2  there is no such environment, or no dist
     """
     folders = _folders()
     if environment is not None:
@@ -142,108 +227,129 @@ def show_connections(environment: str | None, form: str) -> None:
 
 
 @main.command("graph")
-@click.argument("environment")
+@click.argument("environment", type=_Environment())
 @click.option("--since", metavar="BASE", help="Highlight what changed since this commit.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice([*graph.FORMATS, "markdown"]),
-    default="mermaid",
-    show_default=True,
-    help="Mermaid is for GitHub, folded as Markdown for a comment; SVG for all else.",
-)
+@_format_option([*graph.FORMATS, "markdown"], default="mermaid")
 def draw_graph(environment: str, since: str | None, form: str) -> None:
-    """Draw what runs in an environment of dist, what it keeps, and who talks to whom.
+    """Draw what runs in an environment, and who talks to whom.
+
+    Mermaid is what GitHub draws; Markdown folds it for a comment.
 
     \b
     Example:
       delivery graph staging --since origin/main
     Exit codes:
       0  the picture is drawn
-      1  there is no such environment or commit, or the picture cannot be drawn
+      2  there is no such environment or commit, or the picture cannot be drawn
     """
     folders = _folders()
     _require_environment(folders, environment)
     now = graph.draw(environment, folders)
     base = None if since is None else graph.draw(environment, _folders(since))
-    try:
-        picture = graph.compare(base, now)
-        if form == "markdown":
-            drawn = fenced(graph.mermaid(picture).rstrip(), language="mermaid")
-            parts = [details(f"{environment}, drawn", drawn)]
-            elsewhere = f"`delivery graph {environment}` draws it."
-            click.echo(fitted(parts, limit=_ROOM_FOR_A_GRAPH, elsewhere=elsewhere))
-        else:
-            click.echo(graph.FORMATS[form](picture), nl=False)
-    except graph.DrawError as error:
-        raise click.ClickException(str(error)) from error
+    picture = graph.compare(base, now)
+    if form == "markdown":
+        drawn = fenced(graph.mermaid(picture).rstrip(), language="mermaid")
+        parts = [details(f"{environment}, drawn", drawn)]
+        elsewhere = f"`delivery graph {environment}` draws it."
+        click.echo(fitted(parts, limit=_ROOM_FOR_A_GRAPH, elsewhere=elsewhere))
+    else:
+        click.echo(graph.FORMATS[form](picture), nl=False)
+
+
+@main.command("control-plane")
+def build_control_plane() -> None:
+    """Build the programs of the throwaway control plane with Go.
+
+    Once per machine and version, into a cache that all clones share; an interrupted build goes on
+    where it was.
+
+    \b
+    Example:
+      delivery control-plane
+    Exit codes:
+      0  everything is there
+      2  there is no Go, or a build failed
+    """
+    build.build(_console())
+
+
+@main.command("demo")
+def run_demo() -> None:
+    """Bring up all environments on this machine until Ctrl-C.
+
+    The API server and Argo CD are real; pods only pretend to run.
+
+    \b
+    Example:
+      delivery demo
+    Exit codes:
+      0  it was stopped, and nothing is left
+      2  there is no control plane, or it did not start
+    """
+    demo.run(_repository(), _console())
 
 
 @main.command("kind")
 @click.option(
-    "--environment", metavar="NAME", help="This one alone, as it is checked out. Default: all."
+    "-e",
+    "--environment",
+    type=_Environment(),
+    metavar="NAME",
+    help="Only this environment, as it is checked out. Default: all, each from its own branch.",
 )
 @click.option(
     "--logs", type=click.Path(path_type=Path), help="Folder for events and logs if it fails."
 )
 def bring_up_kind(environment: str | None, logs: Path | None) -> None:
-    """Make a kind cluster in which Argo CD applies what the remote `origin` has.
+    """Bring the system up in kind, delivered by Argo CD.
+
+    Argo CD applies what the remote `origin` has.
 
     \b
     Example:
-      delivery kind --environment dev
+      delivery kind -e dev
     Exit codes:
       0  all of it is Synced and Healthy, and the smoke test has succeeded
-      1  it is not, or there is no kind, or Argo CD cannot fetch what is checked out
+      2  it is not, or there is no kind, or Argo CD cannot fetch what is checked out
     """
-    try:
-        with _progress() as report:
-            kind.up(_repository(), environment=environment, logs=logs, report=report)
-    except (kind.KindError, GitError) as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"it runs: kubectl --context {kind.CONTEXT} get applications -n argocd")
-    click.echo(f"once you are done: kind delete cluster --name {kind.NAME}")
+    with _progress() as report:
+        kind.up(_repository(), environment=environment, logs=logs, report=report)
+    click.echo(f"To look around: kubectl --context {kind.CONTEXT} get applications -n argocd")
+    click.echo(f"To remove it: kind delete cluster --name {kind.NAME}")
 
 
 @main.command("rehearse")
 @click.argument("base", required=False)
-@click.option("--environment", metavar="NAME", help="Only this folder of dist. Default: all.")
+@_environment_option
 @click.option(
     "--kubernetes",
     "versions",
     multiple=True,
     metavar="VERSION",
-    help="Of the API server, such as 1.37; may be repeated. Default: the pinned one.",
+    help="Version of the API server, such as 1.37; may be repeated. Default: the pinned one.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(list(rehearsal_report.FORMATS)),
-    default="text",
-    show_default=True,
-    help="For a person, a page or a program.",
-)
+@_format_option(rehearsal_report.FORMATS)
 @click.option(
     "--markdown",
     "pages",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File for the same as Markdown, also if it could not be rehearsed; may be repeated.",
+    help="Also write the report as Markdown to this file, even after an error; may be repeated.",
 )
 @click.option(
     "--allow",
     "allowed",
     multiple=True,
     metavar="KIND/NAME=VERDICT",
-    help="Accept a verdict that blocks, for the --reason that follows; may be repeated.",
+    help="Accept a blocking verdict, for the --reason that follows; may be repeated.",
 )
-@click.option("--reason", "reasons", multiple=True, help="Why that is well; the report shows it.")
+@click.option("--reason", "reasons", multiple=True, help="Why this is acceptable.")
 @click.option("--keep", is_flag=True, help="Keep the API server for the next rehearsal.")
 @click.option("--stop", is_flag=True, help="End what --keep has kept, and do nothing else.")
 @click.option(
     "--kubeconfig",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Of an API server that stands ready; never of a real cluster.",
+    help="kubeconfig of a disposable API server (it is written to: never a real cluster).",
 )
 def rehearse_change(
     *,
@@ -258,16 +364,17 @@ def rehearse_change(
     stop: bool,
     kubeconfig: Path | None,
 ) -> None:
-    """Play the change from BASE to this working tree on a throwaway API server, and judge it.
+    """Rehearse the next sync on a throwaway API server.
 
-    BASE is a commit; by default, of each environment, what its branch of origin has. Each object
-    gets a verdict: what the next sync of Argo CD will do to it, and whether that should block. What
-    the message of a commit since BASE allows does not: a line such as
+    The change from BASE to this working tree is played. BASE is a commit; by default each
+    environment is compared with its branch on origin. Each object gets a verdict: what the sync
+    will do to it, and whether that blocks. A verdict does not block if a commit message since BASE
+    allows it, in a line such as
     `Rehearsal-Allow: staging StatefulSet/redis=data-at-risk it was moved`.
 
     \b
     Example:
-      delivery rehearse origin/main --environment staging
+      delivery rehearse origin/main -e staging
     Exit codes:
       0  nothing blocks
       1  something blocks
@@ -296,10 +403,9 @@ def rehearse_change(
                 allowances=allowances,
                 report=report,
             )
-    except (ApiError, ControlPlaneError, OSError, StartError, TreeError, ValueError) as error:
+    except (DeliveryError, OSError) as error:
         _write(pages, rehearsal_report.failure(error))
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        raise
     _write(pages, rehearsal_report.to_markdown(rehearsals))
     click.echo(rehearsal_report.FORMATS[form](rehearsals))
     if keep:
@@ -313,12 +419,22 @@ def _write(pages: Iterable[Path], text: str) -> None:
         page.write_text(f"{text}\n", encoding="utf-8")
 
 
+_service_argument = click.argument("service", type=_Service())
+_environment_argument = click.argument("environment", type=_Environment())
+_optional_reason = click.option("--reason", help="Why, for the record.")
+_reason = click.option("--reason", required=True, help="Why; `delivery status` shows it.")
+
+
 @main.command()
-@click.argument("builds", nargs=-1, required=True, metavar="SERVICE TAG [SERVICE TAG]...")
-@click.option("--digest", "digests", multiple=True, help="Of each build, in the same order.")
+@click.argument(
+    "builds", nargs=-1, required=True, type=_Service(), metavar="SERVICE TAG [SERVICE TAG]..."
+)
+@click.option(
+    "--digest", "digests", multiple=True, help="sha256 digest; once per build, in the same order."
+)
 @_lands
 @click.option("--history", help="Application repository: a clone, or OWNER/NAME on GitHub.")
-@click.option("--allow-older", is_flag=True, help="Go back on purpose.")
+@click.option("--allow-older", is_flag=True, help="Accept a build older than the released one.")
 @click.option("--source-run", metavar="URL", help="The run that built it, for the record.")
 def bump(
     *,
@@ -329,16 +445,16 @@ def bump(
     source_run: str | None,
     target: _Target,
 ) -> None:
-    """Release builds of services: one commit on the remote's branch, dist included.
+    """Release builds of services in one commit, dist included.
 
     \b
     Example:
       delivery bump payment-api aa716b1f927a88f4d45dbfa175ac71f2d35242ca
     Exit codes:
       0  the branch has it, or had it before
-      1  something refused; nothing has changed
+      2  it could not be done; nothing has changed
       3  a service is held
-      4  a build is older than the recorded one, by --history
+      4  a build is older than the released one, by --history
       5  others pushed first, each time
     """
     if len(builds) % 2:
@@ -346,62 +462,60 @@ def bump(
     pairs = list(zip(builds[::2], builds[1::2], strict=True))
     if digests and len(digests) != len(pairs):
         raise click.UsageError(f"There are {len(pairs)} builds and {len(digests)} digests.")
-    _land(
-        lambda: release.bump(
-            [
-                release.Build(service=service, tag=tag, digest=digest)
-                for (service, tag), digest in zip_longest(pairs, digests)
-            ],
-            history=history,
-            allow_older=allow_older,
-            source_run=source_run,
-        ),
-        target,
+    change = changes.bump(
+        [
+            changes.Build(service=service, tag=tag, digest=digest)
+            for (service, tag), digest in zip_longest(pairs, digests)
+        ],
+        history=history,
+        allow_older=allow_older,
+        source_run=source_run,
     )
+    _land(change, target)
 
 
 @main.command()
-@click.argument("service")
-@click.option("--reason", required=True, help="Why; `delivery status` shows it.")
+@_service_argument
+@_reason
 @_lands
 def hold(*, service: str, reason: str, target: _Target) -> None:
-    """Refuse bumps of a service until it is released.
+    """Refuse bumps of a service until `delivery unhold`.
 
     \b
     Example:
       delivery hold payment-api --reason "loses transactions, see issue 12"
     Exit codes:
       0  it is held
-      1  something refused; nothing has changed
+      2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
-    _land(lambda: release.hold(service, reason=reason), target)
-
-
-@main.command("release")
-@click.argument("service")
-@click.option("--reason", help="Why, for the record.")
-@_lands
-def release_service(*, service: str, reason: str | None, target: _Target) -> None:
-    """Take bumps of a held service again.
-
-    \b
-    Example:
-      delivery release payment-api --reason "mended in aa716b1"
-    Exit codes:
-      0  it is not held
-      1  something refused; nothing has changed
-      5  others pushed first, each time
-    """
-    _land(lambda: release.release(service, reason=reason), target)
+    _land(changes.hold(service, reason=reason), target)
 
 
 @main.command()
-@click.argument("service")
-@click.argument("environment")
+@_service_argument
+@_optional_reason
+@_lands
+def unhold(*, service: str, reason: str | None, target: _Target) -> None:
+    """Accept bumps of a held service again.
+
+    \b
+    Example:
+      delivery unhold payment-api --reason "fixed in aa716b1"
+    Exit codes:
+      0  it is not held
+      2  it could not be done; nothing has changed
+      5  others pushed first, each time
+    """
+    _land(changes.unhold(service, reason=reason), target)
+
+
+@main.command()
+@_service_argument
+@_environment_argument
 @click.argument("tag")
-@click.option("--digest", help="The one image that the tag must mean.")
-@click.option("--reason", required=True, help="Why; `delivery status` shows it.")
+@click.option("--digest", help="sha256 digest of the image that the tag must name.")
+@_reason
 @_lands
 def pin(
     *,
@@ -412,203 +526,156 @@ def pin(
     reason: str,
     target: _Target,
 ) -> None:
-    """Have one environment run a build, whatever is released.
+    """Run a build in one environment, whatever is released.
 
     \b
     Example:
       delivery pin redis staging 7.2.16 --reason "7.4 is slower" --branch main
     Exit codes:
       0  it is pinned
-      1  something refused; nothing has changed
+      2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
-    build = release.Build(service=service, tag=tag, digest=digest)
-    _land(lambda: release.pin(build, environment, reason=reason), target)
+    build = changes.Build(service=service, tag=tag, digest=digest)
+    _land(changes.pin(build, environment, reason=reason), target)
 
 
 @main.command()
-@click.argument("service")
-@click.argument("environment")
-@click.option("--reason", help="Why, for the record.")
+@_service_argument
+@_environment_argument
+@_optional_reason
 @_lands
 def unpin(*, service: str, environment: str, reason: str | None, target: _Target) -> None:
-    """Have one environment run what is released again.
+    """Run what is released in an environment again.
 
     \b
     Example:
-      delivery unpin redis staging
+      delivery unpin redis staging --branch main
     Exit codes:
       0  it is not pinned
-      1  something refused; nothing has changed
+      2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
-    _land(lambda: release.unpin(service, environment, reason=reason), target)
+    _land(changes.unpin(service, environment, reason=reason), target)
 
 
 @main.command("diff")
 @click.argument("base", required=False)
-@click.option("--environment", metavar="NAME", help="Only this folder of dist. Default: all.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(list(diff.FORMATS)),
-    default="text",
-    show_default=True,
-    help="For a person, a comment on GitHub or a program.",
-)
+@_environment_option
+@_format_option(diff.FORMATS)
 def show_difference(base: str | None, environment: str | None, form: str) -> None:
-    """Show what changes in dist since BASE, by resource and field.
+    """Show what changes since BASE, by resource and field.
 
     Without BASE each environment is compared with the branch of origin that Argo CD applies to it.
 
     \b
     Example:
-      delivery diff origin/main --environment staging
+      delivery diff origin/main -e staging
     Exit codes:
       0  the difference is shown, if there is one
-      1  there is no such commit or environment
+      2  there is no such commit or environment
     """
     repository = _repository()
-    found = []
-    try:
-        known = stages(repository)
-        if environment not in {None, *(stage.name for stage in known)}:
-            names = ", ".join(stage.name for stage in known)
-            raise click.ClickException(f"There is no {environment} in dist: {names}.")
-        for stage in known:
-            if environment in {None, stage.name}:
-                since = base or f"origin/{stage.branch}"
-                found += diff.changes(repository, since, environments=[stage.name])
-    except (GitError, StagesError, TreeError) as error:
-        _fail(error)
+    known = stages(repository)
+    if environment not in {None, *(stage.name for stage in known)}:
+        names = ", ".join(stage.name for stage in known)
+        raise DeliveryError(f"Unknown environment {environment!r}; known environments: {names}.")
+    found = [
+        change
+        for stage in known
+        if environment in {None, stage.name}
+        for change in diff.changes(
+            repository, base or f"origin/{stage.branch}", environments=[stage.name]
+        )
+    ]
     click.echo(diff.FORMATS[form](found))
 
 
 @main.command()
-@click.option("--remote", default="origin", show_default=True, help="Name of the remote.")
-@click.option("--dry-run", is_flag=True, help="Show the text, open nothing.")
+@_remote_option
+@click.option("--dry-run", is_flag=True, help="Show the text; open nothing.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File for the whole text, of which GitHub may show a part.",
+    help="Also write the whole text to this file; GitHub may show a part.",
 )
 @click.option(
     "--verdict",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File with what `delivery rehearse --markdown` wrote.",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File that `delivery rehearse --markdown` wrote.",
 )
 def promote(*, remote: str, dry_run: bool, output: Path | None, verdict: Path | None) -> None:
-    """Open or refresh the pull request that promotes dev's branch to staging's.
+    """Open or refresh the pull request that promotes dev.
 
     \b
     Example:
       delivery promote --dry-run
     Exit codes:
       0  it is open, or there is nothing to promote
-      1  something refused
+      2  it could not be done
       3  dist is not what its sources render
     """
     repository = _repository()
-    try:
-        with _progress() as report:
-            report("render what would be promoted")
-            said = None if verdict is None else verdict.read_text("utf-8", "replace")
-            proposal = promotion.prepare(repository, remote=remote, verdict=said)
-            if proposal is not None and output is not None:
-                output.write_text(proposal.text, encoding="utf-8")
-            if proposal is None:
-                answer = "nothing to promote"
-            elif dry_run:
-                answer = f"{proposal.title}\n\n{proposal.body}"
-            else:
-                report("ask GitHub")
-                answer = promotion.propose(repository, proposal)
-    except (
-        dist.RenderError,
-        GitError,
-        ImagesError,
-        OSError,
-        promotion.PromotionError,
-        StagesError,
-        TreeError,
-    ) as error:
-        _fail(error)
+    with _progress() as report:
+        report("render what would be promoted")
+        said = None if verdict is None else verdict.read_text("utf-8", "replace")
+        proposal = promotion.prepare(repository, remote=remote, verdict=said)
+        if proposal is not None and output is not None:
+            output.write_text(proposal.text, encoding="utf-8")
+        if proposal is None:
+            answer = "nothing to promote"
+        elif dry_run:
+            answer = f"{proposal.title}\n\n{proposal.body}"
+        else:
+            report("ask GitHub")
+            answer = promotion.propose(repository, proposal)
     click.echo(answer)
 
 
 @main.command("status")
-@click.option("--remote", default="origin", show_default=True, help="Name of the remote.")
-@click.option("--context", help="Of the kubeconfig: ask that cluster, too.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(list(status_report.FORMATS)),
-    default="text",
-    show_default=True,
-    help="For a person or a program.",
-)
+@_remote_option
+@click.option("--context", help="Also show what this kubeconfig context runs.")
+@_format_option(status_report.FORMATS)
 def show_status(remote: str, context: str | None, form: str) -> None:
-    """Show each service's image on each branch, its holds and pins, and what a cluster runs.
+    """Show each service's images, holds and pins.
 
     \b
     Example:
       delivery status --context kind-fraud-detection
     Exit codes:
       0  it is shown
-      1  the remote or the cluster does not answer
+      2  the remote or the cluster does not answer
     """
-    try:
-        with _progress() as report:
-            report(f"fetch {remote}")
-            found = status.status(_repository(), remote=remote, context=context)
-    except (GitError, ImagesError, StagesError, status.StatusError) as error:
-        _fail(error)
+    with _progress() as report:
+        report(f"fetch {remote}")
+        found = status.status(_repository(), remote=remote, context=context)
     click.echo(status_report.FORMATS[form](found), nl=False)
 
 
-_EXIT_CODES: dict[type[Exception], int] = {
-    release.HeldError: 3,
-    release.OlderError: 4,
-    release.RaceError: 5,
-    promotion.StaleError: 3,
-}
-
-
-def _fail(error: Exception) -> NoReturn:
-    """End with the sentence of an error and its exit code."""
-    click.echo(f"Error: {error}", err=True)
-    sys.exit(_EXIT_CODES.get(type(error), 1))
-
-
-def _land(change: Callable[[], release.Change], target: _Target) -> None:
+def _land(change: changes.Change, target: _Target) -> None:
     """Land a change, and say what became of it."""
-    try:
-        with _progress() as report:
-            landing = release.land(
-                _repository(),
-                change(),
-                remote=target.remote,
-                branch=target.branch,
-                dry_run=target.dry_run,
-                report=report,
-            )
-    except (
-        dist.RenderError,
-        GitError,
-        HistoryError,
-        ImagesError,
-        OSError,
-        release.ReleaseError,
-        StagesError,
-    ) as error:
-        _fail(error)
+    with _progress() as report:
+        landing = changes.land(
+            _repository(),
+            change,
+            remote=target.remote,
+            branch=target.branch,
+            dry_run=target.dry_run,
+            report=report,
+        )
     place = f"{target.remote}/{target.branch}"
     if landing.commit is None:
-        click.echo(f"{place} says so already: nothing to do")
+        click.echo(f"{place} is already up to date")
     elif target.dry_run:
         click.echo(landing.difference)
     else:
-        click.echo(f"{place} has it: commit {landing.commit}, attempts: {landing.attempts}")
+        tries = f"{landing.attempts} attempt{'' if landing.attempts == 1 else 's'}"
+        click.echo(f"Pushed {landing.commit} to {place} ({tries})")
+
+
+def _console() -> Console:
+    """A console that prints text as it is."""
+    return Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -624,25 +691,23 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 def _folders(commit: str | None = None) -> Mapping[str, list[Manifest]]:
-    """The objects of dist."""
-    try:
-        return cluster.load(_repository(), commit)
-    except (GitError, TreeError) as error:
-        raise click.ClickException(str(error)) from error
+    """Read the objects of dist."""
+    return cluster.load(_repository(), commit)
 
 
 def _require_environment(folders: Mapping[str, list[Manifest]], environment: str) -> None:
     known = dict.fromkeys(cluster.Cluster(folders).namespaces.values())
     if environment not in known:
-        raise click.ClickException(f"There is no environment {environment}: {', '.join(known)}.")
+        names = ", ".join(known)
+        raise DeliveryError(f"Unknown environment {environment!r}; known environments: {names}.")
 
 
 def _repository() -> Path:
-    """The working tree in which the command was typed."""
+    """Find the working tree in which the command was typed."""
     # The folder in which a shell stands may have been removed.
     with suppress(FileNotFoundError):
         here = Path.cwd()
         for folder in (here, *here.parents):
             if (folder / "cdk8s.yaml").exists():
                 return folder
-    raise click.ClickException("There is no cdk8s.yaml here or above: go to the repository.")
+    raise DeliveryError("There is no cdk8s.yaml here or above: change to the repository.")

@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from delivery.errors import DeliveryError
+
 _PLACES = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -27,7 +29,7 @@ _SPEAK_PLAINLY = {
 }
 
 
-class GitError(Exception):
+class GitError(DeliveryError):
     """Git refused; the message is one sentence.
 
     Args:

@@ -24,9 +24,9 @@ def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Comman
 COMMANDS = dict(_commands(main, "delivery"))
 
 
-def run(*arguments: str) -> Result:
+def run(*arguments: str, terminal_width: int | None = None) -> Result:
     """Run a command as if it was typed."""
-    return CliRunner().invoke(main, arguments)
+    return CliRunner().invoke(main, arguments, terminal_width=terminal_width)
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,51 @@ def test_help_has_the_exit_codes(name: str) -> None:
     """A workflow decides by them."""
     lines = run(*name.split()[1:], "--help").output.splitlines()
     codes = [line.split()[0] for line in lines[lines.index("  Exit codes:") + 1 :][:2]]
-    assert codes == ["0", "1"]
+    assert codes[0] == "0"
+    assert codes[1] in {"1", "2"}
+
+
+def test_summaries_fit_a_terminal() -> None:
+    """A cut sentence in the list of commands explains nothing."""
+    assert "..." not in run("--help", terminal_width=80).output
+
+
+def test_the_version_is_shown() -> None:
+    """The first question of whoever reports a bug."""
+    assert run("--version").output.startswith("delivery ")
+
+
+def test_a_bug_is_neither_polite_nor_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own exit status is 1, which would mean "blocked"."""
+
+    def fail(_: Path) -> list[str]:
+        raise ValueError("injected")
+
+    monkeypatch.setattr(dist, "synthesize", fail)
+    result = run("synth")
+    assert result.exit_code == 70
+    assert "ValueError: injected" in result.stderr
+
+
+def test_an_interrupt_has_the_exit_code_of_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that runs it can tell Ctrl-C from a finding."""
+
+    def interrupt(_: Path) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dist, "synthesize", interrupt)
+    assert run("synth").exit_code == 130
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cause, without a traceback."""
+
+    def fail(_: Path) -> list[str]:
+        raise OSError(28, "No space left on device", "dist/dev")
+
+    monkeypatch.setattr(dist, "synthesize", fail)
+    result = run("synth")
+    assert (result.exit_code, result.stderr) == (2, "Error: No space left on device: dist/dev\n")
 
 
 def test_synth_says_how_much_it_rendered(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +119,7 @@ def test_synth_fails_with_the_sentence_of_the_render(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(dist, "synthesize", fail)
     result = run("synth")
-    assert (result.exit_code, result.stderr) == (1, "Error: images.yaml:3: wrong.\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: images.yaml:3: wrong.\n")
     assert result.stdout == ""
 
 
@@ -96,8 +140,10 @@ def test_a_command_outside_of_the_repository_says_so(
     """The cdk8s command line would print its help."""
     (repository / "cdk8s.yaml").unlink()
     result = run("synth")
-    assert result.exit_code == 1
-    assert result.stderr == "Error: There is no cdk8s.yaml here or above: go to the repository.\n"
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: There is no cdk8s.yaml here or above: change to the repository.\n"
+    )
 
 
 def test_a_command_in_a_folder_that_was_removed_says_so(
@@ -159,4 +205,4 @@ def test_check_fails_with_the_sentence_of_the_render(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(dist, "rendered", fail)
     result = run("check")
-    assert (result.exit_code, result.stderr) == (1, "Error: images.yaml:3: wrong.\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: images.yaml:3: wrong.\n")

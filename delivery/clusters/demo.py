@@ -1,8 +1,6 @@
 """Both environments on this machine, for a person to play with: `make demo`."""
 
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,11 +18,8 @@ from delivery.clusters.argocd import (
     argocd,
     refresh,
 )
-from delivery.control_plane.build import ControlPlaneError, locate
+from delivery.control_plane.build import locate
 from delivery.control_plane.client import ApiError, Client, Manifest, Reference
-from delivery.control_plane.programs import StartError
-
-REPOSITORY = Path(__file__).parents[2]
 
 _PERIOD_SECONDS = 1
 _WORKLOADS = ("Deployment", "StatefulSet")
@@ -126,25 +121,28 @@ def _image(client: Client, resource: Manifest) -> str:
     return str(workload["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-def main() -> None:
-    """Show both environments until Ctrl-C; exit with 1 and a sentence if they do not come up."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        # Also where a shell in the background had the first one ignored.
-        signal.signal(each, signal.default_int_handler)
-    console = Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
+def run(repository: Path, console: Console) -> None:
+    """Show both environments until Ctrl-C.
+
+    Args:
+        repository: Root of the working tree whose commits are delivered.
+        console: Gets the table.
+
+    Raises:
+        ControlPlaneError: If there is no control plane.
+        StartError: If it does not start.
+    """
     try:
         with argocd(locate()) as argo:
-            _run(console, argo)
-    except (ControlPlaneError, StartError) as error:
-        sys.exit(f"demo: {error}")
+            _run(repository, console, argo)
     except KeyboardInterrupt:
         console.print("stopped; nothing is left")
 
 
-def _run(console: Console, argo: ArgoCd) -> None:
+def _run(repository: Path, console: Console, argo: ArgoCd) -> None:
     server = argo.cluster.server
     bare = server.folder / "origin.git"
-    manifests = applications(REPOSITORY / "dist" / "argocd", repository=bare.as_uri())
+    manifests = applications(repository / "dist" / "argocd", repository=bare.as_uri())
     environments = {
         Path(manifest["spec"]["source"]["path"]).name: manifest
         for manifest in manifests
@@ -154,7 +152,7 @@ def _run(console: Console, argo: ArgoCd) -> None:
         name: manifest["spec"]["source"]["targetRevision"]
         for name, manifest in environments.items()
     }
-    origin = Origin(REPOSITORY, bare, branches=set(branches.values()))
+    origin = Origin(repository, bare, branches=set(branches.values()))
     console.print(
         f"""\
 To look around:       kubectl --kubeconfig {server.kubeconfig} get pods --all-namespaces
@@ -202,7 +200,3 @@ def _table(rows: list[Row]) -> Table:
             *(Text(state, style=_COLORS.get(state, "red")) for state in (row.sync, row.health)),
         )
     return table
-
-
-if __name__ == "__main__":
-    main()

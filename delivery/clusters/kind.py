@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from delivery.clusters.argocd import NAMESPACE, applications
 from delivery.control_plane.build import pinned
+from delivery.errors import DeliveryError
 from delivery.git import git, resolve
 from delivery.manifests.dist import DIST, Environment, environments
 from delivery.network.cluster import load
@@ -28,7 +29,7 @@ _POLL_SECONDS = 5
 _LAST_LINES = 15
 
 
-class KindError(Exception):
+class KindError(DeliveryError):
     """The cluster cannot be made, or does not become what it should; the message says why."""
 
 

@@ -1,7 +1,7 @@
 """Where the programs of the control plane are, and how they get there.
 
-`python -m delivery.control_plane.build` builds them with Go, as the modules below
-`tools/control-plane/` pin them, into a per-user cache that all clones of the repository share.
+`delivery control-plane` builds them with Go, as the modules below `tools/control-plane/` pin them,
+into a per-user cache that all clones of the repository share.
 """
 
 import fcntl
@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +23,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from delivery.errors import DeliveryError
 
 PINS = Path(__file__).parents[2] / "tools" / "control-plane"
 
@@ -38,7 +39,7 @@ _VERSION_VARIABLES = {
 _LAST_LINES = 15
 
 
-class ControlPlaneError(Exception):
+class ControlPlaneError(DeliveryError):
     """There is no control plane, or it cannot be built; the message says what to do."""
 
 
@@ -182,18 +183,6 @@ def build(console: Console) -> Path:
                 (aside / name).rename(folder / name)
     console.print(f"built: {folder}")
     return folder
-
-
-def main() -> None:
-    """Build for a person or a CI machine; exit with 1 and a sentence if that fails."""
-    # Like Ctrl-C, so that Go ends with us.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        build(Console(emoji=False, highlight=False, markup=False, soft_wrap=True))
-    except (ControlPlaneError, OSError) as error:
-        sys.exit(f"control plane: {error}")
-    except KeyboardInterrupt:
-        sys.exit("control plane: interrupted; the next run goes on from here")
 
 
 def _folder() -> Path:
@@ -395,7 +384,3 @@ def _shown(console: Console, what: str) -> Iterator[None]:
         progress.add_task(what, total=None)
         yield
     console.print(f"{what} {timedelta(seconds=round(time.monotonic() - started))}")
-
-
-if __name__ == "__main__":
-    main()

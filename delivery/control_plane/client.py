@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
+from delivery.errors import DeliveryError
+
 Manifest: TypeAlias = dict[str, Any]
 
 _TIMEOUT_SECONDS = 60
 
 
-class ApiError(Exception):
+class ApiError(DeliveryError):
     """The API server refused a request.
 
     Args:

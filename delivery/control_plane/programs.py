@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from delivery.errors import DeliveryError
+
 _LAST_LINES = 15
 _READY_SECONDS = 60
 _ATTEMPTS = 3
@@ -20,7 +22,7 @@ _TAKEN = "address already in use"
 _PR_SET_PDEATHSIG = 1
 
 
-class StartError(Exception):
+class StartError(DeliveryError):
     """A program ended or was not ready in time; the message shows the end of its log."""
 
 

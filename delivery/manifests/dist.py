@@ -13,10 +13,12 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
+from delivery.errors import DeliveryError
+
 DIST = "dist"
 
 
-class RenderError(Exception):
+class RenderError(DeliveryError):
     """The render failed or is incomplete; the message says what the render said."""
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from delivery.control_plane.client import Manifest
+from delivery.errors import DeliveryError
 from delivery.manifests.dist import DIST
 
 _SKIP_FILE = b"+argocd:skip-file-rendering"
@@ -22,7 +23,7 @@ Files = Mapping[PurePosixPath, bytes]
 """Content by path from the root of the repository."""
 
 
-class TreeError(Exception):
+class TreeError(DeliveryError):
     """A tree cannot be read; the message says why."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from delivery.errors import DeliveryError
 from delivery.network.cluster import Cluster, Workload
 from delivery.network.connections import DNS, OUTSIDE, analyze
 from delivery.network.policy import Manifest, selects
@@ -270,7 +271,7 @@ def svg(picture: Picture) -> str:
     return process.stdout
 
 
-class DrawError(Exception):
+class DrawError(DeliveryError):
     """Graphviz cannot draw; the message is its own."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
 
+from delivery.errors import DeliveryError
 from delivery.git import GitError, git, is_ancestor
 from delivery.manifests import dist
 from delivery.releases.history import Order, order
@@ -37,20 +38,26 @@ _ROBOT = ("fraud-detection delivery", "delivery@fraud-detection.invalid")
 """Author of a commit where Git knows nobody."""
 
 
-class ReleaseError(Exception):
+class ReleaseError(DeliveryError):
     """A change cannot land; the message says why and what to do."""
 
 
 class HeldError(ReleaseError):
     """A service takes no bumps."""
 
+    exit_code = 3
+
 
 class OlderError(ReleaseError):
     """A build is not newer than the recorded one."""
 
+    exit_code = 4
+
 
 class RaceError(ReleaseError):
     """Others pushed first, each time."""
+
+    exit_code = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,14 +204,14 @@ def hold(service: str, *, reason: str) -> Change:
     return _set_hold(service, f"Hold {service}", reason, hold=reason)
 
 
-def release(service: str, *, reason: str | None) -> Change:
-    """Take bumps of a service again.
+def unhold(service: str, *, reason: str | None) -> Change:
+    """Take bumps of a held service again.
 
     Args:
         service: As images.yaml calls it.
         reason: Why, for the record.
     """
-    return _set_hold(service, f"Release {service}", reason, hold=None)
+    return _set_hold(service, f"Unhold {service}", reason, hold=None)
 
 
 def _set_hold(service: str, subject: str, reason: str | None, *, hold: str | None) -> Change:

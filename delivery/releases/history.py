@@ -5,10 +5,11 @@ import subprocess
 from enum import Enum
 from pathlib import Path
 
+from delivery.errors import DeliveryError
 from delivery.git import GitError, is_ancestor, resolve
 
 
-class HistoryError(Exception):
+class HistoryError(DeliveryError):
     """The history does not say; the message says why and what to do."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from delivery.errors import DeliveryError
 from delivery.git import GitError, git
 from delivery.manifests import diff, dist
 from delivery.manifests.dist import DIST, Environment
@@ -31,12 +32,14 @@ _KEEPS_DATA = frozenset({"PersistentVolumeClaim", "StatefulSet"})
 _Render: TypeAlias = Callable[[Path], AbstractContextManager[Path]]
 
 
-class PromotionError(Exception):
+class PromotionError(DeliveryError):
     """The promotion cannot be proposed; the message says why and what to do."""
 
 
 class StaleError(PromotionError):
     """What would be promoted is not what its sources render."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True, kw_only=True)

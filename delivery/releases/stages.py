@@ -5,12 +5,13 @@ from pathlib import Path
 
 import yaml
 
+from delivery.errors import DeliveryError
 from delivery.git import git, resolve
 from delivery.manifests import dist
 from delivery.manifests.dist import DIST, Environment
 
 
-class StagesError(Exception):
+class StagesError(DeliveryError):
     """It cannot be found out what is released where; the message says why and what to do."""
 
 

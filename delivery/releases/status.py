@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from delivery.errors import DeliveryError
 from delivery.git import git
 from delivery.manifests.dist import Environment
 from delivery.releases.changes import bumped
@@ -19,7 +20,7 @@ _PATIENCE = "--request-timeout=20s"
 """Without it, kubectl waits for minutes for a cluster that is not there."""
 
 
-class StatusError(Exception):
+class StatusError(DeliveryError):
     """The cluster does not answer; the message says why."""
 
 

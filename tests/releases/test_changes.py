@@ -74,8 +74,8 @@ def test_the_commit_names_what_it_releases(remote: Remote) -> None:
     ("change", "message"),
     [
         (release.hold("redis", reason="#7: slow"), "Hold redis\n\n#7: slow\n\nService: redis"),
-        (release.release("redis", reason="well"), "Release redis\n\nwell\n\nService: redis"),
-        (release.release("redis", reason=None), "Release redis\n\nService: redis"),
+        (release.unhold("redis", reason="well"), "Unhold redis\n\nwell\n\nService: redis"),
+        (release.unhold("redis", reason=None), "Unhold redis\n\nService: redis"),
         (
             release.pin(REDIS, "dev", reason="slow"),
             f"Pin redis in dev to 7.0.1\n\nslow\n\nPin: dev redis 7.0.1@{DIGEST}",
@@ -149,7 +149,7 @@ def test_a_released_service_is_bumped_again(remote: Remote) -> None:
     """The hold leaves no trace but the commits."""
     before = remote.file("images.yaml")
     land(remote, release.hold("payment-api", reason="loses transactions"))
-    land(remote, release.release("payment-api", reason="mended"))
+    land(remote, release.unhold("payment-api", reason="mended"))
     assert remote.file("images.yaml") == before
     assert "mended" in run_git(remote.bare, "log", "-1", "--format=%b", "develop")
     assert land(remote, bump()).commit is not None
@@ -194,7 +194,7 @@ def test_an_unpinned_environment_runs_the_release(remote: Remote) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        release.release("redis", reason=None),
+        release.unhold("redis", reason=None),
         release.unpin("redis", "staging", reason=None),
     ],
     ids=["release", "unpin"],
@@ -252,7 +252,7 @@ def test_malicious_text_is_refused_before_anything_runs(values: Mapping[str, str
     "change",
     [
         lambda reason: release.hold("redis", reason=reason),
-        lambda reason: release.release("redis", reason=reason),
+        lambda reason: release.unhold("redis", reason=reason),
         lambda reason: release.pin(REDIS, "staging", reason=reason),
         lambda reason: release.unpin("redis", "staging", reason=reason),
     ],

@@ -1,0 +1,65 @@
+"""The command lines of others that we call: gh and kubectl."""
+
+import subprocess
+
+from delivery.errors import DeliveryError
+
+_LAST_LINES = 15
+
+
+class CommandError(DeliveryError):
+    """A program is missing or failed; the message says which, why, and what to do."""
+
+
+def run(*command: str, remedy: str, given: str = "") -> str:
+    """Run a program and return its standard output.
+
+    Args:
+        command: The program, found on the PATH, and its arguments; no shell sees them.
+        remedy: What to do where the program is missing, as an imperative clause.
+        given: Standard input. Default: empty.
+
+    Raises:
+        CommandError: If the program is missing or fails.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell
+            command, input=given, capture_output=True, text=True, errors="replace", check=False
+        )
+    except FileNotFoundError as error:
+        raise CommandError(f"There is no {command[0]} on the PATH: {remedy}.") from error
+    if done.returncode != 0:
+        said = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:]) or "it did not say why"
+        raise CommandError(f"`{' '.join(command)}` failed: {said}")
+    return done.stdout
+
+
+def gh(*arguments: str, given: str = "") -> str:
+    """Ask GitHub through gh, which holds the credentials.
+
+    Args:
+        arguments: Arguments of `gh`.
+        given: Standard input. Default: empty.
+
+    Returns:
+        Standard output, without white space around it.
+
+    Raises:
+        CommandError: If there is no gh, or GitHub refuses.
+    """
+    return run("gh", *arguments, remedy="install the GitHub CLI", given=given).strip()
+
+
+def kubectl(context: str, *arguments: str, given: str = "") -> str:
+    """Ask a cluster through kubectl.
+
+    Args:
+        context: Context of the kubeconfig: never the one that happens to be current.
+        arguments: Arguments of `kubectl`.
+        given: Standard input. Default: empty.
+
+    Raises:
+        CommandError: If there is no kubectl, or the cluster refuses or does not answer.
+    """
+    command = ("kubectl", f"--context={context}", *arguments)
+    return run(*command, remedy="install kubectl", given=given)
