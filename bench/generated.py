@@ -7,7 +7,7 @@ from cdk8s import App, Chart, YamlOutputType
 
 from fraud_detection.environments import ENVIRONMENTS, Environment
 from fraud_detection.images import Image
-from fraud_detection.platform.network import allow_connections
+from fraud_detection.platform.network import Network
 from fraud_detection.services.alert_monitor import AlertMonitor
 from fraud_detection.services.payment_api import PaymentApi
 from fraud_detection.services.redis import Redis
@@ -35,33 +35,41 @@ def render(folder: Path, environment: Environment, services: int) -> None:
     def chart(id: str) -> Chart:
         return Chart(app, id, namespace=environment.namespace, disable_resource_name_hashes=True)
 
-    redis = Redis(chart("redis"), "redis", image=_IMAGE, settings=environment.redis)
-    redpanda = Redpanda(chart("redpanda"), "redpanda", image=_IMAGE, settings=environment.redpanda)
+    network = Network()
+    redis = Redis(
+        chart("redis"), "redis", network=network, image=_IMAGE, settings=environment.redis
+    )
+    redpanda = Redpanda(
+        chart("redpanda"), "redpanda", network=network, image=_IMAGE, settings=environment.redpanda
+    )
     topic = Topic(
         chart("topic"),
         "topic",
+        network=network,
         name="transactions",
         image=_IMAGE,
         broker=redpanda.kafka,
         settings=environment.topic,
     )
     for number in range(services // 2):
-        payment_api = PaymentApi(
+        PaymentApi(
             chart(f"payment-api-{number}"),
             "payment-api",
+            network=network,
             image=_IMAGE,
             broker=redpanda.kafka,
             topic=topic,
             settings=environment.payment_api,
         )
-        alert_monitor = AlertMonitor(
+        AlertMonitor(
             chart(f"alert-monitor-{number}"),
             "alert-monitor",
+            network=network,
             image=_IMAGE,
             redis=redis.endpoint,
             settings=environment.alert_monitor,
         )
-        allow_connections([payment_api.edges, alert_monitor.edges])
+    network.add_policies()
     app.synth()
 
 

@@ -5,7 +5,7 @@ from cdk8s import App, Chart
 from fraud_detection.environments import Environment
 from fraud_detection.images import Images
 from fraud_detection.platform.namespace import Namespace
-from fraud_detection.platform.network import allow_connections
+from fraud_detection.platform.network import Network
 from fraud_detection.services.alert_monitor import AlertMonitor
 from fraud_detection.services.flink import Flink
 from fraud_detection.services.payment_api import PaymentApi
@@ -34,22 +34,35 @@ class System:
                 disable_resource_name_hashes=True,
             )
 
+        network = Network()
         Namespace(chart("namespace"), "namespace", settings=environment.limits)
-        redis = Redis(chart("redis"), "redis", image=images.redis, settings=environment.redis)
+        redis = Redis(
+            chart("redis"),
+            "redis",
+            network=network,
+            image=images.redis,
+            settings=environment.redis,
+        )
         redpanda = Redpanda(
-            chart("redpanda"), "redpanda", image=images.redpanda, settings=environment.redpanda
+            chart("redpanda"),
+            "redpanda",
+            network=network,
+            image=images.redpanda,
+            settings=environment.redpanda,
         )
         topic = Topic(
             chart("transactions-topic"),
             "topic",
+            network=network,
             name="transactions",
             image=images.redpanda,
             broker=redpanda.kafka,
             settings=environment.topic,
         )
-        flink = Flink(
+        Flink(
             chart("flink"),
             "flink",
+            network=network,
             image=images.flink_app,
             broker=redpanda.kafka,
             topic=topic,
@@ -59,6 +72,7 @@ class System:
         payment_api = PaymentApi(
             chart("payment-api"),
             "payment-api",
+            network=network,
             image=images.payment_api,
             broker=redpanda.kafka,
             topic=topic,
@@ -67,26 +81,19 @@ class System:
         alert_monitor = AlertMonitor(
             chart("alert-monitor"),
             "alert-monitor",
+            network=network,
             image=images.alert_monitor,
             redis=redis.endpoint,
             settings=environment.alert_monitor,
         )
-        edges = [
-            redis.edges,
-            redpanda.edges,
-            topic.edges,
-            flink.edges,
-            payment_api.edges,
-            alert_monitor.edges,
-        ]
         if environment.smoke_test is not None:
-            smoke_test = SmokeTest(
+            SmokeTest(
                 chart("smoke-test"),
                 "smoke-test",
+                network=network,
                 image=images.payment_api,
                 payment_api=payment_api.http,
                 alert_monitor=alert_monitor.http,
                 settings=environment.smoke_test,
             )
-            edges.append(smoke_test.edges)
-        allow_connections(edges)
+        network.add_policies()

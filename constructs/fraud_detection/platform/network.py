@@ -1,6 +1,6 @@
-"""Who may talk to whom: endpoints, connections, and the NetworkPolicies that follow from them."""
+"""Which pods may connect to which: endpoints, connections and the NetworkPolicies for them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,15 +11,51 @@ from fraud_detection.platform.sync import Wave, metadata
 from fraud_detection.platform.values import number
 
 
-@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The components of one namespace and the connections between them.
+
+    Components and connections register themselves here, so that none of them can be forgotten.
+    """
+
+    def __init__(self) -> None:
+        self.components: list[Component] = []
+        self.connections: list[Connection] = []
+
+    def add_policies(self) -> None:
+        """Allow all connections, on top of the namespace's default deny.
+
+        Each component gets a NetworkPolicy with one rule per port, in the file of its service. Call
+        it once all services exist: later components and connections have no effect.
+        """
+        for component in self.components:
+            clients: dict[int, list[k8s.NetworkPolicyPeer]] = {}
+            servers: dict[int, list[k8s.NetworkPolicyPeer]] = {}
+            for connection in self.connections:
+                endpoint = connection.endpoint
+                if endpoint.component is component:
+                    clients.setdefault(endpoint.port, []).append(connection.client.peer)
+                if connection.client is component:
+                    servers.setdefault(endpoint.port, []).append(endpoint.component.peer)
+            _add_policy(component, clients=clients, servers=servers)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Component:
-    """A group of alike pods, found by one label that never changes.
+    """A group of identical pods, selected by one label that never changes.
 
     Attributes:
         name: Value of the label `app.kubernetes.io/name`, unique in a namespace.
+        service: The construct of the service to which the pods belong.
+        network: The network of the namespace, which learns about the component here.
     """
 
     name: str
+    service: Construct
+    network: Network
+
+    def __post_init__(self) -> None:
+        """Register the component."""
+        self.network.components.append(self)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -28,7 +64,7 @@ class Component:
 
     @property
     def selector(self) -> k8s.LabelSelector:
-        """Selects exactly these pods, in the object's own namespace."""
+        """The selector of exactly these pods, in their own namespace."""
         return k8s.LabelSelector(match_labels=self.labels)
 
     @property
@@ -62,7 +98,7 @@ class OutsidePods:
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A TCP port that a service offers.
+    """A TCP port that a service offers; clients get its address from their `Connection`.
 
     Attributes:
         component: The pods that listen.
@@ -74,71 +110,62 @@ class Endpoint:
     host: str
     port: int
 
-    @property
-    def address(self) -> str:
-        """`host:port`, as clients take it."""
-        return f"{self.host}:{self.port}"
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Connection:
-    """A client's use of an endpoint: what one side's egress and the other's ingress must allow."""
+    """A client's use of an endpoint.
+
+    Making one allows it, as egress of the client and as ingress of the server, and gives the
+    address that the client needs.
+
+    Attributes:
+        client: The pods that connect.
+        endpoint: The port that they connect to.
+    """
 
     client: Component | OutsidePods
     endpoint: Endpoint
 
+    def __post_init__(self) -> None:
+        """Register the connection in the server's namespace."""
+        self.endpoint.component.network.connections.append(self)
 
-@dataclass(frozen=True, kw_only=True)
-class Edges:
-    """A service's place in the network of its namespace.
+    @property
+    def host(self) -> str:
+        """The host name that the client connects to."""
+        return self.endpoint.host
 
-    Attributes:
-        owner: The service, which gets the NetworkPolicies.
-        components: Its groups of alike pods.
-        connections: What they connect to, and who outside of the namespace connects to them.
-    """
+    @property
+    def port(self) -> int:
+        """The port that the client connects to."""
+        return self.endpoint.port
 
-    owner: Construct
-    components: Sequence[Component]
-    connections: Sequence[Connection] = ()
+    @property
+    def address(self) -> str:
+        """The address as `host:port`."""
+        return f"{self.host}:{self.port}"
 
 
 @cache
 def _tcp(port: int) -> k8s.NetworkPolicyPort:
-    """A TCP port of a NetworkPolicy rule."""
+    """Return a TCP port of a NetworkPolicy rule."""
     return k8s.NetworkPolicyPort(protocol="TCP", port=number(port))
 
 
-def allow_connections(services: Sequence[Edges]) -> None:
-    """Allow each component its own connections, on top of the namespace's default deny.
-
-    Args:
-        services: The edges of all services of the namespace.
-    """
-    connections = [connection for edges in services for connection in edges.connections]
-    for edges in services:
-        for component in edges.components:
-            _allow(edges.owner, component, connections)
-
-
-def _allow(scope: Construct, component: Component, connections: Iterable[Connection]) -> None:
-    """The NetworkPolicy of one component, with one rule per port."""
-    clients: dict[int, list[k8s.NetworkPolicyPeer]] = {}
-    servers: dict[int, list[k8s.NetworkPolicyPeer]] = {}
-    for connection in connections:
-        endpoint = connection.endpoint
-        if endpoint.component == component:
-            clients.setdefault(endpoint.port, []).append(connection.client.peer)
-        if connection.client == component:
-            servers.setdefault(endpoint.port, []).append(endpoint.component.peer)
+def _add_policy(
+    component: Component,
+    *,
+    clients: Mapping[int, list[k8s.NetworkPolicyPeer]],
+    servers: Mapping[int, list[k8s.NetworkPolicyPeer]],
+) -> None:
     k8s.KubeNetworkPolicy(
-        scope,
+        component.service,
         f"{component.name}-network",
         metadata=metadata(component.name, wave=Wave.NAMESPACE),
         spec=k8s.NetworkPolicySpec(
             pod_selector=component.selector,
             policy_types=["Ingress", "Egress"],
-            # An empty list, which means the same as none, would be another version at each apply.
+            # An empty list means the same as none, but counts as a change at each apply.
             ingress=[
                 k8s.NetworkPolicyIngressRule(from_=peers, ports=[_tcp(port)])
                 for port, peers in clients.items()

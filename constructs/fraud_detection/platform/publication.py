@@ -32,16 +32,13 @@ class Publication:
     tls_secret: str | None = None
 
 
-def publish(scope: Construct, endpoint: Endpoint, publication: Publication) -> Connection:
-    """Route a host's requests to an endpoint.
+def publish(scope: Construct, endpoint: Endpoint, publication: Publication) -> None:
+    """Route a host's requests to an endpoint, and let the ingress controller connect to it.
 
     Args:
         scope: The construct that owns the endpoint.
         endpoint: Where requests go; its Service is in the same namespace.
         publication: The name and the controller.
-
-    Returns:
-        The controller's connection to the endpoint, for the NetworkPolicy.
     """
     k8s.KubeIngress(
         scope,
@@ -76,4 +73,4 @@ def publish(scope: Construct, endpoint: Endpoint, publication: Publication) -> C
     controller = OutsidePods(
         namespace=publication.controller_namespace, labels=publication.controller_labels
     )
-    return Connection(client=controller, endpoint=endpoint)
+    Connection(client=controller, endpoint=endpoint)

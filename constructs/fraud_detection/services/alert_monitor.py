@@ -6,7 +6,7 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.platform.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
 from fraud_detection.platform.pods import (
     PYTHON_USER,
     Resources,
@@ -48,18 +48,18 @@ class AlertMonitor(Construct):
         scope: Construct,
         id: str,
         *,
+        network: Network,
         image: Image,
         redis: Endpoint,
         settings: AlertMonitorSettings,
     ) -> None:
         super().__init__(scope, id)
-        component = Component(name="alert-monitor")
+        component = Component(name="alert-monitor", service=self, network=network)
         self.http = Endpoint(component=component, host="alert-monitor", port=_PORT)
         """The dashboard, and alerts as a WebSocket at `/ws`."""
-        connections = [Connection(client=component, endpoint=redis)]
+        alerts = Connection(client=component, endpoint=redis)
         if settings.publication is not None:
-            connections.append(publish(self, self.http, settings.publication))
-        self.edges = Edges(owner=self, components=[component], connections=connections)
+            publish(self, self.http, settings.publication)
 
         expose(
             self,
@@ -88,7 +88,7 @@ class AlertMonitor(Construct):
                             resources=settings.resources,
                             mounts=[tmp],
                             ports={"http": _PORT},
-                            env=environment_variables(client_variables(redis)),
+                            env=environment_variables(client_variables(alerts)),
                             startup=http_probe("/", _PORT, period=2, failures=30),
                             readiness=http_probe("/", _PORT, period=5, failures=2),
                             liveness=http_probe("/", _PORT, period=10, failures=3),

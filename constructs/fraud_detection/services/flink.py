@@ -10,7 +10,7 @@ from cdk8s_plus_27 import k8s
 from constructs import Construct
 from fraud_detection.images import Image
 from fraud_detection.platform.autoscaling import scale_on_cpu
-from fraud_detection.platform.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
 from fraud_detection.platform.placement import together
 from fraud_detection.platform.pods import (
     Mount,
@@ -77,6 +77,7 @@ class Flink(Construct):
         scope: Construct,
         id: str,
         *,
+        network: Network,
         image: Image,
         broker: Endpoint,
         topic: Topic,
@@ -84,23 +85,9 @@ class Flink(Construct):
         settings: FlinkSettings,
     ) -> None:
         super().__init__(scope, id)
-        jobmanager = Component(name="flink-jobmanager")
-        taskmanager = Component(name="flink-taskmanager")
-        components = (jobmanager, taskmanager)
-        self.edges = Edges(
-            owner=self,
-            components=components,
-            connections=[
-                *_internal_connections(jobmanager, taskmanager),
-                # The job graph is built in the JobManager and run in the TaskManagers: both read
-                # the topic's partitions, and both are given the address of Redis.
-                *(
-                    Connection(client=component, endpoint=endpoint)
-                    for component in components
-                    for endpoint in (broker, redis)
-                ),
-            ],
-        )
+        jobmanager = Component(name="flink-jobmanager", service=self, network=network)
+        taskmanager = Component(name="flink-taskmanager", service=self, network=network)
+        _connect(jobmanager, taskmanager)
 
         wave = Wave.APPLICATIONS
         # TaskManagers register before the job runs, and only a running job makes the pod ready.
@@ -147,16 +134,25 @@ class Flink(Construct):
         )
         # Blobs, the Python environment, the table planner: all below /tmp.
         mounts = [files.mount, checkpoints, temporary_folder(size=2048)]
-        env = environment_variables(
-            {
-                "FLINK_CONF_DIR": files.mount.path,
-                "KAFKA_BROKER": broker.address,
-                "TRANSACTIONS_TOPIC": topic.name,
-                **client_variables(redis),
-            }
-        )
+
+        def env(component: Component) -> list[k8s.EnvVar]:
+            # The job graph is built in the JobManager and run in the TaskManagers: both read the
+            # topic's partitions, and both are given the address of Redis.
+            return environment_variables(
+                {
+                    "FLINK_CONF_DIR": files.mount.path,
+                    "KAFKA_BROKER": Connection(client=component, endpoint=broker).address,
+                    "TRANSACTIONS_TOPIC": topic.name,
+                    **client_variables(Connection(client=component, endpoint=redis)),
+                }
+            )
+
         jvm_memory = settings.jobmanager.memory - _PYTHON_CLIENT_MEMORY
-        affinity = together(components) if settings.access_mode is AccessMode.ONE_NODE else None
+        affinity = (
+            together([jobmanager, taskmanager])
+            if settings.access_mode is AccessMode.ONE_NODE
+            else None
+        )
         k8s.KubeDeployment(
             self,
             "jobmanager",
@@ -184,7 +180,7 @@ class Flink(Construct):
                                 f"-Djobmanager.rpc.address={jobmanager.name}",
                                 f"-Djobmanager.memory.process.size={jvm_memory}m",
                             ],
-                            env=env,
+                            env=env(jobmanager),
                             ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT, "rest": _REST_PORT},
                             startup=http_probe("/overview", _REST_PORT, period=5, failures=60),
                             # The REST API answers whether or not the job runs.
@@ -233,7 +229,7 @@ class Flink(Construct):
                                 "-Dtaskmanager.host=$(POD_IP)",
                                 f"-Dtaskmanager.memory.process.size={settings.taskmanager.memory}m",
                             ],
-                            env=[*env, variable_from_field("POD_IP", "status.podIP")],
+                            env=[*env(taskmanager), variable_from_field("POD_IP", "status.podIP")],
                             ports={
                                 "rpc": _TASKMANAGER_RPC_PORT,
                                 "data": _TASKMANAGER_DATA_PORT,
@@ -259,18 +255,14 @@ class Flink(Construct):
             )
 
 
-def _internal_connections(jobmanager: Component, taskmanager: Component) -> list[Connection]:
-    """What Flink's own processes need from each other, on the ports that flink-conf.yaml fixes."""
-
-    def connect(client: Component, server: Component, port: int) -> Connection:
-        return Connection(
-            client=client, endpoint=Endpoint(component=server, host=server.name, port=port)
-        )
-
-    return [
-        connect(taskmanager, jobmanager, _RPC_PORT),
-        connect(taskmanager, jobmanager, _BLOB_PORT),
-        connect(jobmanager, taskmanager, _TASKMANAGER_RPC_PORT),
-        connect(jobmanager, taskmanager, _METRICS_QUERY_PORT),
-        connect(taskmanager, taskmanager, _TASKMANAGER_DATA_PORT),
-    ]
+def _connect(jobmanager: Component, taskmanager: Component) -> None:
+    """Connect Flink's own processes to each other, on the ports that flink-conf.yaml fixes."""
+    for client, server, port in (
+        (taskmanager, jobmanager, _RPC_PORT),
+        (taskmanager, jobmanager, _BLOB_PORT),
+        (jobmanager, taskmanager, _TASKMANAGER_RPC_PORT),
+        (jobmanager, taskmanager, _METRICS_QUERY_PORT),
+        (taskmanager, taskmanager, _TASKMANAGER_DATA_PORT),
+    ):
+        endpoint = Endpoint(component=server, host=server.name, port=port)
+        Connection(client=client, endpoint=endpoint)

@@ -7,7 +7,7 @@ from cdk8s_plus_27 import k8s
 from constructs import Construct
 from fraud_detection.images import Image
 from fraud_detection.platform.autoscaling import scale_on_cpu
-from fraud_detection.platform.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
 from fraud_detection.platform.placement import spread
 from fraud_detection.platform.pods import (
     PYTHON_USER,
@@ -55,19 +55,19 @@ class PaymentApi(Construct):
         scope: Construct,
         id: str,
         *,
+        network: Network,
         image: Image,
         broker: Endpoint,
         topic: Topic,
         settings: PaymentApiSettings,
     ) -> None:
         super().__init__(scope, id)
-        component = Component(name="payment-api")
+        component = Component(name="payment-api", service=self, network=network)
         self.http = Endpoint(component=component, host="payment-api", port=_PORT)
         """Where transactions are posted."""
-        connections = [Connection(client=component, endpoint=broker)]
+        kafka = Connection(client=component, endpoint=broker)
         if settings.publication is not None:
-            connections.append(publish(self, self.http, settings.publication))
-        self.edges = Edges(owner=self, components=[component], connections=connections)
+            publish(self, self.http, settings.publication)
 
         wave = Wave.APPLICATIONS
         expose(self, name=self.http.host, component=component, ports={"http": _PORT}, wave=wave)
@@ -81,7 +81,7 @@ class PaymentApi(Construct):
         )
         tmp = temporary_folder(size=64)
         env = environment_variables(
-            {"KAFKA_BROKER": broker.address, "TRANSACTIONS_TOPIC": topic.name}
+            {"KAFKA_BROKER": kafka.address, "TRANSACTIONS_TOPIC": topic.name}
         )
         autoscaled = settings.max_replicas > settings.min_replicas
         k8s.KubeDeployment(

@@ -6,7 +6,7 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.platform.network import Component, Edges, Endpoint, expose
+from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
 from fraud_detection.platform.pods import (
     Mount,
     Resources,
@@ -29,8 +29,8 @@ _DATASET_SHARE = 0.6
 file copies the pages that change meanwhile, and client buffers come on top."""
 
 
-def client_variables(redis: Endpoint) -> dict[str, str]:
-    """The environment variables in which our applications look for Redis; database 0."""
+def client_variables(redis: Connection) -> dict[str, str]:
+    """Return the environment variables from which our applications take Redis; database 0."""
     return {"REDIS_HOST": redis.host, "REDIS_PORT": str(redis.port), "REDIS_DB": "0"}
 
 
@@ -52,10 +52,17 @@ class RedisSettings:
 class Redis(Construct):
     """One Redis with append-only persistence, which refuses writes rather than evict an alert."""
 
-    def __init__(self, scope: Construct, id: str, *, image: Image, settings: RedisSettings) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        network: Network,
+        image: Image,
+        settings: RedisSettings,
+    ) -> None:
         super().__init__(scope, id)
-        component = Component(name="redis")
-        self.edges = Edges(owner=self, components=[component])
+        component = Component(name="redis", service=self, network=network)
         self.endpoint = Endpoint(component=component, host="redis", port=_PORT)
         """Where clients connect; no password, the NetworkPolicy is the guard."""
 

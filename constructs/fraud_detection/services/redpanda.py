@@ -6,7 +6,7 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.platform.network import Component, Connection, Edges, Endpoint, expose
+from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
 from fraud_detection.platform.placement import apart, spread
 from fraud_detection.platform.pods import (
     Mount,
@@ -68,18 +68,20 @@ class Redpanda(Construct):
     """A cluster of brokers that finds itself after any restart, on volumes that a sync keeps."""
 
     def __init__(
-        self, scope: Construct, id: str, *, image: Image, settings: RedpandaSettings
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        network: Network,
+        image: Image,
+        settings: RedpandaSettings,
     ) -> None:
         super().__init__(scope, id)
-        component = Component(name="redpanda")
+        component = Component(name="redpanda", service=self, network=network)
         self.kafka = Endpoint(component=component, host="redpanda", port=_KAFKA_PORT)
         """Where clients start; the answer names the brokers."""
         rpc = Endpoint(component=component, host=_BROKERS, port=_RPC_PORT)
-        self.edges = Edges(
-            owner=self,
-            components=[component],
-            connections=[Connection(client=component, endpoint=rpc)],
-        )
+        Connection(client=component, endpoint=rpc)
 
         wave = Wave.DATA_STORES
         expose(

@@ -6,7 +6,7 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.platform.network import Component, Connection, Edges, Endpoint
+from fraud_detection.platform.network import Component, Connection, Endpoint, Network
 from fraud_detection.platform.pods import (
     PYTHON_USER,
     Resources,
@@ -41,22 +41,16 @@ class SmokeTest(Construct):
         scope: Construct,
         id: str,
         *,
+        network: Network,
         image: Image,
         payment_api: Endpoint,
         alert_monitor: Endpoint,
         settings: SmokeTestSettings,
     ) -> None:
         super().__init__(scope, id)
-        component = Component(name="smoke-test")
-        self.edges = Edges(
-            owner=self,
-            components=[component],
-            connections=[
-                Connection(client=component, endpoint=payment_api),
-                Connection(client=component, endpoint=alert_monitor),
-            ],
-        )
-
+        component = Component(name="smoke-test", service=self, network=network)
+        posts = Connection(client=component, endpoint=payment_api)
+        alerts = Connection(client=component, endpoint=alert_monitor)
         files = mount_files(
             self,
             "files",
@@ -89,8 +83,8 @@ class SmokeTest(Construct):
                             command=["python", "/files/smoke_test.py"],
                             env=environment_variables(
                                 {
-                                    "PAYMENT_API": payment_api.address,
-                                    "ALERT_MONITOR": alert_monitor.address,
+                                    "PAYMENT_API": posts.address,
+                                    "ALERT_MONITOR": alerts.address,
                                     "DEADLINE_SECONDS": str(settings.deadline),
                                 }
                             ),

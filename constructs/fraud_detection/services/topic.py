@@ -6,7 +6,7 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.images import Image
-from fraud_detection.platform.network import Component, Connection, Edges, Endpoint
+from fraud_detection.platform.network import Component, Connection, Endpoint, Network
 from fraud_detection.platform.pods import (
     Resources,
     container,
@@ -49,18 +49,15 @@ class Topic(Construct):
         scope: Construct,
         id: str,
         *,
+        network: Network,
         name: str,
         image: Image,
         broker: Endpoint,
         settings: TopicSettings,
     ) -> None:
         super().__init__(scope, id)
-        component = Component(name=f"{name}-topic")
-        self.edges = Edges(
-            owner=self,
-            components=[component],
-            connections=[Connection(client=component, endpoint=broker)],
-        )
+        component = Component(name=f"{name}-topic", service=self, network=network)
+        kafka = Connection(client=component, endpoint=broker)
         self.name = name
         """The topic's name, as producers and consumers take it."""
 
@@ -95,7 +92,7 @@ class Topic(Construct):
                             command=["bash", "/files/ensure-topic.sh"],
                             env=environment_variables(
                                 {
-                                    "RPK_BROKERS": broker.address,
+                                    "RPK_BROKERS": kafka.address,
                                     "TOPIC": name,
                                     "PARTITIONS": str(settings.partitions),
                                     "REPLICAS": str(settings.replicas),
