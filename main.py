@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cdk8s import App, YamlOutputType
 
-from fraud_detection.argocd import ArgoCd
+from fraud_detection.argocd import ArgoCd, rendered_kinds
 from fraud_detection.environments import ENVIRONMENTS
 from fraud_detection.images import ImagesError, Releases, read_images
 from fraud_detection.system import System
@@ -18,16 +18,18 @@ def render(output: Path, releases: Releases) -> None:
     """Render every manifest that Argo CD needs.
 
     Args:
-        output: The folder that gets `argocd/` and one folder per environment; files that an
-            earlier render left there stay.
-        releases: What the containers run.
+        output: The folder that gets `argocd/` and one folder per environment; files from an
+            earlier render stay there.
+        releases: The images of the containers.
     """
+    kinds: set[tuple[str, str]] = set()
     for environment in ENVIRONMENTS:
         app = _app(output / environment.name)
         System(app, environment=environment, images=releases.for_environment(environment.name))
         app.synth()
+        kinds |= rendered_kinds(app)
     app = _app(output / "argocd")
-    ArgoCd(app, environments=ENVIRONMENTS)
+    ArgoCd(app, environments=ENVIRONMENTS, kinds=kinds)
     app.synth()
 
 
@@ -46,5 +48,5 @@ if __name__ == "__main__":
         )
     except ImagesError as error:
         sys.exit(str(error))
-    # The cdk8s command line says where it will look for the result.
+    # Set by the cdk8s command line, which looks for the result there.
     render(Path(os.environ.get("CDK8S_OUTDIR", "dist")), releases)

@@ -1,57 +1,53 @@
-"""What Argo CD is told: the seed's two Applications, within a project that allows nothing else."""
+"""The project and the Applications: those of the seed, in a project that allows nothing else."""
 
 from dataclasses import replace
 from functools import cache
-from tempfile import gettempdir
+from operator import attrgetter
 
 import pytest
-from cdk8s import App, Testing
 
-from fraud_detection.argocd import ArgoCd
-from fraud_detection.environments import DEV, ENVIRONMENTS, REPOSITORY, STAGING
-from fraud_detection.platform.publication import Publication
-from rendering import Manifest, both, render
-
-
-@cache
-def _manifests() -> dict[str, Manifest]:
-    app = App(outdir=f"{gettempdir()}/never-written")
-    ArgoCd(app, environments=ENVIRONMENTS)
-    return {
-        f"{manifest['kind']}/{manifest['metadata']['name']}": manifest
-        for chart in app.charts
-        for manifest in Testing.synth(chart)
-    }
+from fraud_detection.environments import ENVIRONMENTS, REPOSITORY, Environment
+from rendering import Manifest, argocd, kinds
+from settings import LARGE, PUBLICATION, SMALL
 
 
 def _project() -> Manifest:
-    spec: Manifest = _manifests()["AppProject/fraud-detection"]["spec"]
+    spec: Manifest = argocd()["AppProject/fraud-detection"]["spec"]
     return spec
 
 
-APPLICATIONS = {
-    "fraud-detection-system": ("develop", "dist/dev", "fraud-detection"),
-    "fraud-detection-system-staging": ("main", "dist/staging", "fraud-detection-staging"),
-}
+def _application(environment: Environment) -> Manifest:
+    spec: Manifest = argocd()[f"Application/{environment.application}"]["spec"]
+    return spec
 
 
-@pytest.fixture(params=APPLICATIONS)
+@pytest.fixture(params=ENVIRONMENTS, ids=attrgetter("name"))
 def application(request: pytest.FixtureRequest) -> Manifest:
-    """The spec of each Application."""
-    spec: Manifest = _manifests()[f"Application/{request.param}"]["spec"]
-    return spec
+    """The spec of each Application in turn."""
+    return _application(request.param)
 
 
-@pytest.mark.parametrize("name", APPLICATIONS)
-def test_an_application_applies_its_branch_and_folder_to_its_namespace(name: str) -> None:
-    """The branch is the stage: mixing these up would promote without a review."""
-    branch, folder, namespace = APPLICATIONS[name]
-    spec = _manifests()[f"Application/{name}"]["spec"]
-    assert spec["source"] == {"repoURL": REPOSITORY, "targetRevision": branch, "path": folder}
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=attrgetter("name"))
+def test_an_application_applies_its_branch_and_folder_to_its_namespace(
+    environment: Environment,
+) -> None:
+    """Each environment has its own branch: mixing these up would promote without a review."""
+    spec = _application(environment)
+    assert spec["source"] == {
+        "repoURL": REPOSITORY,
+        "targetRevision": environment.branch,
+        "path": f"dist/{environment.name}",
+    }
     assert spec["destination"] == {
         "server": "https://kubernetes.default.svc",
-        "namespace": namespace,
+        "namespace": environment.namespace,
     }
+
+
+def test_each_environment_has_one_application() -> None:
+    """One too many would apply a folder that belongs to no environment."""
+    applications = [manifest for manifest in argocd().values() if manifest["kind"] == "Application"]
+    assert len(applications) == len(ENVIRONMENTS)
 
 
 def test_applications_belong_to_the_project(application: Manifest) -> None:
@@ -60,20 +56,20 @@ def test_applications_belong_to_the_project(application: Manifest) -> None:
 
 
 def test_syncs_need_no_human(application: Manifest) -> None:
-    """What left Git is pruned, what was changed by hand is healed."""
+    """Objects that left Git are pruned, and manual changes are reverted."""
     assert application["syncPolicy"]["automated"] == {"prune": True, "selfHeal": True}
 
 
 def test_sync_options_are_those_of_the_seed(application: Manifest) -> None:
-    """The namespace is made by Argo CD, and objects are applied by the API server."""
+    """Argo CD creates the namespace, and the API server applies the objects."""
     assert application["syncPolicy"]["syncOptions"] == [
         "CreateNamespace=true",
         "ServerSideApply=true",
     ]
 
 
-def test_the_job_controller_s_own_fields_are_no_difference(application: Manifest) -> None:
-    """They are added to every Job, and would leave it OutOfSync for ever."""
+def test_fields_of_the_job_controller_are_ignored(application: Manifest) -> None:
+    """The controller adds them to every Job, and they would leave it OutOfSync for ever."""
     assert application["ignoreDifferences"] == [
         {
             "group": "batch",
@@ -92,66 +88,75 @@ def test_the_namespace_refuses_pods_that_are_not_restricted(application: Manifes
     }
 
 
-def test_a_failed_sync_is_tried_again_but_not_for_ever(application: Manifest) -> None:
-    """Without retry a failed revision is neither repeated nor healed."""
+def test_a_failed_sync_is_retried_but_not_for_ever(application: Manifest) -> None:
+    """Without retries Argo CD neither repeats nor heals a failed revision."""
     assert 0 < application["syncPolicy"]["retry"]["limit"] <= 10
 
 
 def test_a_retry_takes_the_newest_commit(application: Manifest) -> None:
-    """Otherwise the commit that mends it waits for minutes until the broken one is given up."""
+    """Otherwise the commit that fixes it waits for minutes until the broken one has failed."""
     assert application["syncPolicy"]["retry"]["refresh"] is True
 
 
-def test_applied_objects_are_not_deleted_with_the_application(application: Manifest) -> None:
-    """No finalizer: whoever deletes an Application by mistake deletes an Application."""
-    for manifest in _manifests().values():
+def test_applied_objects_are_not_deleted_with_the_application() -> None:
+    """Without a finalizer, deleting an Application by mistake deletes nothing else."""
+    for manifest in argocd().values():
         assert "finalizers" not in manifest["metadata"]
-    assert application
 
 
 def test_the_project_allows_this_repository_only() -> None:
-    """Whoever can edit an Application still cannot point it at another repository."""
+    """An edited Application still cannot be pointed at another repository."""
     assert _project()["sourceRepos"] == [REPOSITORY]
 
 
-def test_the_project_allows_these_two_namespaces_only() -> None:
+def test_the_project_allows_the_environments_namespaces_only() -> None:
     """A manifest with a foreign namespace is refused."""
     assert _project()["destinations"] == [
-        {"server": "https://kubernetes.default.svc", "namespace": namespace}
-        for namespace in ("fraud-detection", "fraud-detection-staging")
+        {"server": "https://kubernetes.default.svc", "namespace": environment.namespace}
+        for environment in ENVIRONMENTS
     ]
 
 
 def test_the_project_allows_nothing_cluster_scoped_but_its_namespaces() -> None:
-    """Argo CD makes these; no ClusterRole, no CRD, no webhook can come from this repository."""
+    """Argo CD creates them; no ClusterRole, CRD or webhook can come from this repository."""
     assert _project()["clusterResourceWhitelist"] == [
-        {"group": "", "kind": "Namespace", "name": namespace}
-        for namespace in ("fraud-detection", "fraud-detection-staging")
+        {"group": "", "kind": "Namespace", "name": environment.namespace}
+        for environment in ENVIRONMENTS
     ]
 
 
-def test_the_project_allows_exactly_the_kinds_that_the_constructs_render() -> None:
-    """A kind too few fails the sync; a kind too many is a right that nobody uses."""
-    door = Publication(
-        host="pay.example.test",
-        ingress_class="nginx",
-        controller_namespace="ingress-nginx",
-        controller_labels={"app": "nginx"},
-    )
-    published = render(replace(DEV, payment_api=replace(DEV.payment_api, publication=door)))
-    rendered = {
-        (manifest["apiVersion"].rpartition("/")[0].partition("/")[0], manifest["kind"])
-        for manifest in [*both(), *published]
-    }
-    allowed = {(kind["group"], kind["kind"]) for kind in _project()["namespaceResourceWhitelist"]}
-    assert allowed == rendered
+def _allowed_kinds() -> set[tuple[str, str]]:
+    return {(kind["group"], kind["kind"]) for kind in _project()["namespaceResourceWhitelist"]}
 
 
-def test_the_repository_is_written_down_once() -> None:
-    """A fork changes one line: every URL in the manifests is that one."""
+@cache
+def _kinds_that_settings_add() -> set[tuple[str, str]]:
+    published = replace(LARGE.payment_api, publication=PUBLICATION)
+    return kinds(replace(LARGE, payment_api=published)) - kinds(SMALL)
+
+
+def test_the_project_allows_every_kind_that_is_rendered() -> None:
+    """A kind that it does not allow fails the sync."""
+    for environment in ENVIRONMENTS:
+        assert kinds(environment) <= _allowed_kinds()
+
+
+def test_the_project_always_allows_what_a_setting_turns_on() -> None:
+    """It is applied by hand: a changed setting would fail the sync, also when it prunes."""
+    assert _kinds_that_settings_add() <= _allowed_kinds()
+
+
+def test_the_project_allows_no_other_kind() -> None:
+    """A kind too many is a right that nobody uses."""
+    rendered = {kind for environment in ENVIRONMENTS for kind in kinds(environment)}
+    assert _allowed_kinds() <= rendered | _kinds_that_settings_add()
+
+
+def test_every_url_is_this_repository() -> None:
+    """A fork changes one line, and every URL in the manifests follows."""
     urls = {
         url
-        for manifest in _manifests().values()
+        for manifest in argocd().values()
         for url in (
             manifest["spec"].get("source", {}).get("repoURL"),
             *manifest["spec"].get("sourceRepos", []),
@@ -161,7 +166,8 @@ def test_the_repository_is_written_down_once() -> None:
     assert urls == {REPOSITORY}
 
 
-def test_environments_share_neither_branch_nor_namespace_nor_name() -> None:
+@pytest.mark.parametrize("attribute", ["name", "branch", "namespace", "application"])
+def test_no_two_environments_share(attribute: str) -> None:
     """Two environments in one place would overwrite each other."""
-    for attribute in ("name", "branch", "namespace", "application"):
-        assert getattr(DEV, attribute) != getattr(STAGING, attribute)
+    values = [getattr(environment, attribute) for environment in ENVIRONMENTS]
+    assert len(values) == len(set(values))

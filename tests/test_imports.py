@@ -1,4 +1,4 @@
-"""imports/: nothing but what `cdk8s import` makes of crds/."""
+"""imports/ is exactly the output of `cdk8s import` for crds/."""
 
 import gzip
 import os
@@ -10,7 +10,7 @@ from repository import REPOSITORY
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    """Every file's bytes; of the archives what is compressed, which every zlib does differently."""
+    """Return the bytes of every file; of archives unpacked, as each zlib packs differently."""
     return {
         path.relative_to(folder).as_posix(): gzip.decompress(path.read_bytes())
         if path.suffix == ".tgz"
@@ -20,7 +20,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_imports_are_what_cdk8s_makes_of_the_crds(tmp_path: Path) -> None:
+def test_imports_are_generated_from_the_crds(tmp_path: Path) -> None:
     """A type edited by hand, or a CRD changed without its types, would render another field."""
     programs = Path(sys.executable).parent
     subprocess.run(

@@ -1,4 +1,4 @@
-"""What must hold for the repository as a whole, whatever it renders."""
+"""The rules of the repository as a whole, whatever it renders."""
 
 import ast
 import re
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fraud_detection.environments import ENVIRONMENTS
-from rendering import both
+from fraud_detection import environments
+from fraud_detection.environments import ENVIRONMENTS, Environment
+from rendering import large, live_manifests
 from repository import REPOSITORY, SERVICE_FILES
 
 PACKAGE = REPOSITORY / "constructs" / "fraud_detection"
@@ -19,6 +20,7 @@ MODULES = [
     for path in PACKAGE.rglob("*.py")
     if path.stem != "environments" and SERVICE_FILES not in path.parents
 ]
+OBJECTS = {name for name, value in vars(environments).items() if isinstance(value, Environment)}
 FILES = [
     path.relative_to(SERVICE_FILES).as_posix()
     for path in SERVICE_FILES.rglob("*")
@@ -27,22 +29,22 @@ FILES = [
 
 
 def text(path: str) -> str:
-    """A file of the repository."""
+    """Return the text of a file in the repository."""
     return (REPOSITORY / path).read_text(encoding="utf-8")
 
 
-def test_constructs_is_no_package() -> None:
-    """With an `__init__.py` the folder would shadow the `constructs` of PyPI, and nothing loads."""
+def test_constructs_is_not_a_package() -> None:
+    """With an `__init__.py` the folder would shadow `constructs` from PyPI, and nothing loads."""
     assert not (REPOSITORY / "constructs" / "__init__.py").exists()
 
 
-def test_tests_are_no_packages() -> None:
+def test_tests_are_not_packages() -> None:
     """A tests/constructs/__init__.py would shadow `constructs` in every test."""
     assert list((REPOSITORY / "tests").rglob("__init__.py")) == []
 
 
-def test_constructs_is_that_of_pypi() -> None:
-    """As main.py finds it, which looks into the root of the repository first."""
+def test_constructs_is_the_package_from_pypi() -> None:
+    """main.py looks into the root of the repository first, where our own folder is."""
     found = PathFinder.find_spec("constructs", [str(REPOSITORY), *sys.path])
     assert found is not None
     assert found.origin is not None
@@ -50,7 +52,7 @@ def test_constructs_is_that_of_pypi() -> None:
 
 
 def test_dist_hides_nothing() -> None:
-    """`uv build` leaves a .gitignore there that hides new manifests; build elsewhere."""
+    """`uv build` leaves a .gitignore there, which hides new manifests; build elsewhere."""
     assert list((REPOSITORY / "dist").rglob(".gitignore")) == []
 
 
@@ -59,7 +61,7 @@ def test_every_file_is_mounted_somewhere(file: str) -> None:
     """A file that no ConfigMap holds is dead, and its tests prove nothing."""
     mounted = {
         entry
-        for manifest in both()
+        for manifest in [*large, *live_manifests()]
         if manifest["kind"] == "ConfigMap"
         for entry in manifest["data"].items()
     }
@@ -68,11 +70,11 @@ def test_every_file_is_mounted_somewhere(file: str) -> None:
 
 
 def branches(source: str) -> Iterator[int]:
-    """The lines that know an environment: by its name, as an object, or by comparing names."""
+    """Find the lines that know an environment: its name, its object, or a comparison of names."""
     for node in ast.walk(ast.parse(source)):
         if (
             (isinstance(node, ast.Constant) and node.value in {e.name for e in ENVIRONMENTS})
-            or (isinstance(node, ast.Name) and node.id in {"DEV", "STAGING"})
+            or (isinstance(node, ast.Name) and node.id in OBJECTS)
             or (
                 isinstance(node, ast.Compare)
                 and any(
@@ -86,7 +88,7 @@ def branches(source: str) -> Iterator[int]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_construct_knows_an_environment(module: str) -> None:
-    """What differs between environments is a setting in environments.py, and nowhere else."""
+    """Environments differ in the settings of environments.py and nowhere else."""
     source = (PACKAGE / module).read_text(encoding="utf-8")
     assert list(branches(source)) == []
 
@@ -94,15 +96,15 @@ def test_no_construct_knows_an_environment(module: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "if namespace == 'staging': pass",
-        "replicas = {'dev': 1}[key]",
-        "if environment is STAGING: pass",
+        f"if namespace == '{ENVIRONMENTS[-1].name}': pass",
+        f"replicas = {{'{ENVIRONMENTS[0].name}': 1}}[key]",
+        f"if environment is {min(OBJECTS)}: pass",
         "if environment.name == name: pass",
         "if other != environment.name: pass",
     ],
 )
 def test_a_branch_on_the_environment_is_recognised(source: str) -> None:
-    """The test above would else be content with everything."""
+    """Otherwise the test above would accept everything."""
     assert list(branches(source)) == [1]
 
 
@@ -114,30 +116,30 @@ def _locked_uv() -> str:
 
 
 def test_uv_is_pinned_to_the_locked_version() -> None:
-    """Two versions of uv might read uv.lock in two ways."""
+    """Two versions of uv might read uv.lock differently."""
     pinned = re.findall(r"^uv==(\S+)", text("tools/uv.txt"), flags=re.MULTILINE)
     assert pinned == re.findall(r'^version = "(.+)"', _locked_uv(), flags=re.MULTILINE)
 
 
 def test_uv_is_pinned_to_the_locked_hashes() -> None:
-    """The one package that is installed without uv.lock is checked as if it was."""
+    """The one package that is installed without uv.lock is verified like all others."""
     hashes = re.findall(r"sha256:[0-9a-f]{64}", text("tools/uv.txt"))
     assert sorted(hashes) == sorted(re.findall(r"sha256:[0-9a-f]{64}", _locked_uv()))
 
 
-def test_uv_lock_names_public_places_only() -> None:
-    """Locked behind somebody's own mirror, it would install on no other machine."""
-    places = re.findall(r'"(\w+://[^/"]*)', text("uv.lock"))
-    assert places
-    # No port, no credentials, no bare number or name of a machine.
-    assert [p for p in set(places) if not re.fullmatch(r"https://[a-z]+(\.[a-z]+)+", p)] == []
+def test_uv_lock_names_public_hosts_only() -> None:
+    """A lock file written behind a private mirror would install on no other machine."""
+    hosts = re.findall(r'"(\w+://[^/"]*)', text("uv.lock"))
+    assert hosts
+    # Neither ports nor credentials nor bare host names or addresses.
+    assert [h for h in set(hosts) if not re.fullmatch(r"https://[a-z]+(\.[a-z]+)+", h)] == []
 
 
-def test_package_lock_names_no_place() -> None:
-    """The integrity hashes are enough; the registry is the reader's own."""
+def test_package_lock_names_no_host() -> None:
+    """The integrity hashes are enough; each machine uses its own registry."""
     assert '"resolved"' not in text("package-lock.json")
 
 
 def test_npmrc_has_no_credentials() -> None:
-    """Whoever reads the repository would have them, too."""
+    """Everybody who reads the repository would have them, too."""
     assert re.findall(r"auth|token|password|registry=", text(".npmrc"), flags=re.IGNORECASE) == []

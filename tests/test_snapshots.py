@@ -1,15 +1,20 @@
-"""The manifests as a reviewer reads them: one YAML file per service and environment.
+"""The manifests as a reviewer reads them: one YAML file per environment and chart.
 
-They are rendered with fixed images, so that a release never touches them. After a change that is
-meant, `make snapshots` writes them anew, and their diff is the review.
+They are rendered with fixed images, so that a release never touches them. After an intended change
+`make snapshots` rewrites them, and their diff is the review.
 """
+
+from operator import attrgetter
+from pathlib import Path
 
 import pytest
 from cdk8s import Yaml
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from rendering import Manifests, dev, staging
+from rendering import LIVE, Manifests
+
+FOLDER = Path(__file__).parent / "__snapshots__" / "test_snapshots"
 
 
 class _YamlFile(SingleFileSnapshotExtension):
@@ -17,34 +22,34 @@ class _YamlFile(SingleFileSnapshotExtension):
     _write_mode = WriteMode.TEXT
 
 
-SERVICES = [
-    "alert-monitor",
-    "flink",
-    "namespace",
-    "payment-api",
-    "redis",
-    "redpanda",
-    "transactions-topic",
-]
+@pytest.mark.parametrize("system", LIVE, ids=attrgetter("environment.name"))
+def test_manifests(
+    system: Manifests,
+    snapshot: SnapshotAssertion,
+    subtests: pytest.Subtests,
+    request: pytest.FixtureRequest,
+) -> None:
+    """The review shows every change, field by field."""
+    for chart, manifests in system.files.items():
+        with subtests.test(chart):
+            if not request.config.getoption("update_snapshots"):
+                file = _file_name(system, chart)
+                assert (FOLDER / file).exists(), f"{file} is missing: run `make snapshots`"
+            text = "---\n".join(Yaml.stringify(manifest) for manifest in manifests)
+            assert text == snapshot(name=chart, extension_class=_YamlFile)
 
 
-def _yaml(system: Manifests, service: str) -> str:
-    return "---\n".join(Yaml.stringify(manifest) for manifest in system.files[service])
+def test_every_snapshot_is_of_a_chart(request: pytest.FixtureRequest) -> None:
+    """A file that is left over from a removed service or environment would mislead a reviewer."""
+    used = {FOLDER / _file_name(system, chart) for system in LIVE for chart in system.files}
+    unused = set(FOLDER.iterdir()) - used
+    if request.config.getoption("update_snapshots"):
+        for file in unused:
+            file.unlink()
+    else:
+        assert unused == set(), "these snapshots are of no chart: run `make snapshots`"
 
 
-@pytest.mark.parametrize("service", [*SERVICES, "smoke-test"])
-def test_dev(service: str, snapshot: SnapshotAssertion) -> None:
-    """Whatever changes in dev is seen in the review, field by field."""
-    assert _yaml(dev(), service) == snapshot(extension_class=_YamlFile)
-
-
-@pytest.mark.parametrize("service", SERVICES)
-def test_staging(service: str, snapshot: SnapshotAssertion) -> None:
-    """Whatever changes in staging is seen in the review, field by field."""
-    assert _yaml(staging(), service) == snapshot(extension_class=_YamlFile)
-
-
-def test_every_file_has_a_snapshot() -> None:
-    """A new service must be added above, or nobody would review it."""
-    assert set(dev().files) == {*SERVICES, "smoke-test"}
-    assert set(staging().files) == set(SERVICES)
+def _file_name(system: Manifests, chart: str) -> str:
+    """Return the name that syrupy gives to a snapshot of the test above."""
+    return f"test_manifests[{system.environment.name}][{chart}].yaml"

@@ -1,6 +1,6 @@
-"""What Argo CD is told once, by hand: the project and one Application per environment."""
+"""The manifests that are applied by hand, once: the project and one Application per environment."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cdk8s import ApiObjectMetadata, App, Chart
 
@@ -26,25 +26,28 @@ from imports.io.argoproj import (
 _PROJECT = "fraud-detection"
 _CLUSTER = "https://kubernetes.default.svc"
 """The cluster in which Argo CD itself runs."""
-_KINDS = (
-    ("", "ConfigMap"),
-    ("", "LimitRange"),
-    ("", "PersistentVolumeClaim"),
-    ("", "ResourceQuota"),
-    ("", "Service"),
-    ("", "ServiceAccount"),
-    ("apps", "Deployment"),
-    ("apps", "StatefulSet"),
+_SWITCHED_BY_SETTINGS = {
     ("autoscaling", "HorizontalPodAutoscaler"),
-    ("batch", "Job"),
     ("networking.k8s.io", "Ingress"),
-    ("networking.k8s.io", "NetworkPolicy"),
     ("policy", "PodDisruptionBudget"),
-)
-"""API group and kind of everything that the constructs render; nothing else may be applied."""
+}
+"""Kinds that a setting turns on or off.
+
+The project allows them always: it is applied by hand, and Argo CD neither creates nor prunes a kind
+that it does not allow.
+"""
 _POD_SECURITY = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")
 }
+
+
+def rendered_kinds(app: App) -> set[tuple[str, str]]:
+    """Return the API group and the kind of every object in an app."""
+    return {
+        (manifest["apiVersion"].rpartition("/")[0], manifest["kind"])
+        for chart in app.charts
+        for manifest in chart.to_json()
+    }
 
 
 class ArgoCd:
@@ -52,10 +55,18 @@ class ArgoCd:
 
     Args:
         app: The folder to which they are rendered.
-        environments: What is applied where.
+        environments: The environments, each of which gets an Application.
+        kinds: API group and kind of every object that the environments render; the project allows
+            no others, except those that a setting turns on.
     """
 
-    def __init__(self, app: App, *, environments: Sequence[Environment]) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        environments: Sequence[Environment],
+        kinds: Collection[tuple[str, str]],
+    ) -> None:
         chart = Chart(app, "fraud-detection", namespace="argocd", disable_resource_name_hashes=True)
         AppProject(
             chart,
@@ -68,7 +79,7 @@ class ArgoCd:
                     AppProjectSpecDestinations(server=_CLUSTER, namespace=environment.namespace)
                     for environment in environments
                 ],
-                # Argo CD makes and labels the namespaces, on behalf of the Applications.
+                # Argo CD creates and labels the namespaces for the Applications.
                 cluster_resource_whitelist=[
                     AppProjectSpecClusterResourceWhitelist(
                         group="", kind="Namespace", name=environment.namespace
@@ -77,7 +88,7 @@ class ArgoCd:
                 ],
                 namespace_resource_whitelist=[
                     AppProjectSpecNamespaceResourceWhitelist(group=group, kind=kind)
-                    for group, kind in _KINDS
+                    for group, kind in sorted(_SWITCHED_BY_SETTINGS.union(kinds))
                 ],
             ),
         )
@@ -106,17 +117,17 @@ def _application(chart: Chart, environment: Environment) -> None:
                 managed_namespace_metadata=ApplicationSpecSyncPolicyManagedNamespaceMetadata(
                     labels=_POD_SECURITY
                 ),
-                # Without it a failed revision is neither tried again nor healed.
+                # Without retries Argo CD neither repeats nor heals a failed revision.
                 retry=ApplicationSpecSyncPolicyRetry(
                     limit=5,
-                    # A commit that mends it does not wait until the broken one was tried 5 times.
+                    # The commit that fixes it need not wait for 5 attempts at the broken one.
                     refresh=True,
                     backoff=ApplicationSpecSyncPolicyRetryBackoff(
                         duration="10s", factor=2, max_duration="5m"
                     ),
                 ),
             ),
-            # The job controller adds these to a Job that leaves them out.
+            # The job controller adds these fields to every Job.
             ignore_differences=[
                 ApplicationSpecIgnoreDifferences(
                     group="batch",

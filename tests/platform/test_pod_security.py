@@ -1,47 +1,33 @@
-"""Every pod meets the `restricted` Pod Security Standard, and what we ask of pods beyond it."""
+"""Every pod meets the `restricted` Pod Security Standard, and our own rules beyond it."""
 
 import json
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import pytest
 
 from pod_security import CONTAINERS, RULES, violations
-from rendering import IMAGES, Manifest, Manifests, containers, dev, names, staging
+from rendering import IMAGES, LIVE, Manifest, Manifests, containers, names
 
-WORKLOADS = [
-    "Deployment/alert-monitor",
-    "Deployment/flink-jobmanager",
-    "Deployment/flink-taskmanager",
-    "Deployment/payment-api",
-    "Job/transactions-topic",
-    "StatefulSet/redis",
-    "StatefulSet/redpanda",
-]
-PODS = [
-    *(("dev", name) for name in [*WORKLOADS, "Job/smoke-test"]),
-    *(("staging", name) for name in WORKLOADS),
-]
 PROBES = {"startupProbe", "readinessProbe", "livenessProbe"}
-# Its liveness script takes a Redis that still loads its data for alive.
+# The liveness script of Redis succeeds while Redis still loads its data.
 WITHOUT_PROBES = {"StatefulSet/redis": {"startupProbe"}}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What makes pods.
+    """An object that makes pods.
 
     Attributes:
         name: Its kind and name.
         spec: Its spec.
-        system: All objects of its environment.
     """
 
     name: str
     spec: Manifest
-    system: Manifests
 
     @property
     def pod(self) -> Manifest:
@@ -50,97 +36,112 @@ class Workload:
         return spec
 
     def volumes(self) -> list[str]:
-        """The names of the volumes that its pods have, those that it claims for each included."""
+        """Return the names of its pods' volumes, including those claimed for each pod."""
         claims = self.spec.get("volumeClaimTemplates", [])
         return [*(v["name"] for v in self.pod.get("volumes", [])), *names(claims)]
 
 
-def _system(environment: str) -> Manifests:
-    return dev() if environment == "dev" else staging()
+@pytest.fixture(params=LIVE, ids=attrgetter("environment.name"))
+def system(request: pytest.FixtureRequest) -> Manifests:
+    """Each live environment in turn."""
+    found: Manifests = request.param
+    return found
 
 
-@pytest.fixture(params=PODS, ids=" ".join)
-def workload(request: pytest.FixtureRequest) -> Workload:
-    """Every workload of every environment in turn."""
-    environment, name = request.param
-    system = _system(environment)
-    return Workload(name=name, spec=system.get(*name.split("/"))["spec"], system=system)
+@pytest.fixture
+def workloads(system: Manifests) -> list[Workload]:
+    """Every workload of each environment in turn."""
+    return [
+        Workload(name=name, spec=system.get(*name.split("/"))["spec"])
+        for name, _ in system.pod_templates()
+    ]
 
 
-@pytest.mark.parametrize("environment", ["dev", "staging"])
-def test_no_pod_is_left_out(environment: str) -> None:
-    """A workload missing from the list above, or of another kind, would go unchecked."""
+def test_no_pod_is_left_out(system: Manifests, workloads: list[Workload]) -> None:
+    """A workload of another shape, such as a CronJob, would go unchecked."""
     makes_pods = {
         f"{manifest['kind']}/{manifest['metadata']['name']}"
-        for manifest in _system(environment)
+        for manifest in system
         if '"containers":' in json.dumps(manifest)
     }
-    assert makes_pods == {name for where, name in PODS if where == environment}
+    assert makes_pods == {workload.name for workload in workloads} != set()
 
 
-def test_every_pod_is_restricted(workload: Workload) -> None:
+def test_every_pod_is_restricted(workloads: list[Workload]) -> None:
     """The namespaces enforce it: a pod that breaks it is refused, and its workload never starts."""
-    assert violations(workload.spec["template"]) == []
+    for workload in workloads:
+        assert violations(workload.spec["template"]) == [], workload.name
 
 
-def test_no_container_can_change_its_own_image(workload: Workload) -> None:
-    """Whoever breaks in can leave nothing behind in the programs that run."""
-    for container in containers(workload.pod):
-        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+def test_no_container_can_change_its_own_image(workloads: list[Workload]) -> None:
+    """An intruder can leave nothing behind in the programs that run."""
+    for workload in workloads:
+        for container in containers(workload.pod):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, workload.name
 
 
-def test_no_pod_holds_a_service_account_token(workload: Workload) -> None:
+def test_no_pod_holds_a_service_account_token(workloads: list[Workload]) -> None:
     """Nothing here talks to the API server, so nothing should be able to."""
-    assert workload.pod["automountServiceAccountToken"] is False
+    for workload in workloads:
+        assert workload.pod["automountServiceAccountToken"] is False, workload.name
 
 
-def test_no_pod_gets_service_links(workload: Workload) -> None:
+def test_no_pod_gets_service_links(workloads: list[Workload]) -> None:
     """One sets `REDIS_PORT` to `tcp://…`, and the applications expect a number there."""
-    assert workload.pod["enableServiceLinks"] is False
+    for workload in workloads:
+        assert workload.pod["enableServiceLinks"] is False, workload.name
 
 
-def test_every_container_states_what_it_needs_and_may_use(workload: Workload) -> None:
+def test_every_container_states_its_requests_and_limits(workloads: list[Workload]) -> None:
     """The quota refuses pods that do not, and the scheduler places them blindly."""
-    for container in containers(workload.pod):
-        for bound in ("requests", "limits"):
-            assert container["resources"][bound].keys() == {"cpu", "memory"}
+    for workload in workloads:
+        for container in containers(workload.pod):
+            for bound in ("requests", "limits"):
+                assert container["resources"][bound].keys() == {"cpu", "memory"}, workload.name
 
 
-def test_every_container_runs_a_released_image(workload: Workload) -> None:
+def test_every_container_runs_a_released_image(workloads: list[Workload]) -> None:
     """An image from anywhere else could be `latest`, and no release would ever move it."""
     released = {getattr(IMAGES, field.name).reference for field in fields(IMAGES)}
-    for container in containers(workload.pod):
-        assert container["image"] in released
+    for workload in workloads:
+        for container in containers(workload.pod):
+            assert container["image"] in released, workload.name
 
 
-def test_a_present_image_is_not_pulled_again(workload: Workload) -> None:
+def test_a_present_image_is_not_pulled_again(workloads: list[Workload]) -> None:
     """A tag never changes its content, so a restart must not depend on the registry."""
-    for container in containers(workload.pod):
-        assert container["imagePullPolicy"] == "IfNotPresent"
+    for workload in workloads:
+        for container in containers(workload.pod):
+            assert container["imagePullPolicy"] == "IfNotPresent", workload.name
 
 
-def test_every_mount_has_a_volume(workload: Workload) -> None:
+def test_every_mount_has_a_volume(workloads: list[Workload]) -> None:
     """The API server refuses the pod, not the workload: nothing would start, nothing would fail."""
-    for container in containers(workload.pod):
-        assert {mount["name"] for mount in _mounts(container)} <= set(workload.volumes())
+    for workload in workloads:
+        for container in containers(workload.pod):
+            mounted = {mount["name"] for mount in _mounts(container)}
+            assert mounted <= set(workload.volumes()), workload.name
 
 
-def test_every_volume_is_mounted(workload: Workload) -> None:
-    """A volume that nobody sees is a mistake, or a secret given away for nothing."""
-    mounted = {mount["name"] for c in containers(workload.pod) for mount in _mounts(c)}
-    assert set(workload.volumes()) <= mounted
+def test_every_volume_is_mounted(workloads: list[Workload]) -> None:
+    """A volume without a mount is a mistake, or a secret given away for nothing."""
+    for workload in workloads:
+        mounted = {mount["name"] for c in containers(workload.pod) for mount in _mounts(c)}
+        assert set(workload.volumes()) <= mounted, workload.name
 
 
-def test_no_two_volumes_share_a_name(workload: Workload) -> None:
+def test_no_two_volumes_share_a_name(workloads: list[Workload]) -> None:
     """A claim template of the same name would silently replace the pod's own volume."""
-    assert len(workload.volumes()) == len(set(workload.volumes()))
+    for workload in workloads:
+        assert len(workload.volumes()) == len(set(workload.volumes())), workload.name
 
 
-def test_no_two_mounts_share_a_path(workload: Workload) -> None:
+def test_no_two_mounts_share_a_path(workloads: list[Workload]) -> None:
     """The API server refuses the pod."""
-    for container in containers(workload.pod):
-        paths = [mount["mountPath"].rstrip("/") for mount in _mounts(container)]
-        assert len(paths) == len(set(paths))
+    for workload in workloads:
+        for container in containers(workload.pod):
+            paths = [mount["mountPath"].rstrip("/") for mount in _mounts(container)]
+            assert len(paths) == len(set(paths)), workload.name
 
 
 def _mounts(container: Manifest) -> list[Manifest]:
@@ -148,20 +149,22 @@ def _mounts(container: Manifest) -> list[Manifest]:
     return mounts
 
 
-def test_every_config_map_exists(workload: Workload) -> None:
-    """A pod that names a missing one waits for it for ever."""
-    named = {reference["name"] for reference in _references(workload.pod, "configMap")}
-    assert named <= names(workload.system.kind("ConfigMap"))
+def test_every_config_map_exists(system: Manifests, workloads: list[Workload]) -> None:
+    """A pod that names a missing ConfigMap waits for it for ever."""
+    for workload in workloads:
+        named = {reference["name"] for reference in _references(workload.pod, "configMap")}
+        assert named <= names(system.kind("ConfigMap")), workload.name
 
 
-def test_every_claim_exists(workload: Workload) -> None:
-    """A pod that names a missing one is never scheduled."""
-    named = {r["claimName"] for r in _references(workload.pod, "persistentVolumeClaim")}
-    assert named <= names(workload.system.kind("PersistentVolumeClaim"))
+def test_every_claim_exists(system: Manifests, workloads: list[Workload]) -> None:
+    """A pod that names a missing claim is never scheduled."""
+    for workload in workloads:
+        named = {r["claimName"] for r in _references(workload.pod, "persistentVolumeClaim")}
+        assert named <= names(system.kind("PersistentVolumeClaim")), workload.name
 
 
 def _references(node: object, kind: str) -> Iterator[Manifest]:
-    """Every reference to an object of a kind: in volumes, `configMapRef`, `configMapKeyRef`."""
+    """Find all references to objects of a kind: volumes, `configMapRef`, `configMapKeyRef`."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key.startswith(kind):
@@ -173,14 +176,15 @@ def _references(node: object, kind: str) -> Iterator[Manifest]:
             yield from _references(item, kind)
 
 
-def test_every_long_running_container_is_probed(workload: Workload) -> None:
-    """Unprobed, it counts as ready before it serves, and a hung one hangs for ever."""
-    if workload.name.startswith("Job/"):
-        expected = set()
-    else:
-        expected = PROBES - WITHOUT_PROBES.get(workload.name, set())
-    for container in workload.pod["containers"]:
-        assert PROBES & container.keys() == expected
+def test_every_long_running_container_is_probed(workloads: list[Workload]) -> None:
+    """Without probes it counts as ready before it serves, and a hung one hangs for ever."""
+    for workload in workloads:
+        if workload.name.startswith("Job/"):
+            expected = set()
+        else:
+            expected = PROBES - WITHOUT_PROBES.get(workload.name, set())
+        for container in workload.pod["containers"]:
+            assert PROBES & container.keys() == expected, workload.name
 
 
 RESTRICTED: Manifest = {
@@ -285,7 +289,7 @@ ALLOWED_IN_CONTAINER = [
 
 
 def _changed(node: Any, path: str, value: object) -> Any:  # noqa: ANN401 - any part of a manifest
-    """A copy with a field set, in a list of one item where the path has `*`; None unsets it."""
+    """Return a copy with a field set, in a list of one item for `*`; None removes the field."""
     if not path:
         return value
     step, _, rest = path.partition(".")
@@ -342,8 +346,8 @@ def test_a_container_may_do_what_the_standard_allows(path: str, value: object) -
 @pytest.mark.parametrize(
     ("path", "value"), [("runAsNonRoot", True), ("seccompProfile", {"type": "RuntimeDefault"})]
 )
-def test_what_a_pod_leaves_out_all_of_its_containers_can_state(path: str, value: object) -> None:
-    """The pod's value stands in for a container's own; it is not asked for twice."""
+def test_containers_can_state_what_their_pod_leaves_out(path: str, value: object) -> None:
+    """Either the pod or every container must set the value; both are not required."""
     pod = _changed(RESTRICTED, f"spec.securityContext.{path}", None)
     for field in CONTAINERS:
         assert violations(pod) != []
@@ -355,7 +359,7 @@ def test_what_a_pod_leaves_out_all_of_its_containers_can_state(path: str, value:
 
 
 def test_every_field_of_every_rule_has_a_violation_above() -> None:
-    """A rule without one could not be told from a rule that never fires."""
+    """A rule that no example breaks could be a rule that never fires."""
     assert {(rule.control, path) for rule in RULES for path in rule.pod} <= {
         (control, path) for control, path, _ in BROKEN_BY_POD
     }

@@ -1,20 +1,22 @@
-"""The quota and the limits of each namespace: everything fits at the worst moment, barely."""
+"""The quota and the limits of each namespace: everything fits at peak use, with little to spare."""
 
 from fractions import Fraction
+from operator import attrgetter
 
 import pytest
 
 from quantities import needs_of_pod, parse, peak
-from rendering import Manifest, Manifests, containers, dev, staging
+from rendering import LIVE, Manifest, Manifests, containers
 
 HEADROOM = 2
 """A quota of this many times the need would admit the whole system a second time."""
 
 
-@pytest.fixture(params=["dev", "staging"])
+@pytest.fixture(params=LIVE, ids=attrgetter("environment.name"))
 def system(request: pytest.FixtureRequest) -> Manifests:
-    """Each environment in turn."""
-    return dev() if request.param == "dev" else staging()
+    """Each live environment in turn."""
+    found: Manifests = request.param
+    return found
 
 
 def _quota(system: Manifests) -> dict[str, Fraction]:
@@ -29,13 +31,13 @@ def _limits(system: Manifests) -> Manifest:
 
 
 def _defaults(system: Manifests) -> Manifest:
-    """The resources of a container that states none."""
+    """Return the resources that a container without its own gets."""
     limits = _limits(system)
     return {"requests": limits["defaultRequest"], "limits": limits["default"]}
 
 
-def test_the_quota_holds_the_worst_moment(system: Manifests) -> None:
-    """A quota that refuses a pod stops a rollout, the autoscaler or a Job half-way."""
+def test_the_quota_holds_the_peak(system: Manifests) -> None:
+    """A quota that refuses a pod stops a rollout, the autoscaler or a Job halfway."""
     quota = _quota(system)
     missing = {
         name: float(amount - quota[name])
@@ -46,26 +48,26 @@ def test_the_quota_holds_the_worst_moment(system: Manifests) -> None:
 
 
 def test_the_quota_is_not_much_larger_than_the_need(system: Manifests) -> None:
-    """Otherwise a runaway takes the cluster from everybody else before the quota says no."""
+    """Otherwise a runaway starves the rest of the cluster before the quota stops it."""
     quota = _quota(system)
     factors = {name: float(quota[name] / amount) for name, amount in peak(system).items()}
     assert {name: factor for name, factor in factors.items() if factor >= HEADROOM} == {}
 
 
 def test_the_quota_names_everything_that_is_needed(system: Manifests) -> None:
-    """What it does not name has no limit at all."""
+    """A resource that it does not name has no limit at all."""
     assert _quota(system).keys() == peak(system).keys()
 
 
-def test_a_debugging_pod_fits_beside_the_worst_moment(system: Manifests) -> None:
-    """When everything is at its maximum is when somebody wants to look."""
+def test_a_debugging_pod_fits_beside_the_peak(system: Manifests) -> None:
+    """Somebody wants to look just when everything is at its maximum."""
     needs = needs_of_pod({"containers": [{"resources": _defaults(system)}]})
-    worst, quota = peak(system), _quota(system)
-    assert [name for name in needs if worst[name] + needs[name] > quota[name]] == []
+    most, quota = peak(system), _quota(system)
+    assert [name for name in needs if most[name] + needs[name] > quota[name]] == []
 
 
 def test_every_container_is_within_the_limits(system: Manifests) -> None:
-    """The API server refuses the pod of one that is not."""
+    """The API server refuses a pod with a container beyond them."""
     largest = _limits(system)["max"]
     for name, template in system.pod_templates():
         for container in containers(template["spec"]):
@@ -73,12 +75,12 @@ def test_every_container_is_within_the_limits(system: Manifests) -> None:
 
 
 def test_the_defaults_are_within_the_limits(system: Manifests) -> None:
-    """Otherwise a pod that states nothing would be given what is then refused."""
+    """Otherwise a pod without resources would get defaults that are then refused."""
     assert _beyond(_defaults(system), _limits(system)["max"]) == []
 
 
 def _beyond(resources: Manifest, largest: dict[str, str]) -> list[str]:
-    """The resources whose request is above the limit, or whose limit is above the largest."""
+    """Return the resources with a request above the limit, or a limit above the largest."""
     return [
         name
         for name in largest
@@ -89,7 +91,7 @@ def _beyond(resources: Manifest, largest: dict[str, str]) -> list[str]:
 
 
 def test_the_limits_have_no_minimum(system: Manifests) -> None:
-    """A minimum would need a check here that no container is below it."""
+    """A minimum would need a test that no container is below it."""
     assert "min" not in _limits(system)
 
 
@@ -128,8 +130,8 @@ def test_a_quantity_has_its_exact_value(text: str | int, value: Fraction | int) 
 
 
 @pytest.mark.parametrize("text", ["", ".", "m", "1.2.3", "1 Gi", "1gi", "1e", "1e3k", "1KiB"])
-def test_what_is_no_quantity_is_refused(text: str) -> None:
-    """Read as something else, it would make a sum wrong without a word."""
+def test_anything_but_a_quantity_is_refused(text: str) -> None:
+    """Read as something else, it would silently make a sum wrong."""
     with pytest.raises(ValueError, match=r"not a quantity|Invalid literal"):
         parse(text)
 
@@ -186,7 +188,7 @@ def _rolling(surge: object) -> Manifest:
     ],
 )
 def test_pods_are_counted_at_their_most(manifests: list[Manifest], pods: int) -> None:
-    """Pods that are left out here are pods that the quota refuses there."""
+    """Pods that are left out here are pods that the quota would refuse."""
     assert peak(manifests) == {
         "pods": pods,
         "requests.cpu": pods,
@@ -196,14 +198,14 @@ def test_pods_are_counted_at_their_most(manifests: list[Manifest], pods: int) ->
     }
 
 
-def test_pods_of_an_unknown_kind_are_not_passed_over() -> None:
-    """One pod per node is a number that only the cluster knows."""
+def test_a_workload_of_an_unknown_kind_is_an_error() -> None:
+    """Only the cluster knows how many pods a DaemonSet makes, for example."""
     with pytest.raises(ValueError, match="DaemonSet"):
         peak([_workload("DaemonSet")])
 
 
 def test_each_replica_claims_its_own_volume() -> None:
-    """The quota counts the claims that a StatefulSet makes like any other."""
+    """The quota counts the claims that a StatefulSet makes like all others."""
     claim = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
     needed = peak([_workload("StatefulSet", replicas=3, volumeClaimTemplates=[claim])])
     assert needed["persistentvolumeclaims"] == 3
@@ -211,7 +213,7 @@ def test_each_replica_claims_its_own_volume() -> None:
 
 
 def test_a_claim_counts_once() -> None:
-    """However many pods mount it."""
+    """The number of pods that mount it does not matter."""
     spec = {"resources": {"requests": {"storage": "2Gi"}}}
     assert peak([{"kind": "PersistentVolumeClaim", "metadata": {"name": "it"}, "spec": spec}]) == {
         "persistentvolumeclaims": 1,
@@ -220,13 +222,13 @@ def test_a_claim_counts_once() -> None:
 
 
 def test_containers_add_up() -> None:
-    """They run at the same time."""
+    """The containers of a pod run at the same time."""
     needs = needs_of_pod({"containers": [_container(cpu="250m"), _container(cpu="500m")]})
     assert needs["requests.cpu"] == Fraction(3, 4)
 
 
-def test_requests_and_limits_are_told_apart() -> None:
-    """A pod may use more than it asks for."""
+def test_requests_and_limits_are_separate() -> None:
+    """A pod may use more than it requests."""
     container = _container(cpu="250m")
     container["resources"]["limits"] = {"cpu": "2", "memory": "1Gi"}
     needs = needs_of_pod({"containers": [container]})
@@ -235,7 +237,7 @@ def test_requests_and_limits_are_told_apart() -> None:
 
 
 def test_init_containers_count_only_where_one_is_larger_than_all_that_follows() -> None:
-    """For each resource on its own: here the largest memory and the sum of the processors."""
+    """Each resource counts separately: here the largest memory and the sum of the CPU."""
     pod = {
         "initContainers": [_container("1", "8Gi"), _container("1", "4Gi")],
         "containers": [_container("1", "2Gi"), _container("1", "2Gi")],

@@ -1,18 +1,20 @@
 """How Argo CD applies the system: in order, repeatably, and without ever deleting data."""
 
 import shutil
+from operator import attrgetter
 
 import pytest
 
-from fraud_detection.environments import DEV, STAGING
 from fraud_detection.platform import pods
-from rendering import Manifest, Manifests, dev, render, staging, wave
+from rendering import LIVE, Manifest, Manifests, wave
+from settings import SMALL
 
 
-@pytest.fixture(params=["dev", "staging"])
+@pytest.fixture(params=LIVE, ids=attrgetter("environment.name"))
 def system(request: pytest.FixtureRequest) -> Manifests:
-    """Each environment in turn."""
-    return dev() if request.param == "dev" else staging()
+    """Each live environment in turn."""
+    found: Manifests = request.param
+    return found
 
 
 def _waves(system: Manifests, *files: str) -> set[int]:
@@ -25,7 +27,7 @@ def _waves(system: Manifests, *files: str) -> set[int]:
 
 
 def test_waves_run_from_data_stores_over_the_topic_to_the_applications(system: Manifests) -> None:
-    """An application started before its broker or its topic would make do with less, for ever."""
+    """An application that starts before its broker or its topic never recovers by itself."""
     stores = _waves(system, "redis", "redpanda")
     topic = _waves(system, "transactions-topic")
     applications = _waves(system, "flink", "payment-api", "alert-monitor")
@@ -34,12 +36,12 @@ def test_waves_run_from_data_stores_over_the_topic_to_the_applications(system: M
 
 
 def test_quota_and_limits_come_before_the_first_pod(system: Manifests) -> None:
-    """A pod admitted before the quota was never counted against it at admission."""
+    """A quota does not refuse pods that were admitted before it existed."""
     assert max(_waves(system, "namespace")) < min(_waves(system, "redis", "redpanda"))
 
 
 def test_every_object_states_its_wave(system: Manifests) -> None:
-    """The default wave is the data stores'; an object that forgot would start with them."""
+    """Without the annotation an object would be applied together with the data stores."""
     for manifest in system:
         assert "argocd.argoproj.io/sync-wave" in manifest["metadata"]["annotations"]
 
@@ -49,14 +51,14 @@ def test_no_sync_prunes_or_deletes_a_claim(system: Manifests) -> None:
     claims = system.kind("PersistentVolumeClaim")
     for stateful_set in system.kind("StatefulSet"):
         claims += stateful_set["spec"]["volumeClaimTemplates"]
-    assert len(claims) == 3
+    assert claims
     for claim in claims:
         options = claim["metadata"]["annotations"]["argocd.argoproj.io/sync-options"]
         assert set(options.split(",")) == {"Prune=false", "Delete=false"}
 
 
 def test_every_job_is_a_hook(system: Manifests) -> None:
-    """An ordinary Job's template is immutable: the next image would fail the sync."""
+    """The template of an ordinary Job is immutable: the next image would fail the sync."""
     for job in system.kind("Job"):
         annotations = job["metadata"]["annotations"]
         assert annotations["argocd.argoproj.io/hook"] in {"Sync", "PostSync"}
@@ -69,10 +71,11 @@ def test_no_two_objects_share_kind_and_name(system: Manifests) -> None:
     assert len(seen) == len(set(seen))
 
 
-def test_every_object_names_its_own_namespace() -> None:
+def test_every_object_names_its_own_namespace(system: Manifests) -> None:
     """Applied by hand into another namespace, it still lands where it belongs."""
-    for environment, system in ((DEV, dev()), (STAGING, staging())):
-        assert {m["metadata"]["namespace"] for m in system} == {environment.namespace}
+    assert {manifest["metadata"]["namespace"] for manifest in system} == {
+        system.environment.namespace
+    }
 
 
 def _texts(value: object) -> list[str]:
@@ -83,18 +86,18 @@ def _texts(value: object) -> list[str]:
     return [str(value)]
 
 
-def test_nothing_in_one_environment_mentions_the_other() -> None:
-    """Staging once pointed at dev's Redis and Redpanda, and nobody saw it for months."""
-    for mine, other in ((dev(), STAGING), (staging(), DEV)):
-        for manifest in mine:
-            # Dev's namespace is called like the whole system, which a label names.
-            metadata = {k: v for k, v in manifest["metadata"].items() if k != "labels"}
-            texts = _texts({**manifest, "metadata": metadata})
-            assert [text for text in texts if _names(text, other.namespace)] == []
+def test_no_environment_mentions_another(system: Manifests) -> None:
+    """Staging once pointed at dev's Redis and Redpanda, and nobody noticed for months."""
+    others = [other.environment.namespace for other in LIVE if other is not system]
+    for manifest in system:
+        # The namespace of dev is also the name of the whole system, which is a label everywhere.
+        metadata = {k: v for k, v in manifest["metadata"].items() if k != "labels"}
+        texts = _texts({**manifest, "metadata": metadata})
+        assert [text for text in texts for other in others if _names(text, other)] == []
 
 
 def _names(text: str, namespace: str) -> bool:
-    """Whether a text holds a namespace as a whole DNS label or word."""
+    """Return whether a text holds a namespace as a whole DNS label or word."""
     words = text.replace(".", " ").replace("/", " ").replace(":", " ").split()
     return namespace in words
 
@@ -111,10 +114,10 @@ def test_a_changed_file_rolls_its_pods(system: Manifests) -> None:
 def test_the_checksum_follows_the_content(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A checksum that stays the same would leave stale pods behind."""
+    """A checksum that stays the same would leave pods with the old file."""
 
     def checksum() -> str:
-        template: Manifest = render(DEV).get("StatefulSet", "redis")["spec"]["template"]
+        template: Manifest = Manifests(SMALL).get("StatefulSet", "redis")["spec"]["template"]
         found: str = template["metadata"]["annotations"]["checksum/files"]
         return found
 

@@ -1,16 +1,17 @@
-"""alert-monitor is one pod, always: alerts go to whoever takes them off the list first."""
+"""alert-monitor is always one pod: an alert goes to the first pod that takes it off the list."""
+
+from operator import attrgetter
 
 import pytest
 
-from fraud_detection.environments import ENVIRONMENTS, Environment
-from rendering import Manifest, render, variables
+from rendering import LIVE, Manifest, variables
 
 
-@pytest.fixture(params=ENVIRONMENTS, ids=lambda environment: environment.name)
+@pytest.fixture(params=LIVE, ids=attrgetter("environment.name"))
 def deployment(request: pytest.FixtureRequest) -> Manifest:
-    """Its Deployment, in each environment."""
-    environment: Environment = request.param
-    return render(environment).get("Deployment", "alert-monitor")
+    """The Deployment of each live environment in turn."""
+    found: Manifest = request.param.get("Deployment", "alert-monitor")
+    return found
 
 
 def test_there_is_exactly_one(deployment: Manifest) -> None:
@@ -19,12 +20,12 @@ def test_there_is_exactly_one(deployment: Manifest) -> None:
 
 
 def test_the_old_pod_is_gone_before_the_new_one_starts(deployment: Manifest) -> None:
-    """A surge would be two for a while, and the old one's alerts would be lost with it."""
+    """A surge would mean two pods for a while, and the old one's alerts would be lost with it."""
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
 def test_the_port_of_redis_is_stated_as_a_number(deployment: Manifest) -> None:
-    """It is read by int(); what a service link would inject is `tcp://…`."""
+    """The application parses it with int(), and a service link would inject `tcp://…`."""
     [main] = deployment["spec"]["template"]["spec"]["containers"]
     assert variables(main) == {"REDIS_HOST": "redis", "REDIS_PORT": "6379", "REDIS_DB": "0"}
 

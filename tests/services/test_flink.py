@@ -1,10 +1,10 @@
-"""Flink: one job, resumed from its checkpoints, on ports that a policy can name."""
+"""Flink: one job that resumes from its checkpoints, on fixed ports."""
 
 from dataclasses import replace
 
-from fraud_detection.environments import DEV, STAGING
 from fraud_detection.platform.storage import AccessMode
-from rendering import Manifest, Manifests, container, dev, render, staging, variables
+from rendering import Manifest, Manifests, container, large, small, variables
+from settings import LARGE, SMALL
 
 
 def _jobmanager(system: Manifests) -> Manifest:
@@ -22,55 +22,54 @@ def _main(deployment: Manifest) -> Manifest:
 
 def test_there_is_one_jobmanager_also_during_a_rollout() -> None:
     """In Application mode the JobManager is the job: two of them are two detectors."""
-    spec = _jobmanager(staging())["spec"]
+    spec = _jobmanager(large)["spec"]
     assert spec["replicas"] == 1
     assert spec["strategy"] == {"type": "Recreate"}
 
 
 def test_no_job_is_submitted_from_outside() -> None:
     """A Job that submits would run again at every sync and pile up detectors."""
-    jobs = {job["metadata"]["name"] for job in staging().kind("Job")}
-    assert jobs == {"transactions-topic"}
+    assert not any(manifest["kind"] == "Job" for manifest in large.files["flink"])
 
 
 def test_the_jobmanager_starts_through_the_launcher() -> None:
     """The launcher finds the checkpoint; started without it, all state would be lost."""
-    assert _main(_jobmanager(dev()))["command"][:2] == ["bash", "/etc/flink/jobmanager.sh"]
-    assert "jobmanager.sh" in dev().get("ConfigMap", "flink-files")["data"]
+    assert _main(_jobmanager(small))["command"][:2] == ["bash", "/etc/flink/jobmanager.sh"]
+    assert "jobmanager.sh" in small.get("ConfigMap", "flink-files")["data"]
 
 
 def test_both_read_the_same_configuration() -> None:
     """Ports and heartbeats must agree on both sides."""
-    for deployment in (_jobmanager(dev()), _taskmanager(dev())):
+    for deployment in (_jobmanager(small), _taskmanager(small)):
         assert variables(_main(deployment))["FLINK_CONF_DIR"] == "/etc/flink"
 
 
-def test_flink_plans_with_the_pods_memory() -> None:
+def test_flink_plans_with_the_memory_of_the_pod() -> None:
     """A process larger than its pod is killed by the kernel, again and again."""
-    size = f"-Dtaskmanager.memory.process.size={STAGING.flink.taskmanager.memory}m"
-    assert size in _main(_taskmanager(staging()))["command"]
+    size = f"-Dtaskmanager.memory.process.size={LARGE.flink.taskmanager.memory}m"
+    assert size in _main(_taskmanager(large))["command"]
 
 
 def test_the_jobmanager_leaves_memory_to_its_python_process() -> None:
-    """The process that builds the job graph takes about 150 MiB that Flink does not count."""
-    size = f"-Djobmanager.memory.process.size={STAGING.flink.jobmanager.memory - 256}m"
-    assert size in _main(_jobmanager(staging()))["command"]
+    """The process that builds the job graph takes about 150 MiB, which Flink does not count."""
+    size = f"-Djobmanager.memory.process.size={LARGE.flink.jobmanager.memory - 256}m"
+    assert size in _main(_jobmanager(large))["command"]
 
 
 def test_a_taskmanager_pod_reaps_its_orphans() -> None:
     """Each restart of the job leaves Python workers behind; as zombies they use up process ids."""
-    assert _taskmanager(dev())["spec"]["template"]["spec"]["shareProcessNamespace"] is True
+    assert _taskmanager(small)["spec"]["template"]["spec"]["shareProcessNamespace"] is True
 
 
 def test_a_taskmanager_is_known_by_its_address() -> None:
     """A pod's host name is in no DNS; the JobManager could not call it back."""
-    main = _main(_taskmanager(dev()))
+    main = _main(_taskmanager(small))
     assert "-Dtaskmanager.host=$(POD_IP)" in main["command"]
     [pod_ip] = [v for v in main["env"] if v["name"] == "POD_IP"]
     assert pod_ip["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIP"}}
 
 
-def test_both_are_given_every_variable_of_the_job() -> None:
+def test_both_get_every_variable_of_the_job() -> None:
     """The job graph is built in the JobManager and its Python runs in the TaskManagers."""
     expected = {
         "KAFKA_BROKER": "redpanda:9093",
@@ -79,37 +78,37 @@ def test_both_are_given_every_variable_of_the_job() -> None:
         "REDIS_PORT": "6379",
         "REDIS_DB": "0",
     }
-    for deployment in (_jobmanager(dev()), _taskmanager(dev())):
+    for deployment in (_jobmanager(small), _taskmanager(small)):
         assert expected.items() <= variables(_main(deployment)).items()
 
 
 def test_taskmanagers_find_a_jobmanager_that_is_not_ready() -> None:
     """It is ready only when its job runs, and the job runs only when they have registered."""
-    service = dev().get("Service", "flink-jobmanager")["spec"]
+    service = small.get("Service", "flink-jobmanager")["spec"]
     assert service["publishNotReadyAddresses"] is True
 
 
 def test_ready_means_that_the_job_runs() -> None:
-    """The REST API says running for a job that waits for TaskManagers."""
-    probe = _main(_jobmanager(dev()))["readinessProbe"]
+    """The REST API reports a job that waits for TaskManagers as running."""
+    probe = _main(_jobmanager(small))["readinessProbe"]
     assert probe["exec"]["command"][-1] == "/etc/flink/ready.py"
 
 
-def test_staging_scales_the_taskmanagers() -> None:
+def test_more_than_one_taskmanager_at_most_is_an_autoscaler() -> None:
     """The reactive scheduler makes the job as wide as there are TaskManagers."""
-    autoscaler = staging().get("HorizontalPodAutoscaler", "flink-taskmanager")["spec"]
+    autoscaler = large.get("HorizontalPodAutoscaler", "flink-taskmanager")["spec"]
     assert autoscaler["maxReplicas"] > autoscaler["minReplicas"]
-    assert "replicas" not in _taskmanager(staging())["spec"]
+    assert "replicas" not in _taskmanager(large)["spec"]
 
 
-def test_dev_runs_one_taskmanager() -> None:
-    """Stated, because no autoscaler owns the number."""
-    assert _taskmanager(dev())["spec"]["replicas"] == 1
+def test_without_an_autoscaler_the_taskmanagers_are_a_fixed_number() -> None:
+    """If the manifest left it out, a number changed by hand would stay."""
+    assert _taskmanager(small)["spec"]["replicas"] == 1
 
 
 def test_checkpoints_outlive_every_sync() -> None:
     """The claim holds the state of the job: neither pruned nor deleted with the Application."""
-    claim = staging().get("PersistentVolumeClaim", "flink-checkpoints")
+    claim = large.get("PersistentVolumeClaim", "flink-checkpoints")
     assert (
         claim["metadata"]["annotations"]["argocd.argoproj.io/sync-options"]
         == "Prune=false,Delete=false"
@@ -117,29 +116,29 @@ def test_checkpoints_outlive_every_sync() -> None:
 
 
 def test_checkpoints_are_claimed_in_the_wave_of_their_pods() -> None:
-    """A claim that waits for its first consumer would hold up an earlier wave for ever."""
-    claim = dev().get("PersistentVolumeClaim", "flink-checkpoints")["metadata"]["annotations"]
-    pods = _jobmanager(dev())["metadata"]["annotations"]
+    """In an earlier wave, a claim that waits for its first consumer would block every sync."""
+    claim = small.get("PersistentVolumeClaim", "flink-checkpoints")["metadata"]["annotations"]
+    pods = _jobmanager(small)["metadata"]["annotations"]
     assert claim["argocd.argoproj.io/sync-wave"] == pods["argocd.argoproj.io/sync-wave"]
 
 
 def test_both_share_the_checkpoint_volume() -> None:
     """TaskManagers write the state that the JobManager restores from."""
-    for deployment in (_jobmanager(dev()), _taskmanager(dev())):
+    for deployment in (_jobmanager(small), _taskmanager(small)):
         assert {"mountPath": "/checkpoints", "name": "checkpoints"} in _main(deployment)[
             "volumeMounts"
         ]
 
 
 def test_by_default_one_node_can_serve_the_volume() -> None:
-    """ReadWriteOnce is what every cluster's default storage offers."""
-    claim = dev().get("PersistentVolumeClaim", "flink-checkpoints")
+    """The default storage of every cluster offers ReadWriteOnce."""
+    claim = small.get("PersistentVolumeClaim", "flink-checkpoints")
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
 def test_by_default_all_flink_pods_share_a_node() -> None:
-    """The volume is mounted by one node only; every Flink pod must follow it, the first one too."""
-    for deployment in (_jobmanager(dev()), _taskmanager(dev())):
+    """Only one node can mount the volume, and every Flink pod must follow it."""
+    for deployment in (_jobmanager(small), _taskmanager(small)):
         affinity = deployment["spec"]["template"]["spec"]["affinity"]["podAffinity"]
         [term] = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
         assert term["topologyKey"] == "kubernetes.io/hostname"
@@ -149,25 +148,25 @@ def test_by_default_all_flink_pods_share_a_node() -> None:
 
 def test_a_shared_file_system_frees_the_pods() -> None:
     """With ReadWriteMany nothing ties them to one node."""
-    flink = replace(DEV.flink, access_mode=AccessMode.ALL_NODES)
-    system = render(replace(DEV, flink=flink))
+    flink = replace(SMALL.flink, access_mode=AccessMode.ALL_NODES)
+    system = Manifests(replace(SMALL, flink=flink))
     claim = system.get("PersistentVolumeClaim", "flink-checkpoints")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     assert "affinity" not in _taskmanager(system)["spec"]["template"]["spec"]
 
 
-def test_only_declared_ports_are_served() -> None:
-    """The REST API accepts cancellations whatever its settings say: no Service leads there."""
-    ports = dev().get("Service", "flink-jobmanager")["spec"]["ports"]
+def test_no_service_exposes_the_rest_api() -> None:
+    """The REST API accepts cancellations whatever its settings are, so no Service exposes it."""
+    ports = small.get("Service", "flink-jobmanager")["spec"]["ports"]
     assert {port["port"] for port in ports} == {6123, 6124}
 
 
 def test_the_job_restarts_once_per_rollout() -> None:
-    """Replaced one by one, each would restart the job, and old and new code would mix."""
-    assert _taskmanager(staging())["spec"]["strategy"] == {"type": "Recreate"}
+    """One by one, each replaced pod would restart the job, and old and new code would mix."""
+    assert _taskmanager(large)["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_a_broken_jobmanager_is_noticed_by_its_rest_api() -> None:
-    """Alive is a matter of the process, ready of the job."""
-    main = container(_jobmanager(dev())["spec"]["template"], "jobmanager")
+def test_the_liveness_of_the_jobmanager_is_that_of_its_rest_api() -> None:
+    """Liveness is about the process, readiness about the job."""
+    main = container(_jobmanager(small)["spec"]["template"], "jobmanager")
     assert main["livenessProbe"]["httpGet"]["path"] == "/overview"

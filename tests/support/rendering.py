@@ -1,107 +1,129 @@
-"""How the tests look at manifests: rendered in memory, found by kind and name, walked by field."""
+"""Manifests for tests: rendered in memory, found by kind and name, read field by field."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
 from tempfile import gettempdir
 from typing import Any, TypeAlias
 
 from cdk8s import App, Testing
 
-from fraud_detection.environments import DEV, STAGING, Environment
+from fraud_detection.argocd import ArgoCd, rendered_kinds
+from fraud_detection.environments import ENVIRONMENTS, Environment
 from fraud_detection.images import Image, Images
 from fraud_detection.system import System
+from settings import LARGE, SMALL
 
 Manifest: TypeAlias = dict[str, Any]
 
 
-# No release ever changes these, so a bump never touches a snapshot.
 IMAGES = Images(
-    payment_api=Image(repository="registry.test/payment-api", tag="1" * 40),
-    alert_monitor=Image(repository="registry.test/alert-monitor", tag="2" * 40),
-    flink_app=Image(repository="registry.test/flink-app", tag="3" * 40),
-    redpanda=Image(repository="registry.test/redpanda", tag="v1.2.3"),
-    redis=Image(repository="registry.test/redis", tag="1.2.3"),
+    **{
+        field.name: Image(repository=f"registry.test/{field.name.replace('_', '-')}", tag="1.2.3")
+        for field in fields(Images)
+    }
 )
+"""Images that no release changes, so that a bump never touches a snapshot."""
+
+
+def _app() -> App:
+    return App(outdir=f"{gettempdir()}/never-written")
+
+
+def _system(environment: Environment) -> App:
+    app = _app()
+    System(app, environment=environment, images=IMAGES)
+    return app
 
 
 @dataclass(frozen=True)
 class Manifests:
-    """One environment's objects.
+    """The objects of one environment, rendered when a test first asks for them.
 
     Attributes:
-        files: The objects of each file, by the file's name without its ending.
+        environment: The settings.
     """
 
-    files: dict[str, list[Manifest]]
+    environment: Environment
+
+    @cached_property
+    def files(self) -> dict[str, list[Manifest]]:
+        """The objects of each file, by chart id, which is the name of the file."""
+        charts = _system(self.environment).charts
+        return {chart.node.id: Testing.synth(chart) for chart in charts}
 
     def __iter__(self) -> Iterator[Manifest]:
-        """All objects of all files."""
+        """Iterate over all objects of all files."""
         return (manifest for file in self.files.values() for manifest in file)
 
     def kind(self, kind: str) -> list[Manifest]:
-        """All objects of a kind."""
+        """Return all objects of a kind."""
         return [manifest for manifest in self if manifest["kind"] == kind]
 
     def get(self, kind: str, name: str) -> Manifest:
-        """The one object of that kind and name."""
+        """Return the one object of that kind and name."""
         [manifest] = [m for m in self.kind(kind) if m["metadata"]["name"] == name]
         return manifest
 
     def pod_templates(self) -> Iterator[tuple[str, Manifest]]:
-        """The pod template of every workload, with the workload's kind and name."""
+        """Iterate over the pod templates, each with `Kind/name` of its workload."""
         for manifest in self:
-            if manifest["kind"] in {"Deployment", "StatefulSet", "Job"}:
+            if "template" in manifest.get("spec", {}):
                 name = f"{manifest['kind']}/{manifest['metadata']['name']}"
                 yield name, manifest["spec"]["template"]
 
 
-def render(environment: Environment, images: Images = IMAGES) -> Manifests:
-    """What the constructs make of an environment's settings."""
-    app = App(outdir=f"{gettempdir()}/never-written")
-    System(app, environment=environment, images=images)
-    return Manifests({chart.node.id: Testing.synth(chart) for chart in app.charts})
+LIVE = [Manifests(environment) for environment in ENVIRONMENTS]
+"""The environments that Argo CD applies."""
+small = Manifests(SMALL)
+large = Manifests(LARGE)
+
+
+def live_manifests() -> list[Manifest]:
+    """Return all objects of all live environments."""
+    return [manifest for system in LIVE for manifest in system]
+
+
+def kinds(environment: Environment) -> set[tuple[str, str]]:
+    """Return the API group and the kind of everything that an environment renders."""
+    return rendered_kinds(_system(environment))
 
 
 @cache
-def dev() -> Manifests:
-    """The development environment, rendered once per test process."""
-    return render(DEV)
-
-
-@cache
-def staging() -> Manifests:
-    """The staging environment, rendered once per test process."""
-    return render(STAGING)
-
-
-def both() -> list[Manifest]:
-    """All objects of both environments."""
-    return [*dev(), *staging()]
+def argocd() -> dict[str, Manifest]:
+    """Render what Argo CD is given for the live environments, by `Kind/name`."""
+    app = _app()
+    rendered = {kind for environment in ENVIRONMENTS for kind in kinds(environment)}
+    ArgoCd(app, environments=ENVIRONMENTS, kinds=rendered)
+    return {
+        f"{manifest['kind']}/{manifest['metadata']['name']}": manifest
+        for chart in app.charts
+        for manifest in Testing.synth(chart)
+    }
 
 
 def container(template: Manifest, name: str) -> Manifest:
-    """A container of a pod template, by name; also an init container."""
+    """Return a container of a pod template by its name; init containers included."""
     spec = template["spec"]
     [found] = [c for c in containers(spec) if c["name"] == name]
     return found
 
 
 def containers(pod: Manifest) -> list[Manifest]:
-    """All containers of a pod spec, those that run first included."""
+    """Return all containers of a pod spec, init containers first."""
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
 def variables(container: Manifest) -> dict[str, str]:
-    """The plain environment variables of a container."""
+    """Return the plain environment variables of a container."""
     return {v["name"]: v["value"] for v in container.get("env", []) if "value" in v}
 
 
 def wave(manifest: Manifest) -> int:
-    """The sync wave that a manifest states."""
+    """Return the sync wave of an object."""
     return int(manifest["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
 
 
 def names(manifests: Iterable[Manifest]) -> set[str]:
-    """The names of some objects."""
+    """Return the names of some objects."""
     return {manifest["metadata"]["name"] for manifest in manifests}
