@@ -3,7 +3,7 @@
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -20,16 +20,15 @@ from delivery.clusters import demo, kind
 from delivery.control_plane import build
 from delivery.errors import BUG, INTERRUPTED, DeliveryError, describe
 from delivery.manifests import diff, dist
+from delivery.manifests.applications import environments, select
 from delivery.network import cluster, connections, graph
 from delivery.network import report as connections_report
-from delivery.network.policy import Manifest
 from delivery.rehearsal import control_planes
 from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
 from delivery.rehearsal.allowances import Allowance
 from delivery.releases import changes, promotion, status, status_report
 from delivery.releases.images import images_of
-from delivery.releases.stages import stages
 from delivery.text import details, fenced, fitted
 from fraud_detection.images import ImagesError
 
@@ -106,7 +105,7 @@ class _Environment(click.ParamType[str]):
     ) -> list[CompletionItem]:
         """Return the environments that begin like what was typed."""
         del ctx, param
-        return _completions(lambda: (each.name for each in stages(_repository())), incomplete)
+        return _completions(lambda: (each.name for each in environments(_repository())), incomplete)
 
 
 def _completions(names: Callable[[], Iterable[str]], incomplete: str) -> list[CompletionItem]:
@@ -217,10 +216,13 @@ def show_connections(environment: str | None, form: str) -> None:
       1  there is a finding
       2  there is no such environment, or no dist
     """
-    folders = _folders()
-    if environment is not None:
-        _require_environment(folders, environment)
-    rows = [row for row in connections.analyze(folders) if environment in {None, row.environment}]
+    repository = _repository()
+    select(environments(repository), environment)
+    rows = [
+        row
+        for row in connections.analyze(cluster.load(repository))
+        if environment in {None, row.environment}
+    ]
     click.echo(connections_report.FORMATS[form](rows))
     if any(row.verdict is not connections.Verdict.REACHABLE for row in rows):
         sys.exit(1)
@@ -242,10 +244,10 @@ def draw_graph(environment: str, since: str | None, form: str) -> None:
       0  the picture is drawn
       2  there is no such environment or commit, or the picture cannot be drawn
     """
-    folders = _folders()
-    _require_environment(folders, environment)
-    now = graph.draw(environment, folders)
-    base = None if since is None else graph.draw(environment, _folders(since))
+    repository = _repository()
+    [chosen] = select(environments(repository), environment)
+    now = graph.draw(chosen.name, cluster.load(repository))
+    base = None if since is None else graph.draw(chosen.name, cluster.load(repository, since))
     picture = graph.compare(base, now)
     if form == "markdown":
         drawn = fenced(graph.mermaid(picture).rstrip(), language="mermaid")
@@ -576,17 +578,10 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
       2  there is no such commit or environment
     """
     repository = _repository()
-    known = stages(repository)
-    if environment not in {None, *(stage.name for stage in known)}:
-        names = ", ".join(stage.name for stage in known)
-        raise DeliveryError(f"Unknown environment {environment!r}; known environments: {names}.")
     found = [
         change
-        for stage in known
-        if environment in {None, stage.name}
-        for change in diff.changes(
-            repository, base or f"origin/{stage.branch}", environments=[stage.name]
-        )
+        for each in select(environments(repository), environment)
+        for change in diff.changes(repository, base or f"origin/{each.branch}", each)
     ]
     click.echo(diff.FORMATS[form](found))
 
@@ -688,18 +683,6 @@ def _progress() -> Iterator[Callable[[str], None]]:
             yield lambda line: status.update(Text(line))
     else:
         yield partial(click.echo, err=True)
-
-
-def _folders(commit: str | None = None) -> Mapping[str, list[Manifest]]:
-    """Read the objects of dist."""
-    return cluster.load(_repository(), commit)
-
-
-def _require_environment(folders: Mapping[str, list[Manifest]], environment: str) -> None:
-    known = dict.fromkeys(cluster.Cluster(folders).namespaces.values())
-    if environment not in known:
-        names = ", ".join(known)
-        raise DeliveryError(f"Unknown environment {environment!r}; known environments: {names}.")
 
 
 def _repository() -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 LIMIT = 60_000
 """Characters: GitHub takes 65,536 in a comment or a description, which may say more than this."""
 _GAP = "\n\n"
+_HASH = re.compile(r"([0-9a-f]{12})[0-9a-f]{28,}")
 
 
 def escaped(text: str) -> str:
@@ -36,6 +37,11 @@ def details(summary: str, body: str) -> str:
     """
     plain = summary.replace("&", "&amp;").replace("<", "&lt;")
     return f"<details><summary>{plain}</summary>\n\n{body}\n\n</details>"
+
+
+def short(tag: str) -> str:
+    """Return a tag with commits and digests cut to their first 12 digits."""
+    return _HASH.sub(r"\1", tag)
 
 
 def fitted(parts: Sequence[str], *, limit: int = LIMIT, elsewhere: str = "") -> str:

@@ -5,14 +5,16 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from copy import deepcopy
 from pathlib import Path
-
-from ruamel.yaml import YAML
 
 from delivery.clusters.cluster import Cluster, cluster
 from delivery.control_plane.build import ControlPlaneAssets
-from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import Program, StartError, serve, start, wait_until
+from delivery.manifests.applications import FOLDER
+from delivery.manifests.manifest import Manifest
+from delivery.manifests.tree import manifests, read_folder
 
 API_VERSION = "argoproj.io/v1alpha1"
 NAMESPACE = "argocd"
@@ -167,21 +169,20 @@ def argocd(
 
 
 def applications(rendered: Path, *, repository: str) -> list[Manifest]:
-    """What Argo CD is told once, by hand: the project and the Applications.
+    """Return the project and the Applications, which are applied once, by hand.
 
     Args:
-        rendered: The folder that the constructs render it to.
+        rendered: `dist/argocd` of a working tree or of a render.
         repository: URL from which it fetches in place of the one that is rendered.
     """
-    manifests: list[Manifest] = []
-    for file in sorted(rendered.glob("*.yaml")):
-        manifests += YAML(typ="safe").load_all(file)
-    for manifest in manifests:
+    files = read_folder(rendered.parents[1], str(FOLDER))
+    found = deepcopy([each.manifest for each in manifests(files, FOLDER)])
+    for manifest in found:
         if manifest["kind"] == "AppProject":
             manifest["spec"]["sourceRepos"] = [repository]
         else:
             manifest["spec"]["source"]["repoURL"] = repository
-    return manifests
+    return found
 
 
 def refresh(client: Client, application: str, *, hard: bool = False) -> None:

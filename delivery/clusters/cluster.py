@@ -11,8 +11,9 @@ from pathlib import Path
 from delivery.clusters.metrics import Metrics, serve_metrics
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import ControlPlaneAssets
-from delivery.control_plane.client import Client, Manifest
+from delivery.control_plane.client import Client
 from delivery.control_plane.programs import Program, start, wait_until
+from delivery.manifests.manifest import Manifest
 
 _NODES = ("node-1", "node-2", "node-3")
 """As many as staging's brokers, of which no two share a node."""

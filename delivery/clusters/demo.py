@@ -19,7 +19,8 @@ from delivery.clusters.argocd import (
     refresh,
 )
 from delivery.control_plane.build import locate
-from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.control_plane.client import ApiError, Client, Reference
+from delivery.manifests.manifest import Manifest
 
 _PERIOD_SECONDS = 1
 _WORKLOADS = ("Deployment", "StatefulSet")

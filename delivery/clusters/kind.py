@@ -14,7 +14,8 @@ from delivery.clusters.argocd import NAMESPACE, applications
 from delivery.control_plane.build import pinned
 from delivery.errors import DeliveryError
 from delivery.git import git, resolve
-from delivery.manifests.dist import DIST, Environment, environments
+from delivery.manifests.applications import Environment, environments, select
+from delivery.manifests.tree import DIST
 from delivery.network.cluster import load
 
 NAME = "fraud-detection"
@@ -54,7 +55,7 @@ def up(
         KindError: If it fails, or an Application takes more than 20 minutes.
         GitError: If there is no remote.
     """
-    chosen = _choose(repository, environment)
+    chosen = select(environments(repository), environment)
     wanted = _wanted(repository, chosen, revised=environment is not None)
     _require_kind()
     with _collected(chosen, logs, report):
@@ -81,15 +82,6 @@ def fetch_address(remote: str) -> str:
     if parts.scheme not in {"https", "ssh"} or not parts.hostname:
         raise KindError(f"Argo CD cannot fetch from {remote!r}: `origin` must be HTTPS or SSH.")
     return f"https://{parts.hostname}{parts.path}"
-
-
-def _choose(repository: Path, name: str | None) -> list[Environment]:
-    everything = environments(repository / DIST)
-    chosen = [each for each in everything if name in {None, each.name}]
-    if not chosen:
-        names = ", ".join(each.name for each in everything)
-        raise KindError(f"There is no {name} in dist: {names}.")
-    return chosen
 
 
 def _wanted(

@@ -15,7 +15,7 @@ from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 from delivery.control_plane.api_server import ApiServer
-from delivery.control_plane.client import Manifest
+from delivery.manifests.manifest import Manifest
 
 _GROUP = "metrics.k8s.io"
 _VERSION = f"{_GROUP}/v1beta1"

@@ -8,8 +8,9 @@ of 500 claims right after their LimitRange, 14 were judged by the old one, and 4
 import re
 import time
 
-from delivery.control_plane.client import Client, Manifest, Reference
+from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
+from delivery.manifests.manifest import Manifest
 
 RULES = frozenset({"LimitRange", "ResourceQuota", "StorageClass"})
 """The kinds that are read from such a cache."""

@@ -6,12 +6,11 @@ import ssl
 from collections.abc import Mapping
 from email.message import Message
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from delivery.errors import DeliveryError
-
-Manifest: TypeAlias = dict[str, Any]
+from delivery.manifests.manifest import Manifest
 
 _TIMEOUT_SECONDS = 60
 

@@ -1,66 +1,77 @@
-"""What Argo CD is told once, by hand: where an environment goes, and what may be applied at all."""
+"""The environments that `dist/argocd` declares: what Argo CD syncs where, and what it may apply.
 
-from collections.abc import Iterable, Mapping
+This is the one reader of these files. Their order is the chain of promotion.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from delivery.control_plane.client import Manifest
-from delivery.manifests.dist import DIST
-from delivery.manifests.tree import Files, Key, manifests
+from delivery.errors import DeliveryError
+from delivery.git import resolve
+from delivery.manifests.manifest import Labels, Manifest
+from delivery.manifests.tree import DIST, Files, Key, TreeError, manifests, read_folder
 
 FOLDER = PurePosixPath(DIST, "argocd")
+"""The folder of the objects that are applied by hand, once."""
 _EVERYTHING = {
     "sourceRepos": ["*"],
     "destinations": [{"namespace": "*", "server": "*"}],
     "clusterResourceWhitelist": [{"group": "*", "kind": "*"}],
 }
-"""The project `default` that every Argo CD comes with."""
+"""Spec of the AppProject `default`, which every Argo CD comes with."""
+
+
+class UnknownEnvironmentError(DeliveryError):
+    """There is no environment of that name; the message lists those that exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Application:
-    """How one environment is synced.
+class Environment:
+    """One environment, as its Argo CD Application declares it.
 
     Attributes:
-        spec: Of the Application, as Argo CD's API has it.
-        project: `spec` of its AppProject.
+        application: Name of the Application.
+        spec: Spec of the Application.
+        project: Spec of its AppProject.
     """
 
+    application: str
     spec: Manifest
     project: Manifest
 
     @property
     def folder(self) -> PurePosixPath:
-        """What it applies, from the root of the repository."""
+        """Folder that Argo CD applies, from the root of the repository."""
         return PurePosixPath(self.spec["source"]["path"])
 
     @property
-    def environment(self) -> str:
-        """The name of that folder."""
+    def name(self) -> str:
+        """Name of that folder below `dist/`."""
         return self.folder.name
 
     @property
     def branch(self) -> str:
-        """The branch whose folder it is."""
+        """Branch that Argo CD tracks."""
         branch: str = self.spec["source"]["targetRevision"]
         return branch
 
     @property
     def namespace(self) -> str:
-        """Where to."""
+        """Namespace that it is deployed to."""
         namespace: str = self.spec["destination"]["namespace"]
         return namespace
 
     @property
-    def labels(self) -> Mapping[str, str]:
-        """Of the namespace, which Argo CD makes."""
+    def labels(self) -> Labels:
+        """Labels that Argo CD gives the namespace."""
         managed: Manifest = self._policy.get("managedNamespaceMetadata") or {}
         return managed.get("labels") or {}
 
     @property
     def prunes(self) -> bool:
-        """Whether what is gone from the folder is deleted."""
+        """Whether a sync deletes objects that are gone from the folder."""
         return bool((self._policy.get("automated") or {}).get("prune"))
 
     @property
@@ -74,11 +85,11 @@ class Application:
         return self.spec.get("syncPolicy") or {}
 
     def objection(self, key: Key, *, namespaced: bool) -> str | None:
-        """Why Argo CD would not apply an object, or None.
+        """Return why the project does not let Argo CD apply an object, or None if it does.
 
         Args:
             key: The object.
-            namespaced: Whether its kind lives in namespaces.
+            namespaced: Whether objects of its kind live in namespaces.
         """
         name, project = self.spec["project"], self.project
         if not _matches(self.spec["source"]["repoURL"], project.get("sourceRepos")):
@@ -89,7 +100,7 @@ class Application:
             return f"the project {name} does not allow the kind Namespace, which every sync applies"
         scope = "namespace" if namespaced else "cluster"
         allowed = project.get(f"{scope}ResourceWhitelist")
-        # Left out, all kinds of a namespace are allowed, and none of the whole cluster.
+        # Without a list, all namespaced kinds are allowed, and no cluster-scoped ones.
         if not (allowed is None and namespaced) and not _lists(allowed, key):
             return f"the project {name} does not allow the kind {key.kind}"
         if _lists(project.get(f"{scope}ResourceBlacklist"), key):
@@ -107,23 +118,106 @@ class Application:
         )
 
 
-def applications(files: Files) -> list[Application]:
-    """All that `dist/argocd` tells Argo CD, in the order of the environments' names."""
-    told = [each.manifest for each in manifests(files, FOLDER)]
+def environments(repository: Path, commit: str | None = None) -> list[Environment]:
+    """Read the environments, the one where releases begin first.
+
+    Args:
+        repository: Root of the Git working tree.
+        commit: Revision whose dist is read. Default: the working tree.
+
+    Raises:
+        GitError: If there is no such commit.
+        TreeError: If `dist/argocd` is missing or damaged, or declares no environment.
+    """
+    revision = None if commit is None else resolve(repository, commit)
+    return declared(read_folder(repository, str(FOLDER), revision))
+
+
+def declared(files: Files) -> list[Environment]:
+    """Return the environments that files declare, in the order of their documents.
+
+    Args:
+        files: Files of the repository, at least those of `dist/argocd`.
+
+    Raises:
+        TreeError: If they are damaged, or declare no environment.
+    """
+    found = parse(each.manifest for each in manifests(files, FOLDER))
+    if not found:
+        raise TreeError(f"{FOLDER} has no Application: run `make synth`.")
+    return found
+
+
+def parse(objects: Iterable[Manifest]) -> list[Environment]:
+    """Return the environments that objects declare, in their order.
+
+    Args:
+        objects: Applications, AppProjects, and others, which are skipped.
+
+    Raises:
+        TreeError: If an Application lacks a field that we need.
+    """
+    objects = list(objects)
     projects = {
-        manifest["metadata"]["name"]: manifest["spec"]
-        for manifest in told
-        if manifest["kind"] == "AppProject"
+        each["metadata"]["name"]: each.get("spec") or {}
+        for each in objects
+        if each["kind"] == "AppProject"
     }
-    found = [
-        Application(
-            spec=manifest["spec"],
-            project=projects.get(manifest["spec"]["project"], _EVERYTHING),
-        )
-        for manifest in told
-        if manifest["kind"] == "Application"
-    ]
-    return sorted(found, key=lambda application: application.environment)
+    return [_environment(each, projects) for each in objects if each["kind"] == "Application"]
+
+
+def _environment(manifest: Manifest, projects: Mapping[str, Manifest]) -> Environment:
+    name: str = manifest["metadata"]["name"]
+    match manifest.get("spec"):
+        case {
+            "project": str(project),
+            "source": {"repoURL": str(), "targetRevision": str(), "path": str()},
+            "destination": {"namespace": str()},
+        }:
+            return Environment(
+                application=name,
+                spec=manifest["spec"],
+                project=projects.get(project, _EVERYTHING),
+            )
+    raise TreeError(
+        f"{FOLDER} is damaged: the Application {name} lacks its project, source or destination; "
+        "run `make synth`."
+    )
+
+
+def select(known: Sequence[Environment], name: str | None = None) -> list[Environment]:
+    """Return the environment of that name, or all of them.
+
+    Args:
+        known: The environments that exist.
+        name: Name of one. Default: all.
+
+    Raises:
+        UnknownEnvironmentError: If none has that name.
+    """
+    found = [each for each in known if name in {None, each.name}]
+    if not found:
+        names = ", ".join(each.name for each in known)
+        raise UnknownEnvironmentError(f"Unknown environment {name!r}; known environments: {names}.")
+    return found
+
+
+def require_manifests(files: Files, known: Iterable[Environment]) -> None:
+    """Refuse an environment without any object: Argo CD would prune everything in it.
+
+    Args:
+        files: Files of `dist/`.
+        known: The environments that must have a folder there.
+
+    Raises:
+        TreeError: If a folder is missing or empty, or a file is not valid YAML.
+    """
+    for environment in known:
+        if not manifests(files, environment.folder):
+            raise TreeError(
+                f"{environment.folder} has no manifests, although the Application "
+                f"{environment.application} deploys it: run `make synth`."
+            )
 
 
 def _matches(text: str, patterns: Iterable[str] | None) -> bool:

@@ -1,4 +1,4 @@
-"""What changes between two commits' dist, by resource and field."""
+"""The changes between two versions of dist, or of an object, by resource and field."""
 
 import difflib
 import json
@@ -10,21 +10,24 @@ from pathlib import Path, PurePosixPath
 import click
 
 from delivery.git import resolve
-from delivery.manifests.dist import DIST
-from delivery.manifests.fields import MISSING, Field, differences
+from delivery.manifests.applications import Environment, require_manifests
+from delivery.manifests.fields import Field, differences, transition
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.renames import renames
-from delivery.manifests.tree import Desired, Files, manifests, read_dist, tree
-from delivery.releases.images import short
-from delivery.text import details, escaped, fenced, fitted
+from delivery.manifests.tree import DIST, Desired, Files, manifests, read_dist, tree
+from delivery.text import details, escaped, fenced, fitted, short
 
 _CHECKSUM = "checksum/files"
-_LONGEST = 300
 _ROWS = 100
-"""Of the table; a row has some 300 characters at most."""
+"""Rows of the table; a row has some 300 characters at most."""
+_SET_BY_SERVER = frozenset(
+    {"creationTimestamp", "generation", "managedFields", "namespace", "resourceVersion", "uid"}
+)
+"""Metadata that the API server sets, and the namespace, which a rehearsal replaces."""
 
 
 class Verb(Enum):
-    """What happens to a resource."""
+    """Action on a resource."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -45,13 +48,13 @@ class Change:
     """A resource that differs.
 
     Attributes:
-        environment: Its folder of `dist/`.
-        file: Name of its file, without the ending.
+        environment: Name of the environment.
+        file: Name of the file that holds it, without its suffix.
         verb: What happens to it.
-        kind: Of the resource.
-        name: Of the resource, as it is now.
-        old_name: What it was called, if it was renamed.
-        fields: What differs in it; of an added or removed one, nothing.
+        kind: Kind of the resource.
+        name: Name of the resource after the change.
+        old_name: Name before the change, if it was renamed.
+        fields: Fields that differ; none if it was added or removed.
     """
 
     environment: str
@@ -64,43 +67,39 @@ class Change:
 
     @property
     def title(self) -> str:
-        """What happens to what."""
+        """What happens to which resource."""
         was = f" (was {self.old_name})" if self.old_name else ""
         return f"{self.verb.value} {self.kind}/{self.name}{was}"
 
 
-def changes(
-    repository: Path, base: str, head: str | None = None, *, environments: Sequence[str]
-) -> list[Change]:
-    """Compare two commits' dist.
+def changes(repository: Path, base: str, environment: Environment) -> list[Change]:
+    """Compare what an environment has in the working tree with what it had in a commit.
 
     Args:
         repository: Root of the Git working tree.
-        base: The older commit.
-        head: The newer one. Default: the working tree.
-        environments: The folders of dist to compare.
+        base: The commit.
+        environment: The environment; in the commit it may not exist yet.
 
     Raises:
         GitError: If there is no such commit.
-        TreeError: If one of them has no dist, or it is not YAML.
+        TreeError: If the commit has no dist, the environment has no manifests in the working tree,
+            or a file is not valid YAML.
     """
-    old, new = (
-        read_dist(repository, None if revision is None else resolve(repository, revision))
-        for revision in (base, head)
-    )
-    return [change for name in environments for change in compare(name, old, new)]
+    old, new = read_dist(repository, resolve(repository, base)), read_dist(repository)
+    require_manifests(new, [environment])
+    return list(compare(environment.name, old, new))
 
 
 def compare(environment: str, old: Files, new: Files) -> Iterator[Change]:
-    """Compare what two `dist/` say of an environment.
+    """Compare an environment in two versions of dist.
 
     Args:
-        environment: Its folder.
-        old: Files of the older one, by path from the root of the repository.
-        new: Those of the newer one.
+        environment: Name of the environment.
+        old: Files of the older dist, by path from the root of the repository.
+        new: Files of the newer dist.
 
     Raises:
-        TreeError: If a file is not YAML.
+        TreeError: If a file is not valid YAML.
     """
     folder = PurePosixPath(DIST) / environment
     before, after = (tree(manifests(files, folder)).objects for files in (old, new))
@@ -132,26 +131,51 @@ def _change(environment: str, verb: Verb, now: Desired, was: Desired | None = No
     )
 
 
+def describe(before: Manifest, after: Manifest) -> tuple[str, ...]:
+    """Return how a live object changes, one line per field, sorted by path.
+
+    Values of a Secret are never shown.
+
+    Args:
+        before: The object as the API server had it.
+        after: The object as the API server has it now.
+    """
+    was, now = _own(before), _own(after)
+    found = differences(was, now)
+    if not found and was != now:
+        # The API server may update the object all the same.
+        return ("only the order of lists or the notation of quantities changes",)
+    if after["kind"] == "Secret":
+        return tuple(f"{field.path} changes" for field in found)
+    return tuple(map(str, found))
+
+
+def _own(manifest: Manifest) -> Manifest:
+    """Return the part of a live object that somebody applied."""
+    metadata = {k: v for k, v in manifest["metadata"].items() if k not in _SET_BY_SERVER}
+    return {**manifest, "metadata": metadata, "status": None}
+
+
 def as_text(found: Sequence[Change]) -> str:
-    """In lines, for a person; the colours are for a terminal."""
+    """Return the changes as lines with colours for a terminal."""
     lines = []
     for change in found:
         title = f"{change.environment}/{change.file}: {change.title}"
         lines.append(click.style(title, fg=_COLOURS[change.verb]))
         for field in change.fields:
             lines += (f"    {line}" for line in _lines(field))
-    return "\n".join(lines) or "nothing changes"
+    return "\n".join(lines) or "No changes."
 
 
 def as_markdown(found: Sequence[Change]) -> str:
-    """In a table with folded details for each service, short enough for a comment on GitHub."""
+    """Return a table and folded details per service, short enough for a comment on GitHub."""
     if not found:
         return "Nothing changes in the cluster.\n"
-    return fitted([_table(found), *folded(found)], elsewhere="`delivery diff` shows them.")
+    return fitted([_table(found), *folded(found)], elsewhere="`delivery diff` shows all.")
 
 
 def folded(found: Sequence[Change]) -> list[str]:
-    """Details, folded per service, in Markdown."""
+    """Return the details as Markdown, folded per service."""
     services = dict.fromkeys((change.environment, change.file) for change in found)
     return [
         _fold(f"{environment}/{file}", [c for c in found if (c.environment, c.file) == service])
@@ -161,7 +185,7 @@ def folded(found: Sequence[Change]) -> list[str]:
 
 
 def as_json(found: Sequence[Change]) -> str:
-    """For a program."""
+    """Return the changes as JSON, with whole values."""
     return json.dumps(
         [
             {
@@ -192,7 +216,7 @@ def _table(found: Sequence[Change]) -> str:
         f"| {change.environment} | {change.file} | {escaped(change.title)} | {_gist(change)} |"
         for change in found
     ]
-    more = [f"\n{len(rows) - _ROWS} more have no room here."] if len(rows) > _ROWS else []
+    more = [f"\n{len(rows) - _ROWS} rows omitted for length."] if len(rows) > _ROWS else []
     head = ["| environment | service | what happens | images, other fields |", "|---|---|---|---|"]
     return "\n".join([*head, *rows[:_ROWS], *more])
 
@@ -216,36 +240,27 @@ def _is_image(field: Field) -> bool:
 
 
 def _move(field: Field) -> str:
-    """The old and the new image: by their tags, where only these differ."""
+    """Return the old and the new image, by their tags if only these differ."""
     (old, old_tag), (new, new_tag) = (_parted(str(value)) for value in (field.old, field.new))
     if old != new or not new_tag:
-        return f"{_shown(field.old)} → {_shown(field.new)}"
-    return f"{new.rpartition('/')[2]} {short(old_tag)} → {short(new_tag)}"
+        return transition(field.old, field.new)
+    return f"{new.rpartition('/')[2]} {transition(short(old_tag), short(new_tag))}"
 
 
 def _parted(reference: str) -> tuple[str, str]:
-    """The repository of an image, whose host may have a port, and the tag."""
+    """Return the repository of an image, whose host may have a port, and the tag."""
     path, slash, image = reference.rpartition("/")
     name, _, tag = image.partition(":")
     return f"{path}{slash}{name}", tag
 
 
 def _lines(field: Field) -> list[str]:
-    """A field for a person: a text by its lines, all else on one."""
+    """Return a field on one line, or the lines of a text that differ."""
     if _is_image(field):
         return [f"{field.path}: {_move(field)}"]
     if _CHECKSUM in field.path:
-        return ["the pods roll: the files that they mount differ"]
-    if "\n" in f"{field.old}{field.new}" and isinstance(field.old, str) == isinstance(
-        field.new, str
-    ):
+        return ["pods roll: the files that they mount changed"]
+    if field.is_text:
         old, new = str(field.old).splitlines(), str(field.new).splitlines()
         return [f"{field.path}:", *list(difflib.unified_diff(old, new, n=1, lineterm=""))[2:]]
-    return [f"{field.path}: {_shown(field.old)} → {_shown(field.new)}"]
-
-
-def _shown(value: object) -> str:
-    if value is MISSING:
-        return "unset"
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return [str(field)]

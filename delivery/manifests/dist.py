@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path, PurePosixPath
-
-import yaml
+from pathlib import Path
 
 from delivery.errors import DeliveryError
-
-DIST = "dist"
+from delivery.manifests.applications import FOLDER, parse
+from delivery.manifests.tree import DIST, manifests, read_dist
 
 
 class RenderError(DeliveryError):
@@ -47,42 +45,6 @@ class Finding:
     def __str__(self) -> str:
         """One sentence for a person."""
         return f"{self.path} {self.flaw.value}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Environment:
-    """What Argo CD is told about an environment.
-
-    Attributes:
-        name: Its folder below `dist/`.
-        application: The name of its Application.
-        branch: The branch whose dist it applies.
-        namespace: Where to.
-    """
-
-    name: str
-    application: str
-    branch: str
-    namespace: str
-
-
-def environments(dist: Path) -> list[Environment]:
-    """What the Applications in a `dist/` say, without the cost of asking the constructs.
-
-    Args:
-        dist: The folder.
-    """
-    return [
-        Environment(
-            name=PurePosixPath(manifest["spec"]["source"]["path"]).name,
-            application=manifest["metadata"]["name"],
-            branch=manifest["spec"]["source"]["targetRevision"],
-            namespace=manifest["spec"]["destination"]["namespace"],
-        )
-        for file in sorted((dist / "argocd").glob("*.yaml"))
-        for manifest in yaml.load_all(file.read_bytes(), yaml.CSafeLoader)
-        if manifest["kind"] == "Application"
-    ]
 
 
 @contextmanager
@@ -192,10 +154,11 @@ def _synth(repository: Path, output: Path) -> None:
 
 def _require_complete(fresh: Path) -> None:
     """Refuse an empty or missing folder: Argo CD would prune everything that it had applied."""
-    names = ["argocd", *(environment.name for environment in environments(fresh))]
-    for name in names:
-        if not any(_files(fresh, fresh / name).values()):
-            raise RenderError(f"The sources render nothing into {DIST}/{name}.")
+    files = read_dist(fresh.parent)
+    known = parse(each.manifest for each in manifests(files, FOLDER))
+    for folder in (FOLDER, *(each.folder for each in known)):
+        if not manifests(files, folder):
+            raise RenderError(f"The sources render nothing into {folder}.")
 
 
 def _files(root: Path, folder: Path) -> dict[str, bytes]:

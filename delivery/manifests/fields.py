@@ -1,4 +1,7 @@
-"""What differs between two objects, by field: lists as Kubernetes reads them, amounts by value."""
+"""Differences between two objects, field by field.
+
+Lists are compared as Kubernetes reads them, quantities by value.
+"""
 
 import json
 import re
@@ -18,7 +21,7 @@ _KEYS = (
     "host",
     "path",
 )
-"""By which Kubernetes knows an item of a list of objects; the first that all items have."""
+"""Fields by which Kubernetes identifies an item of a list; the first that all items have counts."""
 _SETS = frozenset(
     {
         "accessModes",
@@ -44,7 +47,7 @@ _SETS = frozenset(
         "values",
     }
 )
-"""Lists whose order means nothing."""
+"""Lists whose order does not matter."""
 _AMOUNTS = frozenset({"default", "defaultRequest", "hard", "limits", "max", "min", "requests"})
 """Objects whose values are quantities."""
 _AMOUNT = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)([numkMGTPE]i?)?")
@@ -58,7 +61,9 @@ _FACTORS = {
 }
 
 MISSING = None
-"""The value of a field that is not there; Kubernetes takes null for the same."""
+"""Value of a field that is not set; to Kubernetes, null means the same."""
+_LONGEST = 120
+"""Characters of a value that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,22 +71,50 @@ class Field:
     """A field that differs.
 
     Attributes:
-        path: Such as `spec.template.spec.containers[redis].image`.
-        old: Its value, MISSING if it had none.
-        new: Likewise.
+        path: Path in the object, such as `spec.template.spec.containers[redis].image`.
+        old: Value before; MISSING if the field was not set.
+        new: Value after; MISSING if the field is not set any more.
     """
 
     path: str
     old: Any
     new: Any
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds text of several lines, before and after."""
+        texts = isinstance(self.old, str) == isinstance(self.new, str)
+        return texts and "\n" in f"{self.old}{self.new}"
+
+    def __str__(self) -> str:
+        """Return it on one line."""
+        change = "the text changes" if self.is_text else transition(self.old, self.new)
+        return f"{self.path}: {change}"
+
+
+def transition(old: object, new: object) -> str:
+    """Return `old → new`, the one way in which we write what a value was and is.
+
+    Args:
+        old: Value before, as JSON has it; MISSING is written as `unset`, long values are cut.
+        new: Value after.
+    """
+    return f"{_shown(old)} → {_shown(new)}"
+
+
+def _shown(value: object) -> str:
+    if value is MISSING:
+        return "unset"
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Field]:
-    """What differs between two objects, by path.
+    """Return the fields that differ between two objects, sorted by path.
 
     Args:
         old: An object as JSON has it.
-        new: Another one.
+        new: The other object.
     """
     return sorted(_differences("", old, new), key=lambda field: field.path)
 
@@ -101,7 +134,7 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[Field]:  # noqa: ANN
 def _items(path: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Field]:
     ours, theirs = _keyed(path, old, new)
     for key in {**ours, **theirs}:
-        # What has no name but itself is named by the difference.
+        # An item without a name shows itself in the difference.
         name = "" if key.startswith("{") else key
         yield from _differences(f"{path}[{name}]", ours.get(key), theirs.get(key))
     was, now = [key for key in ours if key in theirs], [key for key in theirs if key in ours]
@@ -110,18 +143,18 @@ def _items(path: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Field]
 
 
 def _is_ordered(path: str, items: Sequence[Any]) -> bool:
-    """Whether items that are known by their names have an order all the same."""
+    """Tell whether the order of named items matters all the same."""
     if path.endswith("env"):
         # A variable may refer to those before it.
         return "$(" in json.dumps(items)
-    # They run one after the other.
+    # Init containers run one after the other.
     return path.endswith("initContainers")
 
 
 def _keyed(
     path: str, old: Sequence[Any], new: Sequence[Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The items of two lists, by what makes an item the same one."""
+    """Return the items of two lists, by what identifies an item in both."""
     both = [*old, *new]
     for key in _KEYS:
         if all(
@@ -137,7 +170,7 @@ def _plain(value: Any) -> str:  # noqa: ANN401 - JSON
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        # Also the sets inside it.
+        # The order of sets inside it does not matter either.
         value = {
             key: sorted(each, key=_plain) if isinstance(each, list) and key in _SETS else each
             for key, each in value.items()

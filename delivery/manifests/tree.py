@@ -1,4 +1,4 @@
-"""What Argo CD reads from a folder of `dist/`: which objects, and what it is told about each."""
+"""The objects of a folder of `dist/` as Argo CD reads them, with their sync annotations."""
 
 import io
 import subprocess
@@ -11,30 +11,31 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from delivery.control_plane.client import Manifest
 from delivery.errors import DeliveryError
-from delivery.manifests.dist import DIST
+from delivery.manifests.manifest import Manifest
 
+DIST = "dist"
+"""The folder of the repository that Argo CD reads."""
 _SKIP_FILE = b"+argocd:skip-file-rendering"
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 _ANNOTATION = "argocd.argoproj.io/"
 
 Files = Mapping[PurePosixPath, bytes]
-"""Content by path from the root of the repository."""
+"""Content of files, by path from the root of the repository."""
 
 
 class TreeError(DeliveryError):
-    """A tree cannot be read; the message says why."""
+    """Manifests cannot be read; the message says which, and why."""
 
 
 class Key(NamedTuple):
-    """Which object, whatever the version of its kind.
+    """Identity of an object, whatever the version of its kind.
 
     Attributes:
-        kind: Of the object.
-        name: Of the object.
-        namespace: Where it is; empty for an object of the whole cluster.
-        group: Of the kind; empty for the core.
+        kind: Its kind.
+        name: Its name.
+        namespace: Its namespace; empty for a cluster-scoped object.
+        group: API group of its kind; empty for the core group.
     """
 
     kind: str
@@ -44,23 +45,23 @@ class Key(NamedTuple):
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Key":
-        """The key of what a manifest describes."""
+        """Return the key of the object that a manifest describes."""
         metadata = manifest["metadata"]
         group, _, _ = manifest["apiVersion"].rpartition("/")
         return cls(manifest["kind"], metadata["name"], metadata.get("namespace", ""), group)
 
     def __str__(self) -> str:
-        """As a person writes it."""
+        """Return it as `Kind/name`."""
         return f"{self.kind}/{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:
-    """One object of a tree.
+    """One object that Argo CD applies.
 
     Attributes:
         manifest: The object.
-        file: The path from which it was read.
+        file: Path of the file that holds it.
     """
 
     manifest: Manifest
@@ -68,12 +69,12 @@ class Desired:
 
     @property
     def key(self) -> Key:
-        """Which object."""
+        """Identity of the object."""
         return Key.of(self.manifest)
 
     @property
     def wave(self) -> int:
-        """When it is applied; 0 where nothing, or no number, is said."""
+        """Sync wave; 0 by default, and where the annotation is not a number."""
         try:
             return int(annotation(self.manifest, "sync-wave"))
         except ValueError:
@@ -81,27 +82,27 @@ class Desired:
 
     @property
     def hooks(self) -> frozenset[str]:
-        """The phases in which it is made anew, such as `Sync`; empty: an ordinary object."""
+        """Phases in which the hook runs, such as `Sync`; empty for an ordinary object."""
         return _values(self.manifest, "hook")
 
     @property
     def delete_policies(self) -> frozenset[str]:
-        """When a hook's previous run is deleted."""
+        """Events at which the previous run of a hook is deleted."""
         return _values(self.manifest, "hook-delete-policy") or frozenset({"BeforeHookCreation"})
 
     @property
     def options(self) -> frozenset[str]:
-        """The sync options of this object alone, such as `Prune=false`."""
+        """Sync options of this object alone, such as `Prune=false`."""
         return sync_options(self.manifest)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """All that Argo CD applies to one environment.
+    """All objects that Argo CD applies to one environment.
 
     Attributes:
-        objects: By key; of two with the same key the later one, as Argo CD has it.
-        repeated: The keys that stand there more than once.
+        objects: Objects by key; of two with the same key the later one, as in Argo CD.
+        repeated: Keys that are defined more than once.
     """
 
     objects: Mapping[Key, Desired]
@@ -109,18 +110,18 @@ class Tree:
 
 
 def annotation(manifest: Manifest, name: str) -> str:
-    """One of Argo CD's annotations, empty where there is none.
+    """Return the value of one of Argo CD's annotations, empty where it is not set.
 
     Args:
         manifest: The object.
-        name: Without Argo CD's prefix.
+        name: Name of the annotation without Argo CD's prefix.
     """
     annotations = manifest["metadata"].get("annotations") or {}
     return str(annotations.get(f"{_ANNOTATION}{name}", ""))
 
 
 def sync_options(manifest: Manifest) -> frozenset[str]:
-    """The sync options that an object carries."""
+    """Return the sync options of an object."""
     return _values(manifest, "sync-options")
 
 
@@ -129,7 +130,7 @@ def read_dist(repository: Path, commit: str | None = None) -> Files:
 
     Args:
         repository: Root of the Git working tree.
-        commit: Whose dist it is. Default: that of the working tree.
+        commit: Commit whose dist is read. Default: the working tree.
 
     Raises:
         TreeError: If there is no such commit, or it has no dist.
@@ -142,8 +143,8 @@ def read_folder(repository: Path, folder: str, commit: str | None = None) -> Fil
 
     Args:
         repository: Root of the Git working tree.
-        folder: From that root.
-        commit: Whose folder it is. Default: that of the working tree.
+        folder: Path from that root.
+        commit: Commit whose folder is read. Default: the working tree.
 
     Raises:
         TreeError: If there is no such commit, or it has no such folder.
@@ -162,8 +163,8 @@ def read_folder(repository: Path, folder: str, commit: str | None = None) -> Fil
             capture_output=True,
         ).stdout
     except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip()
-        raise TreeError(f"There is no {folder} in {commit}: {said}") from error
+        reason = error.stderr.decode(errors="replace").strip()
+        raise TreeError(f"There is no {folder} in {commit}: {reason}") from error
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         return {
             PurePosixPath(member.name): content.read()
@@ -173,14 +174,17 @@ def read_folder(repository: Path, folder: str, commit: str | None = None) -> Fil
 
 
 def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
-    """Read the objects of a folder as Argo CD does: by the path of the file, not of its subfolders.
+    """Read the objects of a folder as Argo CD does: file by file, without its subfolders.
 
     Args:
-        files: Of the repository.
-        folder: That an Application names.
+        files: Files of the repository.
+        folder: Folder that an Application names.
+
+    Returns:
+        The objects; they must not be changed: they are shared between calls.
 
     Raises:
-        TreeError: If a file is not YAML, or holds something that is no object.
+        TreeError: If a file is not valid YAML, or holds a document that is not an object.
     """
     found = []
     for path in sorted(files):
@@ -189,7 +193,7 @@ def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
         try:
             documents = _documents(files[path])
         except yaml.YAMLError as error:
-            raise TreeError(f"{path} is no YAML: {error}") from error
+            raise TreeError(f"{path} is not valid YAML: {error}") from error
         for document in documents:
             if document is not None:
                 _require_object(path, document)
@@ -198,13 +202,13 @@ def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
 
 
 def folders(files: Files) -> dict[str, list[Manifest]]:
-    """The objects of each folder of `dist/`, by the folder's name.
+    """Return the objects of each folder of `dist/`, by the folder's name.
 
     Args:
-        files: Of dist.
+        files: Files of `dist/`.
 
     Raises:
-        TreeError: If a file is not YAML, or holds something that is no object.
+        TreeError: If a file is not valid YAML, or holds a document that is not an object.
     """
     return {
         folder.name: [each.manifest for each in manifests(files, folder)]
@@ -213,7 +217,7 @@ def folders(files: Files) -> dict[str, list[Manifest]]:
 
 
 def tree(desired: Iterable[Desired]) -> Tree:
-    """Put objects together as Argo CD does."""
+    """Combine objects into a tree as Argo CD does."""
     objects: dict[Key, Desired] = {}
     repeated = []
     for each in desired:
@@ -225,7 +229,7 @@ def tree(desired: Iterable[Desired]) -> Tree:
 
 @cache
 def _documents(content: bytes) -> Sequence[Any]:
-    """What a file holds; most files of two trees are the same, and nobody changes what is read."""
+    """Return the documents of a file; cached, as most files of two trees are the same."""
     return tuple(yaml.load_all(content, yaml.CSafeLoader))
 
 
@@ -237,4 +241,7 @@ def _require_object(path: PurePosixPath, document: object) -> None:
     match document:
         case {"apiVersion": str(), "kind": str(), "metadata": {"name": str()}}:
             return
-    raise TreeError(f"{path}: holds something that is no object: give it apiVersion, kind, name.")
+    raise TreeError(
+        f"{path} holds a document that is not a Kubernetes object: it needs apiVersion, kind and "
+        "metadata.name."
+    )

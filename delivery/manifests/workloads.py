@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import NamedTuple
 
-from delivery.control_plane.client import Manifest
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Key
 
 KINDS = frozenset({"CronJob", "DaemonSet", "Deployment", "Job", "StatefulSet"})

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from delivery.network.policy import Manifest
+from delivery.manifests.manifest import Manifest
 
 _HOST = r"\[[0-9A-Fa-f:.]+\]|(?:\$\(\w+\)|\w)(?:\$\(\w+\)|[\w.-])*"
 _ADDRESS = re.compile(

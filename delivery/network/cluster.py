@@ -7,9 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from delivery.git import resolve
+from delivery.manifests.applications import declared, parse, require_manifests
+from delivery.manifests.manifest import Labels, Manifest, selects
 from delivery.manifests.tree import folders, read_dist
 from delivery.network.addresses import Told
-from delivery.network.policy import Labels, Manifest, Network, Pod, selects
+from delivery.network.policy import Network, Pod
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,9 +172,8 @@ class Cluster:
             others: Further namespaces, without labels of their own.
         """
         labels: dict[str, Labels] = {name: {} for name in [*self.namespaces, *others]}
-        for application in self.kind("Application"):
-            managed = application["spec"].get("syncPolicy", {}).get("managedNamespaceMetadata", {})
-            labels[application["spec"]["destination"]["namespace"]] = managed.get("labels", {})
+        for environment in parse([*self.kind("AppProject"), *self.kind("Application")]):
+            labels[environment.namespace] = environment.labels
         return Network(self.kind("NetworkPolicy"), labels)
 
     def told(self, workload: Workload, container: Manifest) -> Told:
@@ -207,17 +208,19 @@ def _template(workload: Manifest) -> Manifest:
 
 
 def load(repository: Path, commit: str | None = None) -> dict[str, list[Manifest]]:
-    """Read `dist/`.
+    """Read `dist/`, in which each environment that `dist/argocd` declares must have manifests.
 
     Args:
         repository: Root of the Git working tree.
-        commit: Whose dist it is. Default: that of the working tree.
+        commit: Revision whose dist is read. Default: the working tree.
 
     Returns:
-        The objects of each of its folders, by the folder's name; not to be changed.
+        The objects of each folder of dist, by the folder's name; they must not be changed.
 
     Raises:
         GitError: If there is no such commit.
-        TreeError: If it has no dist, or a file is no YAML.
+        TreeError: If dist is missing, incomplete or damaged.
     """
-    return folders(read_dist(repository, None if commit is None else resolve(repository, commit)))
+    files = read_dist(repository, None if commit is None else resolve(repository, commit))
+    require_manifests(files, declared(files))
+    return folders(files)

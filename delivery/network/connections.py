@@ -10,16 +10,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import ip_address, ip_network
 
+from delivery.manifests.manifest import Manifest
 from delivery.network.addresses import OWN_ADDRESS, PROBES, Address, Setting, Told
 from delivery.network.cluster import Cluster, Service, Workload
-from delivery.network.policy import (
-    Direction,
-    Grant,
-    Manifest,
-    Peer,
-    Pod,
-    Ports,
-)
+from delivery.network.policy import Direction, Grant, Peer, Pod, Ports
 from delivery.network.surplus import Uses, peer_name, surplus
 
 

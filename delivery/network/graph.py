@@ -8,9 +8,9 @@ from enum import Enum
 from pathlib import Path
 
 from delivery.errors import DeliveryError
+from delivery.manifests.manifest import Manifest, selects
 from delivery.network.cluster import Cluster, Workload
 from delivery.network.connections import DNS, OUTSIDE, analyze
-from delivery.network.policy import Manifest, selects
 
 
 class Change(Enum):

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-Manifest: TypeAlias = dict[str, Any]
-Labels: TypeAlias = Mapping[str, str]
+from delivery.manifests.manifest import Labels, Manifest, selects
+
 Addresses: TypeAlias = IPv4Network | IPv6Network
 """Addresses outside of the cluster; one address is a network of one."""
 
@@ -73,30 +73,6 @@ class Ports:
         """As in `TCP 53` or `UDP 1-65535`."""
         numbers = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
         return f"{self.protocol} {numbers}"
-
-
-def selects(selector: Manifest, labels: Labels) -> bool:
-    """Tell whether a LabelSelector selects something with these labels; an empty one selects all.
-
-    Raises:
-        KeyError: If an expression's operator does not exist.
-    """
-    for key, value in (selector.get("matchLabels") or {}).items():
-        if labels.get(key) != value:
-            return False
-    return all(
-        _fulfils(labels, expression) for expression in selector.get("matchExpressions") or []
-    )
-
-
-def _fulfils(labels: Labels, expression: Manifest) -> bool:
-    key, values = expression["key"], expression.get("values") or []
-    return {
-        "In": key in labels and labels[key] in values,
-        "NotIn": key not in labels or labels[key] not in values,
-        "Exists": key in labels,
-        "DoesNotExist": key not in labels,
-    }[expression["operator"]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from delivery.control_plane.client import Manifest
 from delivery.manifests import workloads
+from delivery.manifests.manifest import Manifest, selects
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
-from delivery.network.policy import selects
 from delivery.rehearsal.play import Outcome
 from delivery.rehearsal.verdicts import Verdict, template_changes, waits
 

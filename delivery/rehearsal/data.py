@@ -5,8 +5,8 @@ What cannot be known from manifests: whether a new image still reads what the ol
 
 from collections.abc import Iterator
 
-from delivery.control_plane.client import Manifest
 from delivery.manifests import workloads
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
 from delivery.rehearsal.play import Action, Outcome

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection
 from copy import deepcopy
 
 from delivery.control_plane.admission import Admission
-from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.manifests import workloads
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from delivery.control_plane.client import Manifest
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Desired, Key
 
 PHASES = ("PreSync", "Sync", "PostSync")

@@ -11,8 +11,9 @@ from threading import Lock
 
 from delivery.control_plane.admission import RULES, Admission
 from delivery.control_plane.api_server import make_namespace
-from delivery.control_plane.client import ApiError, Client, Manifest, Reference
-from delivery.manifests.applications import Application
+from delivery.control_plane.client import ApiError, Client, Reference
+from delivery.manifests.applications import Environment
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Desired, Key, Tree, sync_options
 from delivery.rehearsal import order
 
@@ -89,7 +90,7 @@ class Stage:
     def __init__(
         self,
         client: Client,
-        application: Application,
+        application: Environment,
         *,
         namespaces: Sequence[str] = (),
         alone: Lock,

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from delivery.control_plane.api_server import make_namespace
-from delivery.control_plane.client import Client, Manifest
-from delivery.manifests.applications import Application
-from delivery.manifests.changes import changes
+from delivery.control_plane.client import Client
+from delivery.manifests.applications import Environment
+from delivery.manifests.diff import describe
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.renames import renames
 from delivery.manifests.tree import Key, Tree
 from delivery.rehearsal import data, full_scale, rollout
@@ -78,7 +79,7 @@ class Rehearsal:
 
 def rehearse(
     client: Client,
-    application: Application,
+    application: Environment,
     base: Tree,
     target: Tree,
     *,
@@ -123,7 +124,7 @@ def rehearse(
     judged = [_allow(finding, allowances) for finding in _renamed(findings, outcomes, after)]
     order = list(Verdict)
     return Rehearsal(
-        environment=application.environment,
+        environment=application.name,
         base=called,
         kubernetes=str(client.request("GET", "/version").body["gitVersion"]),
         findings=sorted(judged, key=lambda finding: (order.index(finding.verdict), finding.key)),
@@ -134,7 +135,7 @@ def rehearse(
 
 def _refused_pods(
     client: Client,
-    application: Application,
+    application: Environment,
     stage: Stage,
     verdicts: Mapping[Key, Verdict],
     after: Mapping[Key, Manifest],
@@ -191,8 +192,8 @@ def _changes(outcome: Outcome) -> tuple[str, ...]:
     if outcome.before is None or outcome.wanted is None:
         return ()
     if outcome.refusal is None and outcome.after and outcome.action is not Action.RECREATED:
-        return changes(outcome.before, outcome.after)
-    return changes(outcome.was.manifest, outcome.wanted.manifest) if outcome.was else ()
+        return describe(outcome.before, outcome.after)
+    return describe(outcome.was.manifest, outcome.wanted.manifest) if outcome.was else ()
 
 
 def _renamed(

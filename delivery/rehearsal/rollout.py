@@ -1,10 +1,9 @@
 """What a rollout means: how many pods at once, whether anybody notices, and what is resumed."""
 
-from delivery.control_plane.client import Manifest
 from delivery.manifests import workloads
+from delivery.manifests.manifest import Manifest, selects
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
-from delivery.network.policy import selects
 from delivery.rehearsal.data import settings
 
 _FLINK = "flink-conf.yaml"

@@ -9,9 +9,8 @@ from pathlib import Path
 from threading import Lock
 
 from delivery.git import GitError, resolve
-from delivery.manifests.applications import FOLDER, Application, applications
-from delivery.manifests.dist import DIST
-from delivery.manifests.tree import Files, Key, TreeError, manifests, read_folder, tree
+from delivery.manifests.applications import FOLDER, Environment, declared, require_manifests, select
+from delivery.manifests.tree import Files, Key, TreeError, manifests, read_dist, read_folder, tree
 from delivery.rehearsal.allowances import Allowance, Line, recorded
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.control_planes import Connect
@@ -44,25 +43,23 @@ def run(
     Raises:
         TreeError: If there is no such commit, branch or environment, or a file cannot be read.
     """
-    now = read_folder(repository, DIST)
-    known = applications(now)
-    chosen = [each for each in known if environment in {None, each.environment}]
-    if not chosen:
-        names = ", ".join(each.environment for each in known)
-        raise TreeError(f"There is no {environment} in {FOLDER}: {names}.")
+    now = read_dist(repository)
+    known = declared(now)
+    chosen = select(known, environment)
+    require_manifests(now, chosen)
     # Whatever is wrong with them should be said before anything is started.
     commits = {
         called: _commit(repository, called)
         for called in [base or f"{REMOTE}/{each.branch}" for each in chosen]
     }
-    bases = {called: read_folder(repository, DIST, commit) for called, commit in commits.items()}
+    bases = {called: read_dist(repository, commit) for called, commit in commits.items()}
     lines = {called: recorded(repository, commit) for called, commit in commits.items()}
     sources = Sources(read_folder(repository, PACKAGE))
-    environments = [each.environment for each in known]
+    environments = [each.name for each in known]
 
-    def play(connect: Connect, application: Application, alone: Lock) -> Rehearsal:
+    def play(connect: Connect, application: Environment, alone: Lock) -> Rehearsal:
         called = base or f"{REMOTE}/{application.branch}"
-        accepted, unread = _accepted(lines[called], application.environment, environments)
+        accepted, unread = _accepted(lines[called], application.name, environments)
         with closing(connect()) as client:
             rehearsal = rehearse(
                 client,

@@ -2,8 +2,8 @@
 
 from enum import Enum
 
-from delivery.control_plane.client import Manifest
 from delivery.manifests import workloads
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.workloads import Objects
 from delivery.rehearsal.play import Action, Outcome, same
 

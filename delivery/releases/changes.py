@@ -12,6 +12,7 @@ from pathlib import Path
 from delivery.errors import DeliveryError
 from delivery.git import GitError, git, is_ancestor
 from delivery.manifests import dist
+from delivery.manifests.tree import DIST
 from delivery.releases.history import Order, order
 from delivery.releases.images import IMAGES
 from delivery.releases.sandbox import Sandbox, absolute, sandbox
@@ -378,7 +379,7 @@ def _edit(private: Sandbox, change: Change) -> str:
 
 
 def _commit(private: Sandbox, change: Change) -> str:
-    private.git("add", "--force", "--all", "--", IMAGES, dist.DIST)
+    private.git("add", "--force", "--all", "--", IMAGES, DIST)
     trailers = "\n".join(f"{key}: {value}" for key, value in change.trailers)
     message = "\n\n".join(filter(None, [change.subject, change.body, trailers]))
     # Whatever the caller's own commits are: a reason may begin with a `#`.

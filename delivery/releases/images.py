@@ -1,6 +1,5 @@
 """images.yaml of any commit."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from delivery.git import file_of
 from fraud_detection.images import Image, ImagesError, Pin, Release, Releases
 
 IMAGES = "images.yaml"
-_COMMIT = re.compile(r"([0-9a-f]{12})[0-9a-f]{28,}")
 
 
 def images_of(repository: Path, commit: str | None = None) -> Releases:
@@ -38,11 +36,6 @@ def images_of(repository: Path, commit: str | None = None) -> Releases:
         raise ImagesError(
             f"{IMAGES} of {place} is wrong: run `make synth` there, which names the line."
         ) from error
-
-
-def short(tag: str) -> str:
-    """A tag for a person: of a commit or a digest, its beginning."""
-    return _COMMIT.sub(r"\1", tag)
 
 
 def _release(entry: Mapping[str, Any]) -> Release:

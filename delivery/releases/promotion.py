@@ -11,14 +11,14 @@ from typing import TypeAlias
 from delivery.errors import DeliveryError
 from delivery.git import GitError, git
 from delivery.manifests import diff, dist
-from delivery.manifests.dist import DIST, Environment
-from delivery.manifests.tree import Files, folders, read_dist
+from delivery.manifests.applications import Environment
+from delivery.manifests.tree import DIST, Files, folders, read_dist
 from delivery.network import graph
 from delivery.releases.changes import bumped
-from delivery.releases.images import images_of, short
+from delivery.releases.images import images_of
 from delivery.releases.sandbox import Sandbox, sandbox
 from delivery.releases.stages import fetch, stages
-from delivery.text import details, escaped, fenced, fitted
+from delivery.text import details, escaped, fenced, fitted, short
 from fraud_detection.images import Image, Releases
 
 APPLICATION = "https://github.com/Mordris/fraud-detection-system"

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from delivery.errors import DeliveryError
 from delivery.git import git, resolve
-from delivery.manifests import dist
-from delivery.manifests.dist import DIST, Environment
+from delivery.manifests.applications import Environment, environments
 
 
 class StagesError(DeliveryError):
@@ -22,15 +19,9 @@ def stages(repository: Path) -> list[Environment]:
         repository: Root of the Git working tree.
 
     Raises:
-        StagesError: If `dist/argocd` names none.
+        TreeError: If `dist/argocd` is missing or damaged, or declares none.
     """
-    try:
-        found = dist.environments(repository / DIST)
-    except (KeyError, TypeError, yaml.YAMLError) as error:
-        raise StagesError(f"{DIST}/argocd is damaged: run `make synth`.") from error
-    if not found:
-        raise StagesError(f"{DIST}/argocd has no Application: run `make synth`.")
-    return found
+    return environments(repository)
 
 
 def fetch(repository: Path, remote: str, stages: Sequence[Environment]) -> list[str]:

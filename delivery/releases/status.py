@@ -9,7 +9,7 @@ from typing import Any
 
 from delivery.errors import DeliveryError
 from delivery.git import git
-from delivery.manifests.dist import Environment
+from delivery.manifests.applications import Environment
 from delivery.releases.changes import bumped
 from delivery.releases.images import IMAGES, images_of
 from delivery.releases.stages import fetch, stages

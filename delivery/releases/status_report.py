@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from delivery.releases.images import short
 from delivery.releases.status import Status
+from delivery.text import short
 
 
 def text(found: Sequence[Status]) -> str:

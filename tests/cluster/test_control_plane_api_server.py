@@ -15,8 +15,9 @@ import pytest
 from delivery.control_plane.admission import Admission
 from delivery.control_plane.api_server import ApiServer, api_server, make_namespace
 from delivery.control_plane.build import ApiServerAssets
-from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import StartError
+from delivery.manifests.manifest import Manifest
 
 # One API server serves them all.
 pytestmark = pytest.mark.xdist_group("api-server")

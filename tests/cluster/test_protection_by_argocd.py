@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from delivery.clusters.argocd import API_VERSION, NAMESPACE
-from delivery.control_plane.client import ApiError, Manifest, Reference
+from delivery.control_plane.client import ApiError, Reference
+from delivery.manifests.manifest import Manifest
 from delivery_by_argocd import FirstSync, System, deployed
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING
 from working_tree import bump

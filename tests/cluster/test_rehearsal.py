@@ -14,9 +14,10 @@ import yaml
 
 from delivery.clusters.argocd import API_VERSION, NAMESPACE, ArgoCd, argocd, refresh
 from delivery.control_plane.build import ControlPlaneAssets
-from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import StartError, wait_until
-from delivery.manifests.applications import Application
+from delivery.manifests.applications import Environment
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Desired, annotation, sync_options, tree
 from delivery.rehearsal.rehearse import Rehearsal, rehearse
 from delivery.rehearsal.verdicts import Verdict, waits
@@ -54,7 +55,7 @@ class Case:
     """
 
     why: str
-    application: Application
+    application: Environment
     project: Manifest
     before: list[Manifest]
     after: list[Manifest]
@@ -117,7 +118,8 @@ def load(name: str) -> Case:
         same = [each for each in after if each["metadata"] == new["metadata"]]
         [old] = [each for each in same if each["kind"] == new["kind"]]
         after[after.index(old)] = new
-    application = Application(
+    application = Environment(
+        application="shop",
         spec=merge(objects()["application"], case.get("application", {})),
         project=merge(objects()["project"], case.get("project", {})),
     )

@@ -18,7 +18,7 @@ from delivery.cli import main
 from delivery.control_plane.api_server import ApiServer, make_namespace
 from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import Client
-from delivery.manifests.applications import applications
+from delivery.manifests.applications import declared, select
 from delivery.manifests.tree import Desired, Files, manifests, read_dist, tree
 from delivery.rehearsal.control_planes import IDLE_SECONDS
 from delivery.rehearsal.play import same
@@ -573,7 +573,7 @@ EVERYDAY = [
 def test_a_history_of_everyday_changes_has_exactly_its_verdicts(client: Client) -> None:
     """An alarm that is often false is not listened to."""
     files = dict(read_dist(REPOSITORY))
-    application = next(each for each in applications(files) if each.environment == "staging")
+    [application] = select(declared(files), "staging")
     chance = random.Random(6)  # noqa: S311 - the same history every time
     wrong = {}
     for number in range(1, COMMITS + 1):

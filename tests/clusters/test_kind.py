@@ -19,7 +19,7 @@ from delivery.cli import main
 from delivery.clusters import kind
 from delivery.clusters.kind import KindError, fetch_address
 from delivery.control_plane.build import pinned
-from delivery.manifests.dist import environments
+from delivery.manifests.applications import environments
 from repository import REPOSITORY
 
 PROGRAM = """\
@@ -156,7 +156,7 @@ def test_all_environments_come_up(machine: Machine) -> None:
     assert result.exit_code == 0, result.output
     assert "kubectl --context kind-fraud-detection get applications" in result.stdout
     applied = [each["metadata"]["name"] for each in machine.applied("Application")]
-    assert applied == [each.application for each in environments(REPOSITORY / "dist")]
+    assert applied == [each.application for each in environments(REPOSITORY)]
 
 
 def test_no_other_cluster_is_touched(machine: Machine) -> None:

@@ -5,7 +5,8 @@ from unittest.mock import Mock, create_autospec
 import pytest
 
 from delivery.control_plane.admission import Admission
-from delivery.control_plane.client import Client, Manifest
+from delivery.control_plane.client import Client
+from delivery.manifests.manifest import Manifest
 
 
 def metrics(limit_ranges: int, quotas: int) -> str:

@@ -1,12 +1,22 @@
-"""What an AppProject lets an Application apply, in the words of Argo CD's own API."""
+"""The environments that dist/argocd declares, and what their projects let Argo CD apply."""
 
 from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+import yaml
 
-from delivery.manifests.applications import Application
-from delivery.manifests.tree import Key
+import remotes
+from delivery.errors import DeliveryError
+from delivery.manifests.applications import (
+    Environment,
+    declared,
+    environments,
+    require_manifests,
+    select,
+)
+from delivery.manifests.tree import Files, Key, TreeError
 
 SPEC = {
     "project": "shop",
@@ -24,8 +34,10 @@ CLASS = Key("PriorityClass", "first", "", "scheduling.k8s.io")
 def objection(
     key: Key, *, spec: Mapping[str, object] | None = None, **project: object
 ) -> str | None:
-    """What is said of an object, with more of the project than there is."""
-    application = Application(spec={**SPEC, **(spec or {})}, project={**PROJECT, **project})
+    """Return the objection to an object, with more fields in the project or the Application."""
+    application = Environment(
+        application="shop", spec={**SPEC, **(spec or {})}, project={**PROJECT, **project}
+    )
     return application.objection(key, namespaced=bool(key.namespace))
 
 
@@ -65,8 +77,8 @@ def test_an_entry_has_a_group_a_kind_and_perhaps_a_name(
 def test_what_is_forbidden_is_not_allowed_again() -> None:
     """The list of what is forbidden has the last word."""
     entry = {"group": "apps", "kind": "Deployment"}
-    said = objection(WEB, namespaceResourceWhitelist=[entry], namespaceResourceBlacklist=[entry])
-    assert said == "the project shop forbids the kind Deployment"
+    reason = objection(WEB, namespaceResourceWhitelist=[entry], namespaceResourceBlacklist=[entry])
+    assert reason == "the project shop forbids the kind Deployment"
 
 
 @pytest.mark.parametrize(
@@ -93,8 +105,8 @@ def test_the_lists_of_the_other_scope_do_not_count(key: Key, scope: str) -> None
 )
 def test_server_and_namespace_must_both_match(destination: dict[str, str]) -> None:
     """The namespace of that name in another cluster is another one."""
-    said = objection(WEB, destinations=[destination])
-    assert said == "the project shop does not allow the namespace shop"
+    reason = objection(WEB, destinations=[destination])
+    assert reason == "the project shop does not allow the namespace shop"
 
 
 def test_without_destinations_nothing_is_reached() -> None:
@@ -104,8 +116,8 @@ def test_without_destinations_nothing_is_reached() -> None:
 
 def test_the_repository_must_match() -> None:
     """Manifests of another one have other reviewers."""
-    said = objection(WEB, sourceRepos=["https://example.test/other.git"])
-    assert said == "the project shop does not allow this repository"
+    reason = objection(WEB, sourceRepos=["https://example.test/other.git"])
+    assert reason == "the project shop does not allow this repository"
 
 
 @pytest.mark.parametrize(
@@ -119,3 +131,114 @@ def test_the_repository_must_match() -> None:
 def test_a_managed_namespace_must_be_allowed(options: dict[str, object], *, objects: bool) -> None:
     """Argo CD applies it with every sync, for its labels, if it is told to make it."""
     assert (objection(WEB, spec={"syncPolicy": options}) is not None) == objects
+
+
+def application(name: str, branch: str = "main") -> dict[str, Any]:
+    """An Application of the default project that deploys a folder of that name."""
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": {"name": f"system-{name}"},
+        "spec": {
+            "project": "default",
+            "source": {
+                "repoURL": "https://example.test/shop.git",
+                "targetRevision": branch,
+                "path": f"dist/{name}",
+            },
+            "destination": {"namespace": f"shop-{name}"},
+        },
+    }
+
+
+def files(*applications: Mapping[str, Any], **folders: str) -> Files:
+    """A dist with some Applications, and folders with one file."""
+    argocd = yaml.safe_dump_all(applications)
+    return {
+        PurePosixPath("dist/argocd/all.yaml"): argocd.encode(),
+        **{PurePosixPath(f"dist/{name}/a.yaml"): text.encode() for name, text in folders.items()},
+    }
+
+
+def test_an_environment_is_what_its_application_says() -> None:
+    """Releases, the rehearsal and the proofs all take it from here."""
+    [environment] = declared(files(application("dev", branch="develop")))
+    assert (
+        environment.name,
+        environment.application,
+        environment.branch,
+        environment.namespace,
+        environment.folder,
+    ) == ("dev", "system-dev", "develop", "shop-dev", PurePosixPath("dist/dev"))
+
+
+def test_environments_keep_the_order_of_their_documents() -> None:
+    """It is the chain of promotion, which the alphabet knows nothing of."""
+    found = declared(files(*map(application, ("test", "staging", "production", "archive"))))
+    assert [each.name for each in found] == ["test", "staging", "production", "archive"]
+
+
+def test_the_default_project_allows_everything() -> None:
+    """Every Argo CD comes with it, so no manifest of ours needs to declare it."""
+    [environment] = declared(files(application("shop")))
+    for namespaced in (True, False):
+        key = Key("ClusterRole", "some", "kube-system", "rbac.authorization.k8s.io")
+        assert environment.objection(key, namespaced=namespaced) is None
+
+
+def test_an_application_without_a_sync_policy_neither_prunes_nor_labels() -> None:
+    """Argo CD's defaults: the rehearsal must not delete what a sync would leave."""
+    [environment] = declared(files(application("shop")))
+    assert not environment.prunes
+    assert environment.labels == {}
+
+
+@pytest.mark.parametrize("field", ["project", "source", "destination"])
+def test_an_application_that_lacks_a_field_is_named(field: str) -> None:
+    """An edit by hand; a traceback would not say in which file."""
+    damaged = application("dev")
+    del damaged["spec"][field]
+    with pytest.raises(TreeError, match="dist/argocd is damaged: the Application system-dev"):
+        declared(files(damaged))
+
+
+def test_a_repository_without_dist_is_an_error(tmp_path: Path) -> None:
+    """Without environments every proof would hold."""
+    with pytest.raises(TreeError, match=r"dist/argocd has no Application: run `make synth`\.$"):
+        environments(tmp_path)
+
+
+@pytest.mark.usefixtures("git_environment")
+def test_the_environments_of_a_commit_are_read(tmp_path: Path) -> None:
+    """The working tree may be on another branch, or half edited."""
+    folder = tmp_path / "dist/argocd"
+    folder.mkdir(parents=True)
+    (folder / "all.yaml").write_text(yaml.safe_dump(application("dev")), encoding="utf-8")
+    remotes.run_git(tmp_path, "init", "--quiet")
+    commit = remotes.commit(tmp_path, "One environment")
+    (folder / "all.yaml").write_text("half an edit: [", encoding="utf-8")
+    assert [each.name for each in environments(tmp_path, commit)] == ["dev"]
+
+
+def test_one_environment_or_all_are_selected() -> None:
+    """`-e` is optional in most commands."""
+    known = declared(files(application("dev"), application("staging")))
+    assert select(known) == known
+    assert select(known, "staging") == known[1:]
+
+
+def test_an_unknown_environment_is_answered_with_the_known_ones() -> None:
+    """Most likely it is misspelt."""
+    known = declared(files(application("dev"), application("staging")))
+    with pytest.raises(
+        DeliveryError, match=r"^Unknown environment 'prod'; known environments: dev, staging\.$"
+    ):
+        select(known, "prod")
+
+
+@pytest.mark.parametrize("folders", [{}, {"dev": ""}, {"dev": "# nothing\n---\n"}])
+def test_an_environment_without_manifests_is_refused(folders: dict[str, str]) -> None:
+    """A proof over nothing always holds, and Argo CD would prune the whole environment."""
+    found = files(application("dev"), **folders)
+    with pytest.raises(TreeError, match="dist/dev has no manifests, although the Application"):
+        require_manifests(found, declared(found))

@@ -16,17 +16,31 @@ from repository import REPOSITORY
 PROGRAMS = Path(sys.executable).parent
 
 APPLICATION = """\
+apiVersion: argoproj.io/v1alpha1
 kind: Application
 metadata:
   name: system
 spec:
+  project: default
   source:
+    repoURL: https://example.test/config.git
     path: dist/dev
     targetRevision: develop
   destination:
     namespace: dev
 """
-COMMITTED = {"argocd/apps.yaml": APPLICATION, "dev/api.yaml": "replicas: 1\n"}
+
+
+def manifest(replicas: int) -> str:
+    """A Deployment in one line, so that two changes of it conflict."""
+    metadata = "{name: api}"
+    return (
+        f"{{apiVersion: apps/v1, kind: Deployment, metadata: {metadata}, "
+        f"spec: {{replicas: {replicas}}}}}\n"
+    )
+
+
+COMMITTED = {"argocd/apps.yaml": APPLICATION, "dev/api.yaml": manifest(1)}
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
@@ -90,7 +104,7 @@ def test_a_dist_that_is_what_the_sources_render_is_proved(repository: Path, fres
 
 def test_a_stale_file_is_found(repository: Path, fresh: Path) -> None:
     """Somebody changed the sources or the manifest, and not the other."""
-    write(fresh, {"dev/api.yaml": "replicas: 2\n"})
+    write(fresh, {"dev/api.yaml": manifest(2)})
     assert prove(repository, fresh) == [Finding(path="dist/dev/api.yaml", flaw=Flaw.STALE)]
 
 
@@ -102,7 +116,7 @@ def test_a_missing_file_is_found(repository: Path, fresh: Path) -> None:
 
 def test_an_orphaned_file_is_found(repository: Path, fresh: Path) -> None:
     """A service that was removed from the sources would run on."""
-    commit(repository, {"dist/dev/old.yaml": "replicas: 1\n"})
+    commit(repository, {"dist/dev/old.yaml": manifest(1)})
     assert prove(repository, fresh) == [Finding(path="dist/dev/old.yaml", flaw=Flaw.ORPHANED)]
 
 
@@ -116,7 +130,7 @@ def test_without_git_nothing_is_proved(repository: Path, fresh: Path) -> None:
 def test_an_untracked_file_is_found(repository: Path, fresh: Path) -> None:
     """It is on this disk only: Argo CD will not see the new service."""
     for folder in (repository / "dist", fresh):
-        write(folder, {"dev/new.yaml": "replicas: 1\n"})
+        write(folder, {"dev/new.yaml": manifest(1)})
     assert prove(repository, fresh) == [Finding(path="dist/dev/new.yaml", flaw=Flaw.UNTRACKED)]
 
 
@@ -124,7 +138,7 @@ def test_a_file_that_git_ignores_is_found(repository: Path, fresh: Path) -> None
     """`uv build` leaves a dist/.gitignore that hides new manifests from `git status`, too."""
     write(repository, {"dist/.gitignore": "*\n"})
     for folder in (repository / "dist", fresh):
-        write(folder, {"dev/new.yaml": "replicas: 1\n"})
+        write(folder, {"dev/new.yaml": manifest(1)})
     assert prove(repository, fresh) == [
         Finding(path="dist/.gitignore", flaw=Flaw.ORPHANED),
         Finding(path="dist/.gitignore", flaw=Flaw.UNTRACKED),
@@ -136,9 +150,9 @@ def test_a_file_that_git_ignores_is_found(repository: Path, fresh: Path) -> None
 def conflict(repository: Path) -> Path:
     """A merge of two branches that both changed the same line of dist."""
     git(repository, "switch", "--create", "main")
-    commit(repository, {"dist/dev/api.yaml": "replicas: 2\n"})
+    commit(repository, {"dist/dev/api.yaml": manifest(2)})
     git(repository, "switch", "develop")
-    commit(repository, {"dist/dev/api.yaml": "replicas: 3\n"})
+    commit(repository, {"dist/dev/api.yaml": manifest(3)})
     git(repository, "merge", "main")
     return repository
 
@@ -161,16 +175,16 @@ def test_an_unmerged_file_is_found_whatever_it_says(conflict: Path, fresh: Path)
 def test_a_merge_that_kept_one_side_is_found(repository: Path, fresh: Path) -> None:
     """The sources hold both changes; a dist of one side has no markers and looks healthy."""
     git(repository, "switch", "--create", "main")
-    commit(repository, {"dist/dev/api.yaml": "replicas: 2\n", "dist/dev/new.yaml": "new: 1\n"})
+    commit(repository, {"dist/dev/api.yaml": manifest(2), "dist/dev/new.yaml": "new: 1\n"})
     git(repository, "switch", "develop")
-    commit(repository, {"dist/dev/monitor.yaml": "replicas: 1\n"})
+    commit(repository, {"dist/dev/monitor.yaml": manifest(1)})
     git(repository, "merge", "--strategy", "ours", "main")
     write(
         fresh,
         {
-            "dev/api.yaml": "replicas: 2\n",
+            "dev/api.yaml": manifest(2),
             "dev/new.yaml": "new: 1\n",
-            "dev/monitor.yaml": "replicas: 1\n",
+            "dev/monitor.yaml": manifest(1),
         },
     )
     assert prove(repository, fresh) == [
@@ -216,8 +230,8 @@ def untouched(repository: Path) -> Callable[[], bool]:
 @pytest.mark.usefixtures("working_render")
 def test_a_render_replaces_dist(repository: Path, fresh: Path) -> None:
     """Also what is rendered no more is gone, and nothing is left of the old dist."""
-    write(repository / "dist", {"dev/old.yaml": "replicas: 1\n"})
-    write(fresh, {"dev/new.yaml": "replicas: 1\n"})
+    write(repository / "dist", {"dev/old.yaml": manifest(1)})
+    write(fresh, {"dev/new.yaml": manifest(1)})
     assert synthesize(repository) == [
         "dist/argocd/apps.yaml",
         "dist/dev/api.yaml",
@@ -288,7 +302,7 @@ def test_dist_is_put_back_when_its_successor_cannot_take_its_place(
     interruption: type[BaseException],
 ) -> None:
     """Between the two renames there is no dist."""
-    write(fresh, {"dev/api.yaml": "replicas: 2\n"})
+    write(fresh, {"dev/api.yaml": manifest(2)})
     rename = Path.rename
 
     def fail_once(path: Path, target: Path) -> Path:
@@ -318,9 +332,9 @@ def test_a_working_tree_is_rendered_by_its_own_code(
     package = repository / "constructs" / "fraud_detection"
     write(package, {"__init__.py": ""})
     code = "import fraud_detection; print(fraud_detection.__file__)"
-    cdk8s(f'cp -R "{fresh}" "$5"; python3 -c "{code}" > "$5/dev/api.yaml"')
+    cdk8s(f'cp -R "{fresh}" "$5"; python3 -c "{code}" > "$5/dev/package.txt"')
     with rendered(repository) as folder:
-        assert (folder / "dev/api.yaml").read_text().strip() == str(package / "__init__.py")
+        assert (folder / "dev/package.txt").read_text().strip() == str(package / "__init__.py")
 
 
 @pytest.mark.timeout(60)
@@ -352,7 +366,7 @@ def test_an_interrupted_render_leaves_dist(
         process.send_signal(number)
         # The end of the file comes once the render, three processes further down, is gone.
         assert rendering.read() == ""
-        assert process.wait() == 1
+        assert process.wait() == 130
     assert read(repository) == before
     assert not list(repository.glob(".synth-*"))
 
@@ -391,7 +405,7 @@ def test_bad_input_ends_with_one_sentence_and_leaves_dist(checkout: Path) -> Non
         capture_output=True,
         text=True,
     )
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == (
         f"Error: images.yaml:{line + 1}: payment-api.tag: 'latest' is not a full Git commit SHA "

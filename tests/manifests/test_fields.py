@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from delivery.manifests.fields import differences
+from delivery.manifests.fields import MISSING, Field, differences, transition
 
 
 def paths(old: Any, new: Any) -> list[str]:  # noqa: ANN401 - JSON
@@ -129,3 +129,23 @@ def test_a_new_item_is_one_difference() -> None:
     """Its fields say nothing that it does not say itself."""
     [field] = differences({"env": []}, {"env": [{"name": "A", "value": "1"}]})
     assert (field.path, field.old, field.new) == ("env[A]", None, {"name": "A", "value": "1"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (1, 2, "1 → 2"),
+        (MISSING, "a", "unset → a"),
+        ({"b": 1, "a": 2}, MISSING, '{"a": 2, "b": 1} → unset'),
+        ("x" * 121, "y" * 120, f"{'x' * 120}… → {'y' * 120}"),
+    ],
+)
+def test_a_transition_shows_both_values(old: object, new: object, text: str) -> None:
+    """Every report writes it the same way, and a long value leaves room for the others."""
+    assert transition(old, new) == text
+
+
+def test_a_text_of_several_lines_is_not_repeated() -> None:
+    """A script on one line is unreadable."""
+    assert str(Field(path="data.run", old="a\nb", new="a\nc")) == "data.run: the text changes"
+    assert str(Field(path="data.run", old=MISSING, new="a\nb")) == "data.run: unset → a\nb"

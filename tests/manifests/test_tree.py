@@ -6,7 +6,6 @@ from pathlib import PurePosixPath
 import pytest
 import yaml
 
-from delivery.manifests.applications import applications
 from delivery.manifests.tree import Desired, Key, TreeError, manifests, tree
 from delivery.rehearsal.order import applying, pruning
 
@@ -101,29 +100,6 @@ def test_objects_are_pruned_in_the_opposite_order() -> None:
         for name, wave in (("first", "0"), ("second", "1"), ("third", "5"))
     }
     assert [step.key.name for step in sorted(pruning(live))] == ["third", "second", "first"]
-
-
-APPLICATION = """
-apiVersion: argoproj.io/v1alpha1
-kind: Application
-metadata: {name: shop}
-spec:
-  project: default
-  source: {repoURL: https://example.test/shop.git, targetRevision: main, path: dist/shop}
-  destination: {namespace: shop}
-"""
-
-
-def test_the_default_project_allows_everything() -> None:
-    """Every Argo CD comes with it, so no manifest of ours needs to."""
-    files = {PurePosixPath("dist/argocd/a.yaml"): APPLICATION.encode()}
-    [application] = applications(files)
-    for namespaced in (True, False):
-        key = Key("ClusterRole", "some", "kube-system", "rbac.authorization.k8s.io")
-        assert application.objection(key, namespaced=namespaced) is None
-    assert (application.environment, application.branch) == ("shop", "main")
-    assert not application.prunes
-    assert application.labels == {}
 
 
 @pytest.mark.parametrize(

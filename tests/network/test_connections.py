@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from delivery.cli import main
+from delivery.manifests.manifest import Manifest
 from delivery.network import report as connections_report
 from delivery.network.cluster import Cluster, load
 from delivery.network.connections import Connection, Verdict, analyze
-from delivery.network.policy import PROTOCOLS, Direction, Manifest, Network, Peer
+from delivery.network.policy import PROTOCOLS, Direction, Network, Peer
 from repository import REPOSITORY
 
 ENVIRONMENTS = ("dev", "staging")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from delivery.manifests.manifest import Manifest
 from delivery.network.cluster import load
 from delivery.network.connections import Verdict, analyze
-from delivery.network.policy import Manifest
 from rendering import containers
 from repository import REPOSITORY
 

@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from delivery.cli import main
 from delivery.git import GitError
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import TreeError
 from delivery.network import graph
 from delivery.network.cluster import load
 from delivery.network.connections import OUTSIDE
 from delivery.network.graph import Change, Graph, Node, Picture, Shape, compare, draw, mermaid, svg
-from delivery.network.policy import Manifest
 from repository import REPOSITORY
 
 Folders = dict[str, list[Manifest]]

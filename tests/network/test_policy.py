@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from delivery.network.policy import Direction, Manifest, Network, Peer, Pod, selects
+from delivery.manifests.manifest import Manifest, selects
+from delivery.network.policy import Direction, Network, Peer, Pod
 
 NAMESPACES = {"one": {"team": "a"}, "two": {"team": "b"}}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.control_plane.client import Manifest
+from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Key
 from delivery.rehearsal.rollout import describe
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from delivery.git import GitError
-from delivery.releases.images import images_of, short
+from delivery.releases.images import images_of
+from delivery.text import short
 from fraud_detection.images import Image, ImagesError, Pin, Release
 from remotes import commit, run_git
 

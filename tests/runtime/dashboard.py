@@ -7,7 +7,7 @@ from threading import Event, Thread
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from delivery.control_plane.client import Manifest
+from delivery.manifests.manifest import Manifest
 
 _PAUSE_SECONDS = 1
 

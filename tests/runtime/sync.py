@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from delivery.control_plane.client import ApiError, Client, Manifest, Reference
+from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import wait_until
+from delivery.manifests.manifest import Manifest
 from repository import REPOSITORY
 from tests.runtime.node.node import Node
 

@@ -10,7 +10,8 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-from delivery.control_plane.client import Client, Manifest, Reference
+from delivery.control_plane.client import Client, Reference
+from delivery.manifests.manifest import Manifest
 from tests.runtime.dashboard import Dashboard
 from tests.runtime.node.node import Node
 from tests.runtime.sync import NAMESPACE, Sync, find, is_permanent, rendered

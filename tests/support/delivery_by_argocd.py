@@ -20,8 +20,9 @@ from delivery.clusters.argocd import (
     refresh,
 )
 from delivery.control_plane.build import ControlPlaneAssets
-from delivery.control_plane.client import Client, Manifest, Reference
+from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
+from delivery.manifests.manifest import Manifest
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING, Environment
 from remotes import run_git
 from repository import REPOSITORY

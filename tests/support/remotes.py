@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from delivery.manifests import dist
+from delivery.manifests.applications import environments
 from delivery.releases.images import images_of
 from fraud_detection.images import Pin, read_images, update_images
 from repository import REPOSITORY
@@ -42,7 +42,7 @@ def run_git(folder: Path, *arguments: str) -> str:
 def render(worktree: Path) -> None:
     """Render what depends on images.yaml, and so can be told from a stale one."""
     releases = images_of(worktree)
-    for environment in dist.environments(worktree / "dist"):
+    for environment in environments(worktree):
         folder = worktree / "dist" / environment.name
         folder.mkdir(exist_ok=True)
         for service, release in releases.services.items():
@@ -143,7 +143,7 @@ def add_service(remote: Remote, name: str, tag: str) -> None:
 def declare(remote: Remote, service: str, *, hold: str, pins: Mapping[str, str]) -> None:
     """Hold a service on develop, and pin environments to tags."""
     images = remote.clone / "images.yaml"
-    names = [environment.name for environment in dist.environments(remote.clone / "dist")]
+    names = [environment.name for environment in environments(remote.clone)]
     found = read_images(images, environments=names).services[service]
     pinned = {name: Pin(tag=tag, reason="slow") for name, tag in pins.items()}
     release = replace(found, hold=hold, pins=pinned)

@@ -25,8 +25,9 @@ from urllib.parse import urlsplit
 from delivery.clusters.cluster import is_ready, make_volumes
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import ControlPlaneAssets
-from delivery.control_plane.client import Manifest, Reference
+from delivery.control_plane.client import Reference
 from delivery.control_plane.programs import Program, start, wait_until
+from delivery.manifests.manifest import Manifest
 from tests.runtime.node.build import PAUSE_IMAGE, NodeAssets
 
 FILES = Path(__file__).parent / "files"

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from delivery.control_plane.client import Manifest, Reference
+from delivery.control_plane.client import Reference
 from delivery.control_plane.programs import wait_until
 from tests.runtime.images.build import read_references
 from tests.runtime.node.node import Node
@@ -43,7 +43,7 @@ def running(
     Raises:
         StartError: If it does not start.
     """
-    pod: Manifest = {
+    pod: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"name": name}},
