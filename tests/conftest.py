@@ -1,9 +1,13 @@
-"""What all tests share: Ctrl-C that works, and Git."""
+"""Set-up that all tests share: Ctrl-C that works, the Node of the environment, and Git."""
 
+import os
 import signal
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +15,19 @@ import remotes
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C end what tests start, also where a shell's background has it ignored."""
+    """Let Ctrl-C end what tests start, and cdk8s start the Node of this environment."""
+    # A background job of a shell inherits an ignored SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Typed without an activated environment, pytest would find the system's Node, old or missing.
+    os.environ["JSII_NODE"] = str(Path(sys.executable).with_name("node"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Report each cause of skipped tests on one line, however many tests it concerns."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    causes = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for cause, number in causes.most_common():
+        terminalreporter.write_line(f"{number} skipped: {cause}")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,13 +22,17 @@ INPUTS = ["tools/uv.txt", "uv.lock", "pyproject.toml", "package.json", "package-
 PROGRAM = """\
 #!/bin/sh
 echo "$(basename "$0") $*" >> calls
-test ! -e "fail-$(basename "$0")" || exit 1
-case "$*" in
+test ! -e "fail-$(basename "$0")" || { cat "fail-$(basename "$0")" >&2; exit 1; }
+case "$(basename "$0") $*" in
 *"-m venv "*)
     mkdir -p .venv/bin
     for name in python uv delivery pytest ruff mypy shellcheck zizmor check-jsonschema codespell
     do cp "$0" ".venv/bin/$name"
     done
+    ;;
+"npm "*)
+    mkdir -p node_modules/.bin
+    test -e disk-is-full || cp "$0" node_modules/.bin/cdk8s
 esac
 """
 
@@ -52,13 +57,27 @@ class Machine:
         self._path = f"{programs}{os.pathsep}{os.defpath}"
 
     def run(self, *command: str) -> list[str]:
-        """What a command called."""
+        """Run a command and return which programs it called."""
         calls = self.folder / "calls"
         calls.unlink(missing_ok=True)
-        subprocess.run(
-            command, cwd=self.folder, env={"PATH": self._path}, check=False, capture_output=True
-        )
+        self._run(*command)
         return calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
+
+    def errors(self, *command: str) -> str:
+        """Run a command that must fail and return its standard error."""
+        done = self._run(*command)
+        assert done.returncode != 0
+        return done.stderr
+
+    def _run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={"PATH": self._path},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
 
     def change(self, name: str) -> None:
         """Make a file newer than all others, as if the last set-up was an hour ago."""
@@ -80,7 +99,8 @@ SET_UP = [
     "python3 -m venv .venv",
     "python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/uv.txt",
     "uv sync --quiet --locked",
-    "npm ci --silent --ignore-scripts",
+    "npm ci --loglevel=error --ignore-scripts",
+    "cdk8s --version",
 ]
 
 
@@ -99,7 +119,7 @@ def test_make_test_sets_up_a_fresh_machine(machine: Machine) -> None:
 def test_ci_runs_what_the_readme_says(machine: Machine) -> None:
     """What passes at home passes there."""
     control_plane = machine.run(".ci/run")[len(SET_UP)]
-    assert control_plane == "python -m delivery.control_plane.build"
+    assert control_plane == "delivery control-plane"
     assert machine.run(".ci/run") == [control_plane, *machine.run("make", "test")]
 
 
@@ -134,6 +154,55 @@ def test_a_failed_installation_is_tried_again(machine: Machine, program: str) ->
     calls = machine.run("make", "synth")
     assert any(call.startswith(f"{program} ") for call in calls)
     assert calls[-1] == "delivery synth"
+
+
+def test_each_cause_of_skipped_tests_is_one_line(tmp_path: Path) -> None:
+    """A missing control plane skips seventy tests in twenty places."""
+    skip = 'import pytest\ndef test_{0}(): pytest.skip("no {1}")\n'
+    for name, missing in (("a", "Go"), ("b", "Go"), ("c", "Redis")):
+        (tmp_path / f"test_{name}.py").write_text(skip.format(name, missing), encoding="utf-8")
+    folders = [REPOSITORY / "tests", REPOSITORY / "tests" / "support", REPOSITORY]
+    output = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert re.findall(r"^\d skipped: .*$", output, re.MULTILINE) == [
+        "2 skipped: no Go",
+        "1 skipped: no Redis",
+    ]
+
+
+NPM_ERRORS = """\
+npm error code ECONNREFUSED
+npm error syscall connect
+npm error FetchError: request to http://registry.test/cdk8s-cli failed, reason: refused
+npm error     at ClientRequest.<anonymous> (index.js:130:14)
+npm error A complete log of this run can be found in: /tmp/debug-0.log
+"""
+
+
+def test_a_failed_npm_is_one_sentence_with_the_cause(machine: Machine) -> None:
+    """The cause is the third of its twenty lines, and `--silent` would hide them all."""
+    (machine.folder / "fail-npm").write_text(NPM_ERRORS, encoding="utf-8")
+    sentence, made = machine.errors("make", "setup").splitlines()
+    assert sentence == (
+        "setup: npm ci failed: "
+        "FetchError: request to http://registry.test/cdk8s-cli failed, reason: refused"
+    )
+    assert made.startswith("make: ***")
+
+
+def test_a_full_disk_does_not_count_as_set_up(machine: Machine) -> None:
+    """A npm that could not write its packages exits with 0."""
+    (machine.folder / "disk-is-full").touch()
+    assert "is the disk full?" in machine.errors("make", "setup")
+    (machine.folder / "disk-is-full").unlink()
+    assert machine.run("make", "setup") != []
+    assert machine.run("make", "setup") == []
 
 
 def _listing(*arguments: str) -> str:
