@@ -21,19 +21,19 @@ from delivery.control_plane import build
 from delivery.errors import BUG, INTERRUPTED, DeliveryError, describe
 from delivery.manifests import diff, dist
 from delivery.manifests.applications import environments, select
-from delivery.network import cluster, connections, graph
+from delivery.network import cluster, connections, graph, readme
 from delivery.network import report as connections_report
 from delivery.rehearsal import control_planes
 from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
 from delivery.rehearsal.allowances import Allowance
-from delivery.releases import changes, promotion, status, status_report
+from delivery.releases import changes, fork, promotion, status, status_report
 from delivery.releases.images import images_of
 from delivery.text import details, fenced, fitted
 from fraud_detection.images import ImagesError
 
-_ROOM_FOR_A_GRAPH = 2_500
-"""Characters: two of them fit into the comment that shows the difference."""
+_ROOM_FOR_GRAPHS = 5_000
+"""Characters that the comment which shows the difference has left for the pictures."""
 
 
 class _Commands(click.Group):
@@ -164,7 +164,7 @@ def _lands(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 def synth() -> None:
-    """Render dist with `cdk8s synth`.
+    """Render dist with `cdk8s synth`, and README's picture.
 
     A failed or interrupted render leaves dist as it was.
 
@@ -175,8 +175,11 @@ def synth() -> None:
       0  dist is what the sources render
       2  the render failed
     """
-    files = dist.synthesize(_repository())
+    repository = _repository()
+    files = dist.synthesize(repository)
     click.echo(f"dist: {len(files)} files rendered")
+    if readme.redraw(repository):
+        click.echo(f"{readme.README}: picture redrawn")
 
 
 @main.command()
@@ -229,13 +232,14 @@ def show_connections(environment: str | None, form: str) -> None:
 
 
 @main.command("graph")
-@click.argument("environment", type=_Environment())
+@click.argument("environment", type=_Environment(), required=False)
 @click.option("--since", metavar="BASE", help="Highlight what changed since this commit.")
 @_format_option([*graph.FORMATS, "markdown"], default="mermaid")
-def draw_graph(environment: str, since: str | None, form: str) -> None:
+def draw_graph(environment: str | None, since: str | None, form: str) -> None:
     """Draw what runs in an environment, and who talks to whom.
 
-    Mermaid is what GitHub draws; Markdown folds it for a comment.
+    Without ENVIRONMENT all are drawn, one after the other. Mermaid is what GitHub draws; Markdown
+    folds it for a comment.
 
     \b
     Example:
@@ -245,17 +249,24 @@ def draw_graph(environment: str, since: str | None, form: str) -> None:
       2  there is no such environment or commit, or the picture cannot be drawn
     """
     repository = _repository()
-    [chosen] = select(environments(repository), environment)
-    now = graph.draw(chosen.name, cluster.load(repository))
-    base = None if since is None else graph.draw(chosen.name, cluster.load(repository, since))
-    picture = graph.compare(base, now)
+    folders = cluster.load(repository)
+    before = {} if since is None else cluster.load(repository, since)
+    pictures = {
+        each.name: graph.compare(
+            None if since is None else graph.draw(each.name, before),
+            graph.draw(each.name, folders),
+        )
+        for each in select(environments(repository), environment)
+    }
     if form == "markdown":
-        drawn = fenced(graph.mermaid(picture).rstrip(), language="mermaid")
-        parts = [details(f"{environment}, drawn", drawn)]
-        elsewhere = f"`delivery graph {environment}` draws it."
-        click.echo(fitted(parts, limit=_ROOM_FOR_A_GRAPH, elsewhere=elsewhere))
+        parts = [
+            details(f"{name}, drawn", fenced(graph.mermaid(picture).rstrip(), language="mermaid"))
+            for name, picture in pictures.items()
+        ]
+        click.echo(fitted(parts, limit=_ROOM_FOR_GRAPHS, elsewhere="`delivery graph` draws them."))
     else:
-        click.echo(graph.FORMATS[form](picture), nl=False)
+        for picture in pictures.values():
+            click.echo(graph.FORMATS[form](picture), nl=False)
 
 
 @main.command("control-plane")
@@ -645,6 +656,38 @@ def show_status(remote: str, context: str | None, form: str) -> None:
         report(f"fetch {remote}")
         found = status.status(_repository(), remote=remote, context=context)
     click.echo(status_report.FORMATS[form](found), nl=False)
+
+
+@main.command("fork")
+@click.argument("configuration", metavar="OWNER/NAME")
+@click.option(
+    "--application",
+    required=True,
+    metavar="OWNER/NAME",
+    help="Repository whose workflows build the images.",
+)
+@click.option("--reviewer", required=True, help="Owner of the code: @USER or @ORGANIZATION/TEAM.")
+def rename_fork(*, configuration: str, application: str, reviewer: str) -> None:
+    """Give a fork its names, in every file.
+
+    OWNER/NAME is the fork on GitHub.
+
+    \b
+    Example:
+      delivery fork acme/fraud-config --application acme/fraud --reviewer @acme/platform
+    Exit codes:
+      0  the names are in place, or were already
+      2  a name is not one of GitHub's
+    """
+    changed = fork.rename(
+        _repository(),
+        configuration=fork.GitHubRepository.parse(configuration),
+        application=fork.GitHubRepository.parse(application),
+        reviewer=reviewer,
+    )
+    for path in changed:
+        click.echo(path)
+    click.echo("Now run `make synth snapshots test`, commit, and follow docs/github.md.")
 
 
 def _land(change: changes.Change, target: _Target) -> None:

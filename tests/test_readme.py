@@ -1,12 +1,14 @@
-"""The README: what it shows is what there is."""
+"""The documents: what they show exists, and every command in them can be typed."""
 
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import pytest
 
 from delivery.cli import main
-from delivery.network import cluster, graph
+from delivery.network.readme import ReadmeError, redraw
 from repository import REPOSITORY
 
 PAGES = {
@@ -25,11 +27,39 @@ COMMANDS = [
 ]
 
 
-def test_the_picture_is_what_staging_runs() -> None:
-    """A picture that nobody draws anew shows what once was."""
-    drawn = graph.draw("staging", cluster.load(REPOSITORY))
-    text = graph.FORMATS["mermaid"](graph.compare(None, drawn))
-    assert f"```mermaid\n{text}```" in PAGES["README.md"]
+@pytest.fixture
+def working_tree(tmp_path: Path) -> Path:
+    """A working tree with the README and dist."""
+    shutil.copy(REPOSITORY / "README.md", tmp_path)
+    shutil.copytree(REPOSITORY / "dist", tmp_path / "dist")
+    return tmp_path
+
+
+def test_the_picture_is_what_dist_runs(working_tree: Path) -> None:
+    """A reader believes it; where this fails, `make synth` redraws it."""
+    assert "<!-- delivery graph " in PAGES["README.md"]
+    assert not redraw(working_tree)
+
+
+def test_an_outdated_picture_is_redrawn(working_tree: Path) -> None:
+    """Nobody should have to paste it."""
+    page = working_tree / "README.md"
+    page.write_text(page.read_text("utf-8").replace("    n_redis(", "    n_old("), "utf-8")
+    assert redraw(working_tree)
+    assert page.read_text("utf-8") == PAGES["README.md"]
+
+
+def test_a_picture_of_an_unknown_environment_is_an_error(working_tree: Path) -> None:
+    """A renamed environment would otherwise leave an empty picture."""
+    page = working_tree / "README.md"
+    page.write_text(PAGES["README.md"].replace("graph staging -->", "graph stagin -->"), "utf-8")
+    with pytest.raises(ReadmeError, match="unknown environment 'stagin'"):
+        redraw(working_tree)
+
+
+def test_a_working_tree_without_a_readme_has_no_picture(tmp_path: Path) -> None:
+    """`make synth` renders dist in any case."""
+    assert not redraw(tmp_path)
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("make ")])
