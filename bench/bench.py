@@ -35,7 +35,7 @@ KUSTOMIZE = "kustomize build of our two environments"
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A ratio of two times that must not grow.
+    """A limit on the ratio of two measured times.
 
     Attributes:
         meaning: Of what.
@@ -54,7 +54,7 @@ class Target:
 
 
 def targets(seconds: Mapping[str, float]) -> list[Target]:
-    """What must hold between the medians of the programs."""
+    """Compare the medians of the programs with the targets."""
     floor = seconds[FLOOR]
     return [
         Target(
@@ -75,7 +75,7 @@ Program = Sequence[Sequence[str]]
 
 
 def programs(folder: Path) -> dict[str, Program]:
-    """What is measured, by name.
+    """Return the programs to measure, by name.
 
     Args:
         folder: Where they may write.
@@ -193,7 +193,7 @@ def main(*, runs: int, as_json: bool) -> None:
 
 
 def report(medians: Mapping[str, float], results: Sequence[Target]) -> None:
-    """Print what a person wants to know: a table on a terminal, plain columns elsewhere."""
+    """Print the report: tables on a terminal, plain columns elsewhere."""
     console = Console()
     style = box.SIMPLE if console.is_terminal else None
     times = Table("median of whole processes", "seconds", "in floors", box=style)

@@ -1,4 +1,4 @@
-"""How long a rehearsal takes, against its targets: whole processes, as a person types them."""
+"""How long a rehearsal takes, against its targets: whole processes, as people run it."""
 
 import os
 import re
@@ -22,7 +22,7 @@ _SERVICES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What is measured.
+    """A rehearsal to measure, and how long it may take.
 
     Attributes:
         meaning: For a person.
@@ -38,7 +38,7 @@ class Target:
 
 
 class Run(NamedTuple):
-    """What one process took.
+    """The time that one process took.
 
     Attributes:
         seconds: By the clock.
@@ -91,7 +91,7 @@ def checkout(folder: Path, *, many: bool) -> Path:
 
 
 def measure(target: Target, folder: Path) -> Run:
-    """One process, with all that it starts and waits for."""
+    """Measure one process with everything that it starts."""
     used, start = _used(), time.perf_counter()
     command = [Path(sys.executable).with_name("delivery"), "rehearse", "HEAD", *target.options]
     _run(command, folder)
@@ -99,7 +99,7 @@ def measure(target: Target, folder: Path) -> Run:
 
 
 def _used() -> float:
-    """Seconds of a processor that all our children have used that have ended."""
+    """Return the processor seconds of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

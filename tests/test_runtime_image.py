@@ -16,7 +16,7 @@ REFERENCE = "registry.test/some/image:1.2.3"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A few files."""
+    """Create a folder with a few files."""
     folder = tmp_path / "root"
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "program").write_text("#!/bin/sh\n", encoding="utf-8")
@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_the_node_and_its_control_plane_are_of_one_version() -> None:
-    """Dependabot bumps them one by one; a kubelet must never be newer than its API server."""
+    """Dependabot updates them one by one; a kubelet must never be newer than its API server."""
     pins = {
         re.findall(r"^require k8s\.io/kubernetes (\S+)$", file.read_text(), re.MULTILINE)[0]
         for file in REPOSITORY.glob("tools/*/kubernetes/go.mod")
@@ -35,7 +35,7 @@ def test_the_node_and_its_control_plane_are_of_one_version() -> None:
 
 
 def read(archive: Path, name: str) -> bytes:
-    """What is in a file of an archive."""
+    """Return the content of a file of an archive."""
     with tarfile.open(archive) as files:
         content = files.extractfile(name)
         assert content is not None
@@ -43,13 +43,13 @@ def read(archive: Path, name: str) -> bytes:
 
 
 def test_an_image_has_the_reference_of_its_pods(root: Path, tmp_path: Path) -> None:
-    """There is no registry: a pod whose image has another name would wait for ever."""
+    """Without a registry, a pod whose image has another name would wait for ever."""
     write_image(root, reference=REFERENCE, target=tmp_path / "image.tar")
     [image] = json.loads(read(tmp_path / "image.tar", "manifest.json"))
     assert image["RepoTags"] == [REFERENCE]
 
 
-def test_an_image_runs_what_it_is_told_to(root: Path, tmp_path: Path) -> None:
+def test_an_image_has_its_entrypoint_user_and_folder(root: Path, tmp_path: Path) -> None:
     """Pods rely on the entrypoint, the user and the folder of an image."""
     write_image(
         root,
@@ -82,7 +82,7 @@ def test_an_image_holds_the_files_as_they_are(root: Path, tmp_path: Path) -> Non
 
 
 def test_the_same_files_make_the_same_image(root: Path, tmp_path: Path) -> None:
-    """So an image that is built again is the one that a node has already."""
+    """A rebuilt image is then the one that the node already has."""
     write_image(root, reference=REFERENCE, target=tmp_path / "one.tar")
     os.utime(root / "bin" / "program", (1, 1))
     write_image(root, reference=REFERENCE, target=tmp_path / "two.tar")

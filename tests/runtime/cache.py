@@ -1,4 +1,4 @@
-"""Where what is built for the runtime tests is kept."""
+"""The cache of everything that is built for the runtime tests."""
 
 import contextlib
 import fcntl
@@ -15,9 +15,9 @@ _KEPT_SECONDS = 14 * 24 * 3600
 
 
 class Cache:
-    """Products by the hash of what they are made from, for all clones of the repository.
+    """Build products, keyed by the hash of their inputs and shared by all clones of the repository.
 
-    What nobody asked for in two weeks goes: each release makes new images, of up to a gigabyte.
+    Products that nobody used for two weeks are removed: each release adds images of up to 1 GB.
 
     Args:
         name: Of its folder.
@@ -30,13 +30,13 @@ class Cache:
         self._log = log
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator["Cache"]:
-        """Wait for another build; the lock ends with its process, however."""
+    def locked(self) -> Iterator["Cache"]:
+        """Hold the lock of the cache, which the system releases when the process ends."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for left_by_a_killed_build in self._folder.glob(".aside-*"):
-                _remove(left_by_a_killed_build)
+            for leftover in self._folder.glob(".aside-*"):
+                _remove(leftover)
             yield self
             self._remove_unused()
 

@@ -1,4 +1,4 @@
-"""What the runtime tests share: the images, a node, and dist/dev on it.
+"""Fixtures of the runtime tests: the images, a node, and dist/dev on it.
 
 They take minutes, root and Linux, and have a command of their own: `make test-runtime`.
 """
@@ -22,7 +22,7 @@ _TIMEOUT = 3600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """None of them is part of `make test`."""
+    """Keep them out of `make test`."""
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.runtime)
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, Image]:
-    """Every image of dist/dev; the first time takes minutes."""
+    """Build every image of dist/dev; the first build takes minutes."""
     return build_images(sys.stderr)
 
 
@@ -39,7 +39,7 @@ def images() -> dict[str, Image]:
 def running_node(
     images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Node]:
-    """A node that has the images."""
+    """Start a node with the images."""
     archives = [image.archive for image in images.values()]
     state = tmp_path_factory.mktemp("node")
     with node(locate(), build_node(sys.stderr), state, images=archives) as running:
@@ -48,13 +48,13 @@ def running_node(
 
 @pytest.fixture(scope="session")
 def whole_system(running_node: Node) -> Iterator[System]:
-    """dist/dev, delivered to the node as it is committed."""
+    """Deliver the committed dist/dev to the node."""
     with delivered(running_node) as system:
         yield system
 
 
 @pytest.fixture
 def system(whole_system: System) -> System:
-    """dist/dev, all of it ready, whatever the test before did to it."""
+    """Wait until all of dist/dev is ready, whatever the previous test did to it."""
     whole_system.wait_until_ready()
     return whole_system

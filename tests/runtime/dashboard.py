@@ -1,4 +1,4 @@
-"""What a person would see on alert-monitor's dashboard."""
+"""The alerts that a person would see on alert-monitor's dashboard."""
 
 import json
 from contextlib import suppress
@@ -13,9 +13,9 @@ _PAUSE_SECONDS = 1
 
 
 class Dashboard:
-    """Keeps every alert that comes, and connects again whenever the connection ends.
+    """A client that keeps every alert and reconnects whenever the connection ends.
 
-    It looks from the network of the thread that makes it, until it is closed.
+    It connects from the network of the thread that creates it, until it is closed.
 
     Args:
         url: Of the WebSocket.
@@ -29,12 +29,12 @@ class Dashboard:
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Disconnect."""
         self._closed.set()
         self._thread.join()
 
     def alert(self, transaction: Manifest) -> Manifest | None:
-        """The alert of a transaction as it came first, if it has come."""
+        """Return the first alert of a transaction, if there is one."""
         return self._alerts.get(transaction["transaction_id"])
 
     def _watch(self) -> None:

@@ -13,17 +13,20 @@ from delivery.manifests.manifest import Manifest
 from repository import REPOSITORY
 from tests.runtime.node.node import Node
 
-NAMESPACE = "fraud-detection"
 _DIST = REPOSITORY / "dist"
 _WAVE = "argocd.argoproj.io/sync-wave"
 _HOOK = "argocd.argoproj.io/hook"
 _MANAGER = "argocd-controller"
 _SECONDS = 400
-"""How long anything may take: a JobManager with a broken checkpoint tries it a few times."""
+"""Limit of every wait: a JobManager with a broken checkpoint retries it a few times."""
+
+
+def _load(text: str) -> list[Manifest]:
+    return list(yaml.load_all(text, yaml.CSafeLoader))
 
 
 def rendered() -> list[Manifest]:
-    """All that is committed for dev."""
+    """Return the committed manifests of dev."""
     return [
         manifest
         for file in sorted((_DIST / "dev").glob("*.yaml"))
@@ -31,14 +34,17 @@ def rendered() -> list[Manifest]:
     ]
 
 
+[NAMESPACE] = {manifest["metadata"]["namespace"] for manifest in rendered()}
+
+
 def find(kind: str, name: str) -> Manifest:
-    """One of the objects that are committed for dev."""
+    """Return one of the committed objects of dev."""
     [manifest] = [m for m in rendered() if (m["kind"], m["metadata"]["name"]) == (kind, name)]
     return manifest
 
 
 class Sync:
-    """What Argo CD would do on a node.
+    """The syncs that Argo CD would do on a node.
 
     Args:
         node: The node.
@@ -50,7 +56,7 @@ class Sync:
         self._client = client
 
     def make_namespace(self) -> None:
-        """Make the namespace with the labels that the Application gives it."""
+        """Create the namespace with the labels that the Application gives it."""
         [application] = [
             manifest
             for file in (_DIST / "argocd").glob("*.yaml")
@@ -65,7 +71,7 @@ class Sync:
     def deliver(self, manifests: Iterable[Manifest]) -> None:
         """Apply manifests in the order of their waves, each when the one before is healthy.
 
-        What runs after a sync is left to `make_anew`.
+        PostSync hooks are left to `recreate`.
 
         Raises:
             StartError: If a wave does not become healthy.
@@ -77,13 +83,13 @@ class Sync:
         for number in sorted(waves):
             for manifest in waves[number]:
                 if _HOOK in _annotations(manifest):
-                    self.make_anew(manifest)
+                    self.recreate(manifest)
                 else:
                     self._client.apply(manifest, field_manager=_MANAGER)
             self.wait_until_healthy(waves[number])
 
-    def make_anew(self, job: Manifest) -> None:
-        """Make a hook's Job in place of that of the sync before."""
+    def recreate(self, job: Manifest) -> None:
+        """Replace a hook's Job from the previous sync."""
         reference = Reference.of(job)
         if self._exists(reference):
             self._client.delete(reference, propagation="Foreground")
@@ -91,19 +97,19 @@ class Sync:
         self._client.create(job)
 
     def wait_until_healthy(self, manifests: Iterable[Manifest]) -> None:
-        """Wait until each of some objects is as it should be in the end."""
+        """Wait until each object is healthy."""
         for reference in map(Reference.of, manifests):
             what = f"{reference.kind}/{reference.name} did not become healthy"
             self.wait(partial(self._is_healthy, reference), what)
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for something.
+        """Wait for a condition.
 
         Raises:
             StartError: If it does not come in time, with what the node's programs said last.
         """
         programs = self._node.programs
-        # What is asked for here takes seconds, and each question its part of two cores.
+        # What we wait for takes seconds, and each check costs CPU time of two cores.
         wait_until(condition, programs=programs, seconds=_SECONDS, what=what, pause=0.25)
 
     def _exists(self, reference: Reference) -> bool:
@@ -121,7 +127,7 @@ class Sync:
 
 
 def is_permanent(manifest: Manifest) -> bool:
-    """Whether an object stays, unlike a hook."""
+    """Return whether an object stays, unlike a hook."""
     return _HOOK not in _annotations(manifest)
 
 
@@ -154,7 +160,3 @@ _HEALTH: dict[str, Callable[[Manifest], bool]] = {
 def _annotations(manifest: Manifest) -> dict[str, Any]:
     found: dict[str, Any] = manifest["metadata"]["annotations"]
     return found
-
-
-def _load(text: str) -> list[Manifest]:
-    return list(yaml.load_all(text, yaml.CSafeLoader))

@@ -1,4 +1,4 @@
-"""The running system: what its users do to it, and what may happen to it."""
+"""The running system: requests of its users, and faults."""
 
 import json
 import urllib.error
@@ -16,17 +16,14 @@ from tests.runtime.dashboard import Dashboard
 from tests.runtime.node.node import Node
 from tests.runtime.sync import NAMESPACE, Sync, find, is_permanent, rendered
 
-KINDS = {
-    "alert-monitor": "Deployment",
-    "flink-jobmanager": "Deployment",
-    "flink-taskmanager": "Deployment",
-    "payment-api": "Deployment",
-    "redis": "StatefulSet",
-    "redpanda": "StatefulSet",
+KINDS: dict[str, str] = {
+    manifest["metadata"]["name"]: manifest["kind"]
+    for manifest in rendered()
+    if manifest["kind"] in {"Deployment", "StatefulSet"}
 }
-"""What stays, each with one pod of one container."""
+"""The workloads that stay, each with one pod of one container."""
 FRAUD = 1_000_000.0
-"""An amount that the job always takes for fraud."""
+"""An amount that the job always scores as fraud."""
 
 
 class System:
@@ -42,7 +39,7 @@ class System:
     def __init__(self, node: Node, client: Client, sync: Sync, shown: Dashboard) -> None:
         self.node = node
         self.first_restarts = {name: restarts(client, name) for name in KINDS}
-        """How often each workload was started again until all of it was ready."""
+        """Restarts of each workload until everything was ready."""
         self._client = client
         self._sync = sync
         self._shown = shown
@@ -50,19 +47,19 @@ class System:
         self._transactions = f"http://{address(client, 'payment-api')}/transaction"
 
     def deliver(self, *manifests: Manifest) -> None:
-        """Apply other manifests than those that are committed; none: these again."""
+        """Apply manifests; without any, the committed ones again."""
         self._sync.deliver(manifests or rendered())
 
     def wait_until_ready(self) -> None:
-        """Wait until everything that stays is healthy."""
+        """Wait until everything but the hooks is healthy."""
         self._sync.wait_until_healthy(filter(is_permanent, rendered()))
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for something, and fail if it does not come."""
+        """Wait for a condition, and fail if it does not hold in time."""
         self._sync.wait(condition, what)
 
     def smoke_test(self, *, deadline_seconds: int | None = None) -> tuple[bool, str]:
-        """Run the smoke test as a sync does; whether it succeeded, and what it said.
+        """Run the smoke test as a sync does; return whether it succeeded, and its log.
 
         Args:
             deadline_seconds: Default: its own, which is minutes.
@@ -72,14 +69,14 @@ class System:
         if deadline_seconds is not None:
             [deadline] = [each for each in container["env"] if each["name"] == "DEADLINE_SECONDS"]
             deadline["value"] = str(deadline_seconds)
-        self._sync.make_anew(job)
+        self._sync.recreate(job)
         ends = {"Complete", "Failed"}
         self.wait(lambda: bool(ends & self._conditions(job)), "the smoke test did not end")
-        said = self.node.log(self.pod("smoke-test"), container["name"], namespace=NAMESPACE)
-        return "Complete" in self._conditions(job), said
+        log = self.node.log(self.pod("smoke-test"), container["name"], namespace=NAMESPACE)
+        return "Complete" in self._conditions(job), log
 
     def post(self, sent: Manifest) -> int:
-        """Post a transaction to payment-api's Service; the status, 0 where nobody answers.
+        """Post a transaction to payment-api's Service; return the status, 0 without an answer.
 
         May be called by any thread.
         """
@@ -102,7 +99,7 @@ class System:
         self.wait(lambda: self.post(sent) == HTTPStatus.ACCEPTED, "payment-api did not accept it")
 
     def wait_for_alert(self, sent: Manifest) -> Manifest:
-        """Wait until alert-monitor shows the alert of a transaction; as it came first."""
+        """Wait until alert-monitor shows the alert of a transaction, and return the first one."""
         what = f"alert-monitor showed no alert for {sent['transaction_id']}"
         self.wait(lambda: self._shown.alert(sent) is not None, what)
         alert = self._shown.alert(sent)
@@ -110,7 +107,7 @@ class System:
         return alert
 
     def wait_for_history(self, user: str, *, posted: int) -> int:
-        """Wait until all that was posted of a user is counted, and whatever this posts, too.
+        """Wait until all transactions of a user are counted, including those posted here.
 
         Nothing orders the partitions of the topic, so the job may meet what is new before what was
         posted earlier. A client that got no answer has posted again, so there may be more than was
@@ -130,36 +127,36 @@ class System:
         return next(numbers)
 
     def redis(self, *command: str) -> str:
-        """What Redis answers."""
+        """Run redis-cli and return its answer."""
         pod = self.pod("redis")
         done = self.node.execute(pod, "redis", "redis-cli", *command, namespace=NAMESPACE)
         return done.stdout.strip()
 
     def are_unseen(self, posted: Iterable[Manifest]) -> bool:
-        """Whether the alerts of some transactions are in Redis, where nobody has taken them."""
+        """Return whether the alerts of all these transactions are still in Redis."""
         unseen = self.redis("LRANGE", "fraud_alerts", "0", "-1")
         return all(each["transaction_id"] in unseen for each in posted)
 
     def checkpoints(self) -> list[Path]:
-        """The folders of all complete checkpoints, oldest first."""
+        """Return the folders of all complete checkpoints, oldest first."""
         while True:
-            # Flink may delete one meanwhile.
+            # Flink may delete one in the meantime.
             with suppress(FileNotFoundError):
                 complete = self._checkpoints.glob("*/chk-*/_metadata")
                 by_time = sorted(complete, key=lambda each: each.stat().st_mtime)
                 return [each.parent for each in by_time]
 
     def pod(self, name: str) -> str:
-        """The name of the one pod of a workload."""
+        """Return the name of a workload's one pod."""
         [pod] = pods(self._client, name)
         return str(pod["metadata"]["name"])
 
     def addresses(self) -> dict[str, str]:
-        """The address of the one pod of each workload."""
+        """Return the address of each workload's one pod."""
         return {name: pods(self._client, name)[0]["status"]["podIP"] for name in KINDS}
 
     def container(self, name: str) -> str:
-        """The id of the running container of a workload."""
+        """Return the id of a workload's running container."""
         [identity] = self.node.containers(self.pod(name), namespace=NAMESPACE).values()
         return identity
 
@@ -172,14 +169,14 @@ class System:
         )
 
     def kill(self, name: str) -> None:
-        """SIGKILL what the one pod of a workload runs, and wait until it was started again."""
+        """Kill the container of a workload's one pod, and wait for the restart."""
         before = restarts(self._client, name)
         self.node.kill(self.container(name))
-        self.wait(lambda: restarts(self._client, name) > before, f"{name} was not started again")
+        self.wait(lambda: restarts(self._client, name) > before, f"{name} was not restarted")
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
-        """Have no pod of a workload, and one again afterwards."""
+        """Scale a workload to zero, and back to one afterwards."""
         self._scale(name, 0)
         try:
             yield
@@ -194,12 +191,12 @@ class System:
         self.wait(lambda: not before & self._all_pods(name), f"{name} was not rolled")
 
     def _scale(self, name: str, replicas: int) -> None:
-        """Have a number of pods of a workload, and wait until all others are gone."""
+        """Scale a workload, and wait until the other pods are gone."""
         self._client.merge(_workload(name), {"spec": {"replicas": replicas}})
         self.wait(lambda: len(self._all_pods(name)) == replicas, f"{name} was not scaled")
 
     def _all_pods(self, name: str) -> set[str]:
-        """Which pods of a workload there are, those on their way out included."""
+        """Return the uids of a workload's pods, terminating ones included."""
         return {pod["metadata"]["uid"] for pod in pods(self._client, name, leaving=True)}
 
     def _conditions(self, job: Manifest) -> set[str]:
@@ -209,7 +206,7 @@ class System:
 
 @contextmanager
 def delivered(node: Node) -> Iterator[System]:
-    """Deliver what is committed for dev to a node that has nothing yet.
+    """Deliver the committed dist/dev to an empty node.
 
     Raises:
         StartError: If it does not become healthy.
@@ -220,13 +217,13 @@ def delivered(node: Node) -> Iterator[System]:
         sync.deliver(rendered())
         with closing(Dashboard(f"ws://{address(client, 'alert-monitor')}/ws")) as shown:
             system = System(node, client, sync, shown)
-            # Without one a job that is started again reads only what comes then.
+            # Without one a restarted job reads only new transactions.
             system.wait(lambda: bool(system.checkpoints()), "there was no checkpoint")
             yield system
 
 
 def transaction(user: str, amount: float = FRAUD) -> Manifest:
-    """A transaction that nobody posted before."""
+    """Return a new transaction."""
     return {
         "transaction_id": str(uuid4()),
         "user_id": user,
@@ -239,12 +236,12 @@ def transaction(user: str, amount: float = FRAUD) -> Manifest:
 
 
 def pods(client: Client, name: str, *, leaving: bool = False) -> list[Manifest]:
-    """The pods of a workload.
+    """Return the pods of a workload.
 
     Args:
         client: Of the API server.
         name: Of the workload.
-        leaving: Whether those count that are on their way out.
+        leaving: Whether terminating pods count.
     """
     label = f"app.kubernetes.io/name={name}"
     found = client.list("v1", "Pod", namespace=NAMESPACE, labels=label)
@@ -252,13 +249,13 @@ def pods(client: Client, name: str, *, leaving: bool = False) -> list[Manifest]:
 
 
 def restarts(client: Client, name: str) -> int:
-    """How often the container of the one pod of a workload was started again."""
+    """Return how often the container of a workload's one pod was restarted."""
     statuses = [s for pod in pods(client, name) for s in pod["status"]["containerStatuses"]]
     return sum(status["restartCount"] for status in statuses)
 
 
 def address(client: Client, service: str) -> str:
-    """Address and first port of a Service."""
+    """Return the address and first port of a Service."""
     spec = client.get(Reference("v1", "Service", service, NAMESPACE))["spec"]
     return f"{spec['clusterIP']}:{spec['ports'][0]['port']}"
 

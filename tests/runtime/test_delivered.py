@@ -1,4 +1,4 @@
-"""dist/dev, really run: it does what it is for, and no fault loses what it promises."""
+"""dist/dev, really run: it does its job, and no fault loses accepted data."""
 
 import re
 import time
@@ -14,10 +14,10 @@ from tests.runtime.system import KINDS, System, transaction
 pytestmark = pytest.mark.xdist_group("delivered")
 
 ALL_OF_FLINK = ("flink-jobmanager", "flink-taskmanager")
-"""They share a node for their volume, so they go together when it does."""
+"""They share the node of their volume, so they fail together with it."""
 EVERYSEC_SECONDS = 2
-"""Redis writes its log to the disk once a second: what is older survives anything."""
-SAID = {
+"""Redis flushes its log to disk once a second: anything older survives."""
+MESSAGES = {
     "alert-monitor": "alert-monitor at alert-monitor:8080 is unreachable",
     "flink-jobmanager": "what lies between them is Redpanda, Flink and Redis",
     "flink-taskmanager": "what lies between them is Redpanda, Flink and Redis",
@@ -25,22 +25,22 @@ SAID = {
     "redis": "what lies between them is Redpanda, Flink and Redis",
     "redpanda": "payment-api refused the transaction with status 500|waiting for Redpanda",
 }
-"""What the smoke test must say where a workload is not there; one of these."""
+"""A pattern that the smoke test's last message must match while a workload is missing."""
 DEADLINE_SECONDS = 30
-"""Ten attempts and more, where each fails at once."""
+"""At least ten attempts, if each fails at once."""
 LOAD = 3600
-"""Transactions: one a second for an hour."""
+"""Number of transactions: one a second for an hour."""
 
 
 def test_everything_becomes_ready_without_a_restart(system: System) -> None:
-    """A container that needs two tries has a probe or an order that is wrong."""
+    """A restart points to a wrong probe or a wrong order."""
     assert system.first_restarts == dict.fromkeys(KINDS, 0)
 
 
 def test_the_smoke_test_succeeds(system: System) -> None:
-    """The whole chain, as every sync of dev proves it."""
-    succeeded, said = system.smoke_test()
-    assert succeeded, said
+    """It is the test that every sync of dev runs."""
+    succeeded, log = system.smoke_test()
+    assert succeeded, log
 
 
 @pytest.mark.parametrize("fault", [System.delete_pod, System.kill], ids=["deleted", "killed"])
@@ -60,7 +60,7 @@ def test_nothing_accepted_is_lost(
 
 
 def test_alerts_survive_a_kill_of_redis(system: System) -> None:
-    """Those that nobody has seen yet are in Redis alone."""
+    """Unseen alerts exist in Redis alone."""
     user = f"unseen-{time.monotonic_ns()}"
     posted = [transaction(user) for _ in range(5)]
     with system.without("alert-monitor"):
@@ -75,7 +75,7 @@ def test_alerts_survive_a_kill_of_redis(system: System) -> None:
 
 
 def test_a_full_redis_keeps_its_alerts(system: System) -> None:
-    """It refuses what is new; evicting would lose what nobody has seen."""
+    """It must refuse new alerts; eviction would lose unseen ones."""
     unseen = transaction(f"full-{time.monotonic_ns()}")
     with system.without("alert-monitor"):
         system.accept(unseen)
@@ -110,7 +110,7 @@ def test_no_request_fails_while_payment_api_is_rolled(system: System) -> None:
 
 
 def test_a_bumped_image_runs(system: System) -> None:
-    """What a release is: another tag of the same repository."""
+    """A release is another tag of the same repository."""
     deployment = find("Deployment", "payment-api")
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     image = f"{container['image'].rpartition(':')[0]}:{'1' * 40}"
@@ -124,26 +124,26 @@ def test_a_bumped_image_runs(system: System) -> None:
 
 
 def test_no_memory_limit_is_hit_under_load(system: System) -> None:
-    """An hour of everyday traffic, as fast as it is taken."""
+    """The load is an hour of everyday traffic, as fast as it is accepted."""
     containers = {name: system.container(name) for name in KINDS}
     for number in range(LOAD):
         system.accept(transaction(f"user-{number % 50}", 1.0 + number % 7))
     last = transaction("user-0")
     system.accept(last)
     assert system.wait_for_alert(last)["count"] >= LOAD // 50
-    # A container that was killed for it would have another id now.
+    # A killed container would have another id now.
     assert {name: system.container(name) for name in KINDS} == containers
     failures = {name: system.node.memory_failures(each) for name, each in containers.items()}
     assert failures == dict.fromkeys(KINDS, 0)
 
 
-@pytest.mark.parametrize("workload", KINDS)
+@pytest.mark.parametrize("workload", MESSAGES)
 def test_the_smoke_test_names_a_broken_link(system: System, workload: str) -> None:
     """Whoever reads its message should know where to look first."""
     with system.without(workload):
-        succeeded, said = system.smoke_test(deadline_seconds=DEADLINE_SECONDS)
+        succeeded, log = system.smoke_test(deadline_seconds=DEADLINE_SECONDS)
     assert not succeeded
-    last = said.splitlines()[-1]
-    # Its own last word, and not that of an attempt before it was killed.
+    last = log.splitlines()[-1]
+    # Its final message, not that of an attempt before it was killed.
     assert f"The smoke test failed after {DEADLINE_SECONDS} s: " in last
-    assert re.search(SAID[workload], last)
+    assert re.search(MESSAGES[workload], last)

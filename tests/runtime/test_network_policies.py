@@ -1,4 +1,4 @@
-"""The policies of dist/dev, really enforced: who reaches whom is what is read in dist."""
+"""The policies of dist/dev, really enforced: pods reach exactly what we read in dist."""
 
 import pytest
 
@@ -27,14 +27,14 @@ PORTS = sorted(
 
 
 def reached(system: System, container: str) -> set[tuple[str, int]]:
-    """The workloads and ports of dist/dev that answer where a container is."""
+    """Return the workloads and ports of dist/dev that answer a container."""
     addresses = system.addresses()
     places = {f"{addresses[name]}:{port}": (name, port) for name, port in PORTS}
     return {places[each] for each in system.node.reached(container, places)}
 
 
 def allowed(client: Pod) -> set[tuple[str, int]]:
-    """The workloads and ports of dist/dev that the policies let a pod reach."""
+    """Return the workloads and ports of dist/dev that the policies let a pod reach."""
     return {
         (name, port)
         for name, port in PORTS
@@ -46,7 +46,7 @@ def allowed(client: Pod) -> set[tuple[str, int]]:
 def test_a_workload_reaches_what_its_policies_allow_and_nothing_else(
     system: System, client: str
 ) -> None:
-    """What `delivery connections` proves is only as good as its reading of the policies."""
+    """`delivery connections` proves nothing if it misreads the policies."""
     assert reached(system, system.container(client)) == allowed(SERVERS[client].pod)
 
 

@@ -1,4 +1,4 @@
-"""The node itself: it notices what the other tests ask it for, and nothing of it is left behind."""
+"""The node itself: it reports what the other tests rely on, and leaves nothing behind."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ from tests.runtime.node import pods
 from tests.runtime.node.build import build
 from tests.runtime.node.node import Node, node
 
-# Beside the tests of resumption, which take as long as all others.
+# They run beside the tests of resumption, which take as long as all others.
 pytestmark = pytest.mark.xdist_group("delivered")
 
 SECONDS = 180
@@ -33,7 +33,7 @@ SYSCTLS = (
 
 
 class Run:
-    """A node in a process of its own.
+    """A node in its own process.
 
     Args:
         state: An empty folder.
@@ -44,37 +44,37 @@ class Run:
         self._state = state
         self._ours, theirs = multiprocessing.Pipe()
         spawn = multiprocessing.get_context("spawn")
-        # A test that fails must not wait for it.
+        # A failing test must not wait for it.
         self.process = spawn.Process(target=run_node, args=(state, kubelet, theirs), daemon=True)
         self.process.start()
         theirs.close()
         assert self._ours.poll(SECONDS), "the node neither started nor failed"
-        self.said: str = self._ours.recv()
+        self.report: str = self._ours.recv()
 
     def end(self) -> None:
-        """End it as a test does that is over."""
+        """End it as a finished test does."""
         self._ours.close()
         self.process.join()
 
     def kill(self) -> None:
-        """End its process without a chance to clean up."""
+        """Kill its process, without a chance to clean up."""
         self.process.kill()
         self.process.join()
 
     def groups(self) -> list[Path]:
-        """What there is of its cgroups."""
+        """Return its cgroups that exist."""
         return list(Path("/sys/fs/cgroup").glob(f"**/node-{self.process.pid}"))
 
     def programs(self) -> list[str]:
-        """What runs of it, by its first word; all is in one of the two namespaces it named."""
+        """Return the first word of each of its programs, found by its two namespaces."""
         return [
             (namespace.parents[1] / "comm").read_text(encoding="utf-8").strip().partition("-")[0]
             for namespace in Path("/proc").glob("[0-9]*/ns/*")
-            if namespace.name in {"net", "pid"} and _identity(namespace) in self.said.split()
+            if namespace.name in {"net", "pid"} and _identity(namespace) in self.report.split()
         ]
 
     def wait_for_programs(self) -> None:
-        """Wait until nothing runs of it; the system ends the last of it a moment after the first.
+        """Wait until all its programs have ended; the kernel ends them a moment after the first.
 
         Raises:
             StartError: If that lasts.
@@ -87,13 +87,13 @@ class Run:
         )
 
     def mounts(self) -> list[str]:
-        """What it mounted for others, too."""
+        """Return its mounts that others can see."""
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
         return [mount for mount in mounts if str(self._state) in mount]
 
 
 def run_node(state: Path, kubelet: Path | None, whoever_waits: Connection) -> None:
-    """Run a node until nobody waits any more; say its namespaces, or why there is none."""
+    """Run a node until the other end hangs up; send its namespaces, or why it did not start."""
     with Path(os.devnull).open("w", encoding="utf-8") as log:
         assets = build(log)
     programs = {**assets.programs, **({} if kubelet is None else {"kubelet": kubelet})}
@@ -115,14 +115,14 @@ def _identity(namespace: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def _settings_stay() -> Iterator[None]:
-    """Those of the machine are not the node's to change."""
+    """Check that the node leaves the machine's sysctls alone."""
     before = [Path("/proc/sys", name).read_text(encoding="ascii") for name in SYSCTLS]
     yield
     assert [Path("/proc/sys", name).read_text(encoding="ascii") for name in SYSCTLS] == before
 
 
 def test_nothing_is_left_of_a_node_that_ended(tmp_path: Path) -> None:
-    """Whoever runs the tests keeps the machine as it was."""
+    """The tests must leave the machine as they found it."""
     run = Run(tmp_path)
     assert {"kubelet", "etcd", "pause"} <= set(run.programs())
     assert run.groups()
@@ -132,15 +132,15 @@ def test_nothing_is_left_of_a_node_that_ended(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_node_that_did_not_start(tmp_path: Path) -> None:
-    """A failed start is when people look at the rest, and try again."""
+    """After a failed start people try again, on the same machine."""
     run = Run(tmp_path, kubelet=Path("/bin/false"))
-    assert "ended with 1" in run.said
+    assert "ended with 1" in run.report
     run.end()
     assert (run.groups(), run.mounts()) == ([], [])
 
 
 def test_no_program_outlives_a_killed_run(tmp_path: Path) -> None:
-    """A time limit ends the tests like this; its groups are the next run's to remove."""
+    """A time limit ends the tests like this; the next run removes the cgroups."""
     for name in ("killed", "next"):
         (tmp_path / name).mkdir()
     run = Run(tmp_path / "killed")
@@ -152,8 +152,8 @@ def test_no_program_outlives_a_killed_run(tmp_path: Path) -> None:
 
 
 def test_a_memory_limit_that_is_hit_is_counted(running_node: Node) -> None:
-    """The test under load asks for this number, which must not be 0 whatever happens."""
-    # What it reads of files counts, too, and can be given back.
+    """The load test relies on this count, which must not be 0 in every case."""
+    # The page cache counts as well, and can be reclaimed.
     script = "head -c 100M /dev/zero > /tmp/file && sleep 3600"
     limits = {"cpu": "100m", "memory": "32Mi"}
     with pods.running(running_node, "hungry", "sh", "-c", script, limits=limits) as hungry:
@@ -166,7 +166,7 @@ def test_a_memory_limit_that_is_hit_is_counted(running_node: Node) -> None:
 
 
 def test_a_network_policy_is_enforced(running_node: Node) -> None:
-    """All tests of dist/dev run with its policies, which would otherwise be so much paper."""
+    """All tests of dist/dev run with its policies, and would also pass if nothing enforced them."""
     policy = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

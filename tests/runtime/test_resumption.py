@@ -1,4 +1,4 @@
-"""dist/dev, really run: the job resumes from its checkpoints, however often and whatever they are.
+"""dist/dev, really run: the job resumes from its checkpoints, however often it restarts.
 
 It takes as long as all others together, so it has a node of its own, beside theirs.
 """
@@ -14,23 +14,23 @@ pytestmark = pytest.mark.xdist_group("resumption")
 
 STARTS = 30
 JOBS = 4
-"""The running one, and those of the three checkpoints that its launcher may fall back to."""
+"""The running one, and those of the three checkpoints that the launcher may fall back to."""
 
 
 def jobs(system: System) -> set[Path]:
-    """The folders of all jobs that have a complete checkpoint; each JobManager has a new job."""
+    """Return the folders of all jobs with a complete checkpoint: one for each JobManager."""
     return {checkpoint.parent for checkpoint in system.checkpoints()}
 
 
 def restart_jobmanager(system: System) -> None:
-    """Have another JobManager, and wait until it has a checkpoint of its own."""
+    """Replace the JobManager, and wait for its first checkpoint."""
     before = jobs(system)
     system.delete_pod("flink-jobmanager")
     system.wait(lambda: bool(jobs(system) - before), "no checkpoint of a new job")
 
 
 def test_a_corrupt_checkpoint_is_left_behind(system: System) -> None:
-    """Flink itself would try the same one for ever."""
+    """Flink itself would retry it for ever."""
     user = f"corrupt-{time.monotonic_ns()}"
     system.accept(transaction(user, 1.0))
     posted = system.wait_for_history(user, posted=1)
@@ -44,7 +44,7 @@ def test_a_corrupt_checkpoint_is_left_behind(system: System) -> None:
 def test_the_disk_of_the_checkpoints_is_bounded(system: System) -> None:
     """Each start of the JobManager leaves checkpoints behind; a full disk would stop the job.
 
-    What is deleted must be nothing that a later start needs: no transaction may be forgotten.
+    Nothing that a later start needs may be deleted: no transaction may be forgotten.
     """
     user = f"restarts-{time.monotonic_ns()}"
     for _ in range(STARTS):

@@ -1,4 +1,4 @@
-"""The images made from packages do what dist/dev asks of them, before a node runs them."""
+"""The images made from packages work as dist/dev expects, before a node runs them."""
 
 import io
 import json
@@ -13,20 +13,20 @@ import pytest
 from tests.runtime.images.build import Image, build, read_references
 from tests.runtime.images.sandbox import Sandbox, sandbox
 
-# Beside the tests of resumption, which take as long as all others.
+# They run beside the tests of resumption, which take as long as all others.
 pytestmark = pytest.mark.xdist_group("delivered")
 
 
 @pytest.fixture
-def alone(images: dict[str, Image], tmp_path: Path) -> Iterator[Sandbox]:
-    """A network without anything on it."""
+def empty(images: dict[str, Image], tmp_path: Path) -> Iterator[Sandbox]:
+    """Provide a sandbox without containers."""
     with sandbox(images, tmp_path) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def system(images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """The whole of dist/dev, in the order of its waves."""
+    """Start all of dist/dev, in the order of its waves."""
     with sandbox(images, tmp_path_factory.mktemp("system")) as made:
         made.start("redis")
         made.run("redpanda", container="copy-configuration")
@@ -41,18 +41,18 @@ def system(images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -
         made.start("payment-api")
         _await(lambda: _get(made, "http://payment-api:8000/health")[0] == 200)
         _await(lambda: made.succeeds("flink-jobmanager", "python3", "/etc/flink/ready.py"))
-        # Without one the job that is started again reads only what comes then.
+        # Without one a restarted job reads only new transactions.
         _await(lambda: _checkpoints(made) > 0)
         yield made
 
 
 def _checkpoints(system: Sandbox) -> int:
-    """How many the JobManager has said were complete."""
+    """Return how many checkpoints the JobManager has logged as complete."""
     return system.log("flink-jobmanager").read_text().count("Completed checkpoint")
 
 
 def _start_jobmanager(system: Sandbox) -> "subprocess.Popen[bytes]":
-    # In a pod of its own it would not share the port with the TaskManager.
+    # In its own pod it would not share the port with the TaskManager.
     return system.start("flink-jobmanager", "-Dmetrics.internal.query-service.port=6126")
 
 
@@ -64,7 +64,7 @@ def _await(condition: Callable[[], bool], seconds: float = 180) -> None:
 
 
 def _get(system: Sandbox, url: str, body: dict[str, object] | None = None) -> tuple[int, str]:
-    """The status, 0 if nobody listens, and the answer."""
+    """Return the status, 0 if nothing listens, and the body."""
     data = [] if body is None else ["--json", json.dumps(body)]
     curl = ["curl", "--silent", "--max-time", "20", "--write-out", "\n%{http_code}", *data]
     curl += ["--resolve", "*:8000:127.0.0.1", "--resolve", "*:8080:127.0.0.1", url]
@@ -86,7 +86,7 @@ def _transaction(name: str, amount: float) -> dict[str, object]:
 
 
 def _alert(system: Sandbox, name: str) -> dict[str, object]:
-    """Wait for the alert of a transaction, which the job has printed when Redis has it."""
+    """Wait for the alert of a transaction, which the job prints after sending it to Redis."""
 
     def lines() -> list[str]:
         log = system.log("flink-taskmanager").read_text(errors="replace").splitlines()
@@ -99,7 +99,7 @@ def _alert(system: Sandbox, name: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", sorted(read_references()))
 def test_an_archive_has_the_reference_of_dist(images: dict[str, Image], name: str) -> None:
-    """The node finds an image by exactly this name, or asks a registry for it."""
+    """The node finds an image by exactly this name, or asks a registry."""
     with tarfile.open(images[name].archive) as archive:
         manifest = archive.extractfile("manifest.json")
         assert manifest is not None
@@ -108,7 +108,7 @@ def test_an_archive_has_the_reference_of_dist(images: dict[str, Image], name: st
 
 
 def test_nothing_is_built_twice(images: dict[str, Image]) -> None:
-    """Whoever runs the tests again waits for the tests, not for the images."""
+    """A second run should wait for the tests, not for the images."""
     log = io.StringIO()
     start = time.monotonic()
     assert build(log) == images
@@ -116,71 +116,71 @@ def test_nothing_is_built_twice(images: dict[str, Image]) -> None:
     assert time.monotonic() - start < 2
 
 
-def test_payment_api_gives_up_on_the_broker_for_ever(alone: Sandbox) -> None:
-    """What the init container is for: as the application, it blocks, then refuses everything."""
-    alone.start("payment-api")
-    _await(lambda: "No topic yet, attempt 2 of 10" in alone.log("payment-api").read_text())
-    assert _get(alone, "http://payment-api:8000/health")[0] == 0
-    _await(lambda: _get(alone, "http://payment-api:8000/health")[0] == 200)
+def test_payment_api_gives_up_on_the_broker_for_ever(empty: Sandbox) -> None:
+    """It is why there is an init container: the application blocks, then refuses everything."""
+    empty.start("payment-api")
+    _await(lambda: "No topic yet, attempt 2 of 10" in empty.log("payment-api").read_text())
+    assert _get(empty, "http://payment-api:8000/health")[0] == 0
+    _await(lambda: _get(empty, "http://payment-api:8000/health")[0] == 200)
     transaction = _transaction("lost", 1)
-    assert _get(alone, "http://payment-api:8000/transaction", transaction)[0] == 503
+    assert _get(empty, "http://payment-api:8000/transaction", transaction)[0] == 503
 
 
-def test_alert_monitor_serves_without_redis(alone: Sandbox) -> None:
-    """As the application: its probes pass, and it reconnects when Redis comes."""
-    alone.start("alert-monitor")
-    _await(lambda: _get(alone, "http://alert-monitor:8080/")[0] == 200)
-    alone.start("redis")
-    _await(lambda: "Connected to redis:6379" in alone.log("alert-monitor").read_text())
+def test_alert_monitor_serves_without_redis(empty: Sandbox) -> None:
+    """Like the application: its probes pass, and it reconnects when Redis starts."""
+    empty.start("alert-monitor")
+    _await(lambda: _get(empty, "http://alert-monitor:8080/")[0] == 200)
+    empty.start("redis")
+    _await(lambda: "Connected to redis:6379" in empty.log("alert-monitor").read_text())
 
 
-def test_the_probes_tell_a_loading_redis_from_a_dead_one(alone: Sandbox) -> None:
-    """Killed while it loads, it would begin again for ever; sent clients, it would refuse them."""
-    alone.start("redis")
-    _await(lambda: alone.succeeds("redis", "bash", "/etc/redis/ready.sh"))
+def test_the_probes_tell_a_loading_redis_from_a_dead_one(empty: Sandbox) -> None:
+    """Killed while loading, it would restart for ever; given clients, it would refuse them."""
+    empty.start("redis")
+    _await(lambda: empty.succeeds("redis", "bash", "/etc/redis/ready.sh"))
     fill = "for number in {1..20000}; do echo LPUSH fraud_alerts $number; done | redis-cli"
-    alone.run("redis", "bash", "-c", fill)
-    alone.kill("redis")
-    assert not alone.succeeds("redis", "bash", "/etc/redis/alive.sh")
-    # In microseconds for each entry: 20 seconds; it answers after every 1024 of them.
-    alone.start("redis", "--key-load-delay", "1000")
-    _await(lambda: alone.succeeds("redis", "bash", "/etc/redis/alive.sh"))
-    assert not alone.succeeds("redis", "bash", "/etc/redis/ready.sh")
-    _await(lambda: alone.succeeds("redis", "bash", "/etc/redis/ready.sh"))
+    empty.run("redis", "bash", "-c", fill)
+    empty.kill("redis")
+    assert not empty.succeeds("redis", "bash", "/etc/redis/alive.sh")
+    # 1 ms per entry, so 20 s in all; it answers after every 1024 entries.
+    empty.start("redis", "--key-load-delay", "1000")
+    _await(lambda: empty.succeeds("redis", "bash", "/etc/redis/alive.sh"))
+    assert not empty.succeeds("redis", "bash", "/etc/redis/ready.sh")
+    _await(lambda: empty.succeeds("redis", "bash", "/etc/redis/ready.sh"))
 
 
-def test_the_stand_in_for_redpanda_refuses_what_it_does_not_know(alone: Sandbox) -> None:
-    """A command line that it only seemed to obey would prove nothing."""
-    process = alone.start("redpanda", "--mode=dev-container")
+def test_the_stand_in_for_redpanda_refuses_what_it_does_not_know(empty: Sandbox) -> None:
+    """A command line that it silently ignored would prove nothing."""
+    process = empty.start("redpanda", "--mode=dev-container")
     assert process.wait(60) == 2
-    assert "does not know this command line" in alone.log("redpanda").read_text()
+    assert "does not know this command line" in empty.log("redpanda").read_text()
 
 
 def test_the_topic_script_may_run_twice(system: Sandbox) -> None:
-    """It is a hook of every sync."""
+    """It is a hook, and runs in every sync."""
     assert "Topic transactions is as wanted" in system.run("transactions-topic")
 
 
 def test_the_smoke_test_passes(system: Sandbox) -> None:
-    """The whole chain, as dist/dev's own Job sees it."""
+    """It is dist/dev's own proof of the whole chain."""
     assert "The alert for" in system.run("smoke-test", seconds=330)
 
 
 def test_an_invalid_transaction_is_refused(system: Sandbox) -> None:
-    """As the application does it."""
+    """The application refuses it, too."""
     transaction = _transaction("free", 0)
     assert _get(system, "http://payment-api:8000/transaction", transaction)[0] == 422
 
 
 def test_the_job_resumes_where_it_was(system: Sandbox) -> None:
-    """After a SIGKILL of the JobManager the user's history is there, and nothing is skipped."""
+    """After a SIGKILL of the JobManager no history is lost and nothing is skipped."""
     url = "http://payment-api:8000/transaction"
     for name, amount in (("first", 1e6), ("second", 3e6), ("third", 1e6)):
         assert _get(system, url, _transaction(name, amount))[0] == 202
-        # Two that are on their way together may arrive in any order.
+        # Two transactions in flight may arrive in any order.
         before = _alert(system, name)
     assert (before["count"], before["mean"]) == (2, 2e6)
-    # With the third in a checkpoint.
+    # Wait until the third is in a checkpoint.
     checkpoints = _checkpoints(system)
     _await(lambda: _checkpoints(system) > checkpoints + 1)
     system.kill("flink-jobmanager")

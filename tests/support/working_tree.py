@@ -1,4 +1,4 @@
-"""A copy of the working tree in which to release and commit."""
+"""A copy of the working tree, in which tests release and commit."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ _numbers = count(1)
 
 
 def copy_working_tree(target: Path) -> None:
-    """Copy what a commit of everything would hold, uncommitted changes included."""
+    """Copy every file that Git does not ignore, uncommitted changes included."""
     listing = run_git(REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, listing.split("\0")):
         if (REPOSITORY / name).is_file():
@@ -27,13 +27,9 @@ def commit_all(repository: Path, message: str) -> None:
 
 
 def bump(repository: Path) -> str:
-    """Release another payment-api: what rendering would change; the new tag."""
+    """Release another build of our first service, as rendering would; return its tag."""
     images = repository / "images.yaml"
-    [old] = re.findall(
-        r'^payment-api:\n(?:  .*\n)*?  tag: "(.*)"',
-        images.read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
+    old, *_ = re.findall(r'tag: "([0-9a-f]{40})"', images.read_text(encoding="utf-8"))
     new = f"{next(_numbers):040x}"
     for file in (images, *repository.glob("dist/*/*.yaml")):
         text = file.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What dist/dev runs, as images made from packages.
+"""The images of dist/dev, made from packages.
 
 The images have the very references that dist/dev names, so that it can be applied unchanged. They
 are kept in a per-user cache, a part of them each under the hash of what it is made from.
@@ -78,9 +78,9 @@ class Recipe:
         programs: Files of that folder, by their path in the image.
         jars: Where the jars of `pom.xml` go.
         flink: Whether Flink moves from among the Python packages to /opt/flink.
-        command: What it runs unless told otherwise.
+        command: Default command.
         environment: Variables beside PATH.
-        user: Who runs it unless told otherwise; empty for root.
+        user: Default user; empty for root.
         working_directory: Where it runs.
     """
 
@@ -99,7 +99,7 @@ def _uvicorn(app: str, port: int) -> tuple[str, ...]:
     return ("python", "-m", "uvicorn", app, "--host", "0.0.0.0", "--port", str(port))  # noqa: S104 -- in a pod
 
 
-RECIPES = {
+RECIPES: Mapping[str, Recipe] = {
     "redis": Recipe(debian=BOOKWORM, command=("redis-server",)),
     "payment-api": Recipe(
         debian=BOOKWORM,
@@ -140,7 +140,7 @@ RECIPES = {
         user="9999",
     ),
 }
-"""By the last part of the repository that dist names."""
+"""Recipes by the last part of the image's repository in dist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ class Image:
 
 
 def build(log: TextIO) -> dict[str, Image]:
-    """Build what is not built yet; may be interrupted, and run twice at the same time.
+    """Build everything that is missing; may be interrupted, and run twice at the same time.
 
     Needs root, `debootstrap`, `mvn` and `uv`, and their registries where something is not built.
 
@@ -170,28 +170,24 @@ def build(log: TextIO) -> dict[str, Image]:
         The images by the name of their recipe.
 
     Raises:
-        ImagesError: If dist/dev names an image without a recipe, or a program is missing or fails.
+        ImagesError: If a recipe is missing or unused, or a program is missing or fails.
     """
     references = read_references()
-    with Cache("runtime-images", log).alone() as cache:
+    if references.keys() != RECIPES.keys():
+        raise ImagesError(f"dist/dev runs {sorted(references)}; RECIPES has {sorted(RECIPES)}.")
+    with Cache("runtime-images", log).locked() as cache:
         return {name: _build_image(cache, name, references[name]) for name in RECIPES}
 
 
 def read_references() -> dict[str, str]:
-    """Read which images dist/dev runs, by the last part of their repository.
-
-    Raises:
-        ImagesError: If they are not exactly those with a recipe.
-    """
+    """Read the images of dist/dev, by the last part of their repository."""
     references = {}
     for file in sorted(DIST.glob("*.yaml")):
         for manifest in yaml.safe_load_all(file.read_text(encoding="utf-8")):
             pod = manifest.get("spec", {}).get("template", {}).get("spec", {})
             for container in pod.get("initContainers", []) + pod.get("containers", []):
-                repository, _, _ = container["image"].rpartition(":")
+                repository, _, _ = container["image"].partition("@")[0].rpartition(":")
                 references[repository.rpartition("/")[2]] = container["image"]
-    if references.keys() != RECIPES.keys():
-        raise ImagesError(f"dist/dev runs {sorted(references)}, and we make {sorted(RECIPES)}.")
     return references
 
 
@@ -238,7 +234,7 @@ def _debian(cache: Cache, debian: Debian) -> Path:
 
 
 def _mirror() -> list[str]:
-    """The mirror that this machine has for Debian; without one, debootstrap knows its own."""
+    """Return this machine's Debian mirror; without one, debootstrap uses its own."""
     if shutil.which("apt-get") is None:
         return []
     asked = ("--format", "$(REPO_URI)", "Label: Debian", "Created-By: Packages")
@@ -246,7 +242,7 @@ def _mirror() -> list[str]:
 
 
 def _python_packages(cache: Cache, name: str, requirements: Path, python: str) -> Path:
-    """Install a lock file for the image's Python, whichever runs this program."""
+    """Install a lock file for the image's Python, not the one that runs this program."""
     return cache.get(
         f"{name}-python",
         (requirements.read_text(), python),
@@ -273,7 +269,7 @@ def _jars(cache: Cache, name: str, pom: Path) -> Path:
 def _fill(
     root: Path, recipe: Recipe, parts: Mapping[str, Path], programs: Mapping[str, str]
 ) -> None:
-    """Put an image's parts together, as links to the same files."""
+    """Assemble an image from its parts, as hard links."""
     _link(parts["debian"], root)
     (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
     if "python" in parts:
@@ -304,7 +300,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _run(program: str, *arguments: str) -> str:
-    """What a program prints.
+    """Run a program and return its output.
 
     Raises:
         ImagesError: If there is no such program, or it fails.

@@ -1,4 +1,4 @@
-"""Runs containers of dist/dev from the images' roots, without a node.
+"""Containers of dist/dev, run from the images' root folders without a node.
 
 They share one network without a way out, on which every name is this machine. Each has its mounts,
 user, variables and command line from dist/dev, and a root that it cannot write to.
@@ -17,10 +17,6 @@ import yaml
 from tests.runtime.images.build import DIST, RECIPES, Image
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_NAMES = (
-    *("localhost", "alert-monitor", "flink-jobmanager", "payment-api", "redis", "redpanda"),
-    "redpanda-0.redpanda-brokers",
-)
 _ENTER = """
 set -eu
 root=$1 hosts=$2 mounts=$3 user=$4
@@ -46,15 +42,13 @@ class Sandbox:
     """Containers of dist/dev on one network."""
 
     def __init__(self, images: Mapping[str, Image], folder: Path) -> None:
-        """Make an empty one.
+        """Create an empty sandbox.
 
         Args:
             images: What is built.
             folder: For volumes and logs.
         """
         self._folder = folder
-        self._hosts = folder / "hosts"
-        self._hosts.write_text(f"127.0.0.1 {os.uname().nodename} {' '.join(_NAMES)}\n")
         self._images = {image.reference: (name, image) for name, image in images.items()}
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._numbers = itertools.count()
@@ -73,6 +67,15 @@ class Sandbox:
             for manifest in manifests
             if "template" in manifest.get("spec", {})
         }
+        services = [m["metadata"]["name"] for m in manifests if m["kind"] == "Service"]
+        pods = [
+            f"{m['metadata']['name']}-0.{m['spec']['serviceName']}"
+            for m in manifests
+            if m["kind"] == "StatefulSet"
+        ]
+        self._hosts = folder / "hosts"
+        names = ("127.0.0.1", os.uname().nodename, "localhost", *services, *pods)
+        self._hosts.write_text(f"{' '.join(names)}\n")
         self._network = subprocess.Popen(
             [
                 *("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c"),
@@ -87,7 +90,7 @@ class Sandbox:
     def start(
         self, workload: str, *further: str, container: str = "", instead: tuple[str, ...] = ()
     ) -> "subprocess.Popen[bytes]":
-        """Start a container as dist/dev has it.
+        """Start a container as dist/dev defines it.
 
         Args:
             workload: Name of the Deployment, StatefulSet or Job.
@@ -128,7 +131,7 @@ class Sandbox:
         return process
 
     def run(self, workload: str, *command: str, container: str = "", seconds: float = 90) -> str:
-        """Run a container to its end: that of dist/dev, or the same with another command line.
+        """Run a container to its end, as dist/dev defines it or with another command line.
 
         Returns:
             What it and the workload printed.
@@ -142,7 +145,7 @@ class Sandbox:
         return printed
 
     def succeeds(self, workload: str, *command: str) -> bool:
-        """Tell whether a command line succeeds in a container like the workload's."""
+        """Return whether a command line succeeds in a container like the workload's."""
         return self.start(workload, instead=command).wait(60) == 0
 
     def kill(self, workload: str) -> None:
@@ -153,21 +156,21 @@ class Sandbox:
                 process.wait()
 
     def inside(self, *command: str) -> list[str]:
-        """A command line that runs on the network."""
+        """Return the command line that runs a command on the network."""
         return ["nsenter", f"--net=/proc/{self._network.pid}/ns/net", *command]
 
     def log(self, workload: str) -> Path:
-        """What a workload's containers printed."""
+        """Return the file with the output of a workload's containers."""
         return self._folder / f"{workload}.log"
 
     def end(self) -> None:
-        """End everything."""
+        """Kill every container, and the network."""
         for process in [*(process for _, process in self._running), self._network]:
             process.kill()
             process.wait()
 
     def _mounts(self, workload: str, pod: dict[str, Any], spec: dict[str, Any]) -> Path:
-        """Make what a container mounts; emptyDir and claims outlive it, under their names."""
+        """Create a container's mounts; emptyDirs and claims outlive it, under their names."""
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         lines = []
         for mount in spec["volumeMounts"]:
@@ -186,7 +189,7 @@ class Sandbox:
 
 @contextmanager
 def sandbox(images: Mapping[str, Image], folder: Path) -> Iterator[Sandbox]:
-    """A sandbox, until the block ends."""
+    """Provide a sandbox until the block ends."""
     made = Sandbox(images, folder)
     try:
         yield made

@@ -37,12 +37,12 @@ _TAGS = "no_btrfs,no_devmapper,no_zfs"
 
 
 class NodeError(Exception):
-    """There can be no node here; the message says what to do."""
+    """A node cannot run here; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeAssets:
-    """What a node needs beside a control plane.
+    """The programs that a node needs beside a control plane.
 
     Attributes:
         programs: By their names; containerd finds its shim by its path.
@@ -56,7 +56,7 @@ class NodeAssets:
 
 
 def build(log: TextIO) -> NodeAssets:
-    """Build what is not built yet; may be interrupted, and run twice at the same time.
+    """Build everything that is missing; may be interrupted, and run twice at the same time.
 
     Args:
         log: Gets a line for each program that is built.
@@ -66,7 +66,7 @@ def build(log: TextIO) -> NodeAssets:
             does not compile.
     """
     _require_packages()
-    with Cache("node", log).alone() as cache:
+    with Cache("node", log).locked() as cache:
         pause = cache.get("pause", _PAUSE.read_text(encoding="utf-8"), _compile_pause)
         return NodeAssets(
             programs={name: _program(cache, name) for name in _PACKAGES},

@@ -30,9 +30,9 @@ def write_image(
         reference: Repository and tag by which pods ask for it.
         target: The archive.
         entrypoint: What it always runs.
-        command: What it runs, or the entrypoint's arguments, unless told otherwise.
+        command: Default command, or default arguments of the entrypoint.
         environment: Variables beside PATH. Default: none.
-        user: Who runs it unless told otherwise. Default: root.
+        user: Default user. Default: root.
         working_directory: Where it runs.
     """
     with tempfile.TemporaryFile(dir=target.parent) as layer:
@@ -61,7 +61,7 @@ def write_image(
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The numbers of an owner mean the same on every machine; names and times do not."""
+    """Remove owners' names and times, which differ between machines."""
     member.uname = member.gname = ""
     member.mtime = 0
     return member

@@ -72,11 +72,11 @@ class Node:
     cgroup: str
 
     def inside(self, *command: str | Path) -> list[str | Path]:
-        """The command line that runs a command in the node's namespaces, as root."""
+        """Return the command line that runs a command in the node's namespaces, as root."""
         return _inside(self.first_process, command)
 
     def containers(self, pod: str, *, namespace: str) -> dict[str, str]:
-        """The running containers of a pod: their id, by their name."""
+        """Return the running containers of a pod: id by name."""
         return {
             container["name"]: container["containerID"].removeprefix("containerd://")
             for container in self._pod(pod, namespace)["status"].get("containerStatuses", [])
@@ -97,7 +97,7 @@ class Node:
         )
 
     def reached(self, container: str, addresses: Iterable[str]) -> set[str]:
-        """Which addresses, HOST:PORT, answer to TCP where a container, by its id, is."""
+        """Return which addresses (HOST:PORT) a container, given by id, can reach over TCP."""
         listed = self._run(self._ctr("task", "list"))
         processes = dict(line.split()[:2] for line in listed.splitlines())
         command: Sequence[str | Path] = (sys.executable, FILES / "reach.py", *addresses)
@@ -105,11 +105,11 @@ class Node:
         return set(self._run(self.inside(*network, *command)).split())
 
     def kill(self, container: str) -> None:
-        """SIGKILL the first process of a container, by its id."""
+        """Send SIGKILL to the first process of a container, given by id."""
         self._run(self._ctr("task", "kill", "--signal", "SIGKILL", container))
 
     def memory_failures(self, container: str) -> int:
-        """How often a container, by its id, or its whole pod, wanted more memory than its limit.
+        """Return how often a container, given by id, or its pod hit the memory limit.
 
         A pod of one container has the container's limit, and meets it first: in it is what keeps
         the pod's namespaces, too.
@@ -124,7 +124,7 @@ class Node:
         return sum(int(each.read_text(encoding="ascii")) for each in counts)
 
     def volume(self, claim: str, *, namespace: str) -> Path:
-        """The folder behind a PersistentVolumeClaim."""
+        """Return the folder behind a PersistentVolumeClaim."""
         with closing(self.server.client()) as client:
             found = client.get(Reference("v1", "PersistentVolumeClaim", claim, namespace))
             name = found["spec"]["volumeName"]
@@ -132,11 +132,11 @@ class Node:
         return Path(volume["spec"]["local"]["path"])
 
     def tag_image(self, reference: str, other: str) -> None:
-        """Let pods use an image by another reference, too."""
+        """Give an image another reference."""
         self._run(self._ctr("images", "tag", reference, other))
 
     def log(self, pod: str, container: str, *, namespace: str) -> str:
-        """What all runs of a container wrote that the node still has."""
+        """Return the logs of all runs of a container that the node still has."""
         uid = self._pod(pod, namespace)["metadata"]["uid"]
         folder = self.state / "log-pods" / f"{namespace}_{pod}_{uid}" / container
         return "".join(
@@ -145,7 +145,7 @@ class Node:
         )
 
     def import_image(self, archive: Path) -> None:
-        """Let pods use the image of a docker-archive."""
+        """Import the image of a docker-archive."""
         self._run(self._ctr("images", "import", str(archive)))
 
     @staticmethod
@@ -216,13 +216,13 @@ def node(
 
 
 def _is_unified() -> bool:
-    """Whether there is one hierarchy of cgroups for everything, that is version 2 of them."""
+    """Return whether the machine uses cgroups version 2, with one hierarchy for everything."""
     return (_CGROUPS / "cgroup.controllers").exists()
 
 
 @contextmanager
 def _cgroup(name: str) -> Iterator[str]:
-    """A group for all pods, in version 1 in each hierarchy; gone afterwards."""
+    """Provide a cgroup for all pods, in each hierarchy with version 1; remove it afterwards."""
     if _is_unified():
         hierarchies = [_CGROUPS]
         controllers = (_CGROUPS / "cgroup.controllers").read_text(encoding="ascii").split()
@@ -250,7 +250,7 @@ def _cgroup(name: str) -> Iterator[str]:
 
 
 def _remove_groups(top: Path) -> None:
-    """Remove a group and those in it, each as soon as its last process is gone."""
+    """Remove a cgroup and its children, each as soon as its last process is gone."""
     for folder, _, _ in os.walk(top, topdown=False):
         group = Path(folder)
         give_up_at = time.monotonic() + _GONE_SECONDS
@@ -261,7 +261,7 @@ def _remove_groups(top: Path) -> None:
 
 
 def _start_namespaces(stack: ExitStack, assets: NodeAssets, state: Path) -> int:
-    """Start the first process of new namespaces, whose end is the end of all others."""
+    """Start the first process of new namespaces; when it ends, the kernel kills all others."""
     for folder in ("run", "var-lib-cni", "var-lib-kubelet", "log-pods", "log-containers", "sysctl"):
         (state / folder).mkdir()
     for path in ("/var/lib/cni", "/var/lib/kubelet", "/var/log/pods", "/var/log/containers"):
@@ -291,7 +291,7 @@ def _start_namespaces(stack: ExitStack, assets: NodeAssets, state: Path) -> int:
 
 @contextmanager
 def _network_of(process: int) -> Iterator[None]:
-    """Move the calling thread, and what it starts, into the network of a process."""
+    """Move the calling thread, and everything it starts, into the network of a process."""
     libc = ctypes.CDLL(None, use_errno=True)
     with (
         Path("/proc/self/ns/net").open("rb") as own,
@@ -414,7 +414,7 @@ def _start_the_rest(
 
 
 def _write_account(running: Node) -> Iterable[str]:
-    """Have the node's /run look as in a pod that may talk to the API server; and its variables."""
+    """Write the service account of a pod to the node's /run, and return its variables."""
     folder = running.state / "run" / "secrets" / "kubernetes.io" / "serviceaccount"
     folder.mkdir(parents=True)
     (folder / "token").write_text(running.server.token, encoding="ascii")
@@ -427,14 +427,14 @@ def _write_account(running: Node) -> Iterable[str]:
 
 
 def _logs(state: Path, name: str) -> Path:
-    """A folder for the log of a program, as they are all called nsenter."""
+    """Create a log folder for one program, because they are all called nsenter."""
     folder = state / "logs" / name
     folder.mkdir(parents=True)
     return folder
 
 
 def _kubelet(cgroup: str) -> Manifest:
-    """The configuration of kubelet; what is not the default has its reason in the facts."""
+    """Return the configuration of kubelet, mostly for a machine that is not its own."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -471,7 +471,7 @@ def _filled(name: str, folder: Path, **values: str) -> Path:
 
 
 def _folders(state: Path) -> list[Path]:
-    """A folder for each volume."""
+    """Create a folder for each volume."""
     folders = [state / "volumes" / str(number) for number in range(_VOLUMES)]
     for folder in folders:
         folder.mkdir(parents=True)

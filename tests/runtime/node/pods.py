@@ -1,4 +1,4 @@
-"""Pods that a test needs beside those of dist/dev, in a namespace that nothing else uses."""
+"""Pods of a test's own, beside those of dist/dev, in a namespace that nothing else uses."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -14,7 +14,7 @@ _SECONDS = 180
 
 
 class Running(NamedTuple):
-    """A pod that runs.
+    """A running pod.
 
     Attributes:
         container: The id of its container.
@@ -29,7 +29,7 @@ class Running(NamedTuple):
 def running(
     node: Node, name: str, *command: str, limits: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
-    """Run a command in a pod of the image that Redis has; gone afterwards.
+    """Run a command in a pod with the image of Redis; delete it afterwards.
 
     Args:
         node: Where.

@@ -52,7 +52,7 @@ browsers: set[WebSocket] = set()
 
 
 async def show(alert: dict[str, Any]) -> None:
-    """Keep an alert and send it to every browser."""
+    """Store an alert and send it to every browser."""
     latest.append(alert)
     for browser in list(browsers):
         try:
@@ -62,7 +62,7 @@ async def show(alert: dict[str, Any]) -> None:
 
 
 def pop_alerts(loop: asyncio.AbstractEventLoop) -> None:
-    """Take the alerts from Redis for ever, one at a time; reconnect when that fails."""
+    """Take alerts from Redis for ever, one at a time; reconnect after a failure."""
     while True:
         try:
             client = redis.Redis(host=HOST, port=PORT, db=DB)
@@ -86,12 +86,12 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 
 async def dashboard() -> HTMLResponse:
-    """Answer with the page that shows the alerts."""
+    """Return the page that shows the alerts."""
     return HTMLResponse(DASHBOARD)
 
 
 async def send_alerts(browser: WebSocket) -> None:
-    """Send what came lately, and from then on each alert as it comes."""
+    """Send the recent alerts, then each new one as it arrives."""
     await browser.accept()
     browsers.add(browser)
     try:

@@ -44,7 +44,7 @@ log = logging.getLogger("fraud-detector")
 
 
 def parse(message: str) -> Iterator[dict[str, Any]]:
-    """Read a transaction; of what is none, only the log tells."""
+    """Read a transaction; anything else is only logged."""
     try:
         transaction = json.loads(message)
         transaction["user_id"] = str(transaction["user_id"])
@@ -56,10 +56,10 @@ def parse(message: str) -> Iterator[dict[str, Any]]:
 
 
 class FraudDetector(KeyedProcessFunction):  # type: ignore[misc] # pyflink is only in the image
-    """Knows each user's history and tells Redis of frauds."""
+    """The detector: keeps each user's history and sends frauds to Redis."""
 
     def open(self, runtime_context: Any) -> None:  # noqa: ANN401 -- pyflink is only in the image
-        """Find the state, which a checkpoint may have filled, and the way to Redis."""
+        """Open the state, which a checkpoint may have filled, and the connection to Redis."""
         self.redis = redis.Redis(host=REDIS_HOST, port=REDIS_PORT, db=REDIS_DB)
         self.history = runtime_context.get_state(
             ValueStateDescriptor("history", Types.TUPLE([Types.LONG(), Types.DOUBLE()]))

@@ -44,7 +44,7 @@ class Transaction(BaseModel):  # type: ignore[misc] # pydantic is only in the im
 
 
 def create_topic() -> bool:
-    """Try to create the topic until it exists; tell whether it does.
+    """Try to create the topic until it exists; return whether it does.
 
     It blocks, and with it the whole program, which does not listen yet.
     """
@@ -67,7 +67,7 @@ def create_topic() -> bool:
 
 
 def connect() -> KafkaProducer | None:
-    """Connect to the broker; None, for as long as the program lives, if that fails."""
+    """Connect to the broker; return None, for the life of the program, if that fails."""
     if not create_topic():
         return None
     try:
@@ -87,7 +87,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def post_transaction(transaction: Transaction) -> dict[str, str]:
-    """Hand a transaction to the broker and wait until it has it.
+    """Send a transaction to the broker and wait for its acknowledgement.
 
     Raises:
         HTTPException: 503 if there is no producer, 500 if the broker does not take it.
@@ -104,7 +104,7 @@ def post_transaction(transaction: Transaction) -> dict[str, str]:
 
 
 def health() -> dict[str, str]:
-    """Answer always; what it says of the broker is not to be trusted.
+    """Always answer 200; the reported broker status is unreliable.
 
     A healthy producer that moved on from its bootstrap connection counts as disconnected.
     """

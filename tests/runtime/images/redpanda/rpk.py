@@ -47,7 +47,7 @@ def say(*lines: str) -> None:
 
 
 def refuse(sentence: str) -> NoReturn:
-    """End the program, because it stands in for less than it is asked for."""
+    """Exit: the stand-in does not support what was asked."""
     sys.stderr.write(f"rpk (stand-in): {sentence}\n")
     sys.exit(2)
 
@@ -59,12 +59,12 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, add_help=False, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """End the program."""
+        """Exit."""
         refuse(f"it does not know this command line: {message}")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Read exactly the command lines that the dev environment has."""
+    """Parse exactly the command lines that the dev environment uses."""
     parser = Parser()
     groups = parser.add_subparsers(dest="group", required=True)
     redpanda = groups.add_parser("redpanda").add_subparsers(dest="command", required=True)
@@ -156,7 +156,7 @@ def broker_properties(flags: argparse.Namespace, redpanda: dict[str, Any]) -> di
 
 
 def java(flags: argparse.Namespace, *program: str) -> list[str]:
-    """A command line for Kafka's Java programs within the memory and processors of the flags."""
+    """Return a command line for Kafka's Java programs, within the flags' memory and processors."""
     if not flags.memory.endswith("M"):
         refuse("--memory must be in M.")
     # The rest is for Java itself, for its buffers and for this program.
@@ -166,7 +166,7 @@ def java(flags: argparse.Namespace, *program: str) -> list[str]:
 
 
 def answers(address: str) -> bool:
-    """Tell whether the broker serves clients.
+    """Return whether the broker serves clients.
 
     Args:
         address: host:port of its listener.
@@ -179,7 +179,7 @@ def answers(address: str) -> bool:
 
 
 def serve_admin_api(admin: dict[str, Any], kafka: dict[str, Any]) -> None:
-    """Answer the one question of the probes, beside the broker."""
+    """Serve the one endpoint that the probes use, beside the broker."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -195,14 +195,14 @@ def serve_admin_api(admin: dict[str, Any], kafka: dict[str, Any]) -> None:
             self.wfile.write(body)
 
         def log_request(self, *_: object) -> None:
-            """Say nothing of each probe."""
+            """Log no probes."""
 
     server = ThreadingHTTPServer((admin["address"], admin["port"]), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
 def start(flags: argparse.Namespace) -> int:
-    """Run the broker until it ends or is told to.
+    """Run the broker until it ends or is stopped.
 
     Returns:
         The status to exit with.
@@ -230,7 +230,7 @@ def start(flags: argparse.Namespace) -> int:
 
 
 def topic(flags: argparse.Namespace) -> int:
-    """Look at or change a topic, and print it in rpk's words.
+    """Show or change a topic, and print it as rpk does.
 
     Returns:
         The status to exit with.
@@ -262,7 +262,7 @@ def topic(flags: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Do what the command line asks for; return the status to exit with."""
+    """Run the command line and return its exit status."""
     flags = parse(sys.argv[1:])
     return start(flags) if flags.group == "redpanda" else topic(flags)
 

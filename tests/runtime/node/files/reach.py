@@ -12,7 +12,7 @@ _SECONDS = 3
 
 
 def answers(address: str) -> bool:
-    """Whether anybody answers at an address."""
+    """Return whether an address answers."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), _SECONDS).close()
