@@ -6,7 +6,7 @@ from pathlib import Path
 from cdk8s import App, Chart, YamlOutputType
 
 from fraud_detection.environments import ENVIRONMENTS, Environment
-from fraud_detection.images import Image
+from fraud_detection.platform.image import Image
 from fraud_detection.platform.network import Network
 from fraud_detection.services.alert_monitor import AlertMonitor
 from fraud_detection.services.payment_api import PaymentApi

@@ -20,7 +20,7 @@ from delivery.clusters import demo, kind
 from delivery.control_plane import build
 from delivery.errors import BUG, INTERRUPTED, DeliveryError, describe
 from delivery.manifests import diff, dist
-from delivery.manifests.applications import environments, select
+from delivery.manifests.applications import FOLDER, environments, select
 from delivery.network import cluster, connections, graph, readme
 from delivery.network import report as connections_report
 from delivery.rehearsal import control_planes
@@ -598,44 +598,78 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
 
 
 @main.command()
+@click.option(
+    "-e",
+    "--environment",
+    type=_Environment(),
+    metavar="NAME",
+    help="Only promote to this environment. Default: to every one but the first.",
+)
 @_remote_option
 @click.option("--dry-run", is_flag=True, help="Show the text; open nothing.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the whole text to this file; GitHub may show a part.",
+    help="Also write the full text to this file; GitHub may show only part of it.",
 )
 @click.option(
     "--verdict",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File that `delivery rehearse --markdown` wrote.",
+    help="Quote this file, written by `delivery rehearse --markdown`.",
 )
-def promote(*, remote: str, dry_run: bool, output: Path | None, verdict: Path | None) -> None:
-    """Open or refresh the pull request that promotes dev.
+def promote(
+    *,
+    environment: str | None,
+    remote: str,
+    dry_run: bool,
+    output: Path | None,
+    verdict: Path | None,
+) -> None:
+    """Open or update the pull requests that promote releases.
+
+    One per environment but the first, from the branch of the environment before it. A pair whose
+    branch does not exist on the remote is reported and skipped.
 
     \b
     Example:
       delivery promote --dry-run
     Exit codes:
-      0  it is open, or there is nothing to promote
-      2  it could not be done
+      0  they are open, or there is nothing to promote
+      2  it could not be done, or every pair was skipped
       3  dist is not what its sources render
     """
     repository = _repository()
-    with _progress() as report:
-        report("render what would be promoted")
-        said = None if verdict is None else verdict.read_text("utf-8", "replace")
-        proposal = promotion.prepare(repository, remote=remote, verdict=said)
-        if proposal is not None and output is not None:
-            output.write_text(proposal.text, encoding="utf-8")
-        if proposal is None:
-            answer = "nothing to promote"
-        elif dry_run:
-            answer = f"{proposal.title}\n\n{proposal.body}"
+    pairs = promotion.pairs(environments(repository), target=environment)
+    if verdict is not None and len(pairs) > 1:
+        raise click.UsageError("--verdict is about one environment: add --environment.")
+    quoted = None if verdict is None else verdict.read_text("utf-8", "replace")
+    if not pairs:
+        click.echo(f"nothing to promote: {FOLDER} has one environment")
+    texts: list[str] = []
+    skipped: list[promotion.MissingBranchError] = []
+    for source, target in pairs:
+        answer = f"nothing to promote from {source.branch} to {target.branch}"
+        try:
+            with _progress() as report:
+                report(f"render what {target.name} would get")
+                proposal = promotion.prepare(
+                    repository, source, target, remote=remote, verdict=quoted
+                )
+                if proposal is not None:
+                    texts.append(proposal.text)
+                    answer = f"{proposal.title}\n\n{proposal.body}"
+                if proposal is not None and not dry_run:
+                    report("ask GitHub")
+                    answer = promotion.propose(repository, proposal)
+        except promotion.MissingBranchError as error:
+            skipped.append(error)
+            click.echo(f"Skipped {error}", err=True)
         else:
-            report("ask GitHub")
-            answer = promotion.propose(repository, proposal)
-    click.echo(answer)
+            click.echo(answer)
+    if texts and output is not None:
+        output.write_text("\n".join(texts), encoding="utf-8")
+    if skipped and len(skipped) == len(pairs):
+        raise skipped[0]
 
 
 @main.command("status")
@@ -644,6 +678,8 @@ def promote(*, remote: str, dry_run: bool, output: Path | None, verdict: Path | 
 @_format_option(status_report.FORMATS)
 def show_status(remote: str, context: str | None, form: str) -> None:
     """Show each service's images, holds and pins.
+
+    Every environment is compared with the first one.
 
     \b
     Example:

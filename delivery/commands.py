@@ -1,6 +1,7 @@
-"""The command lines of others that we call: gh and kubectl."""
+"""Other projects' command lines that we call: gh and kubectl."""
 
 import subprocess
+from pathlib import Path
 
 from delivery.errors import DeliveryError
 
@@ -11,35 +12,43 @@ class CommandError(DeliveryError):
     """A program is missing or failed; the message says which, why, and what to do."""
 
 
-def run(*command: str, remedy: str, given: str = "") -> str:
+def run(*command: str, remedy: str, given: str = "", folder: Path | None = None) -> str:
     """Run a program and return its standard output.
 
     Args:
         command: The program, found on the PATH, and its arguments; no shell sees them.
-        remedy: What to do where the program is missing, as an imperative clause.
+        remedy: What to do if the program is missing, as an imperative clause.
         given: Standard input. Default: empty.
+        folder: Working directory. Default: the current one.
 
     Raises:
         CommandError: If the program is missing or fails.
     """
     try:
         done = subprocess.run(  # noqa: S603 - no shell
-            command, input=given, capture_output=True, text=True, errors="replace", check=False
+            command,
+            input=given,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
     except FileNotFoundError as error:
         raise CommandError(f"There is no {command[0]} on the PATH: {remedy}.") from error
     if done.returncode != 0:
-        said = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:]) or "it did not say why"
+        said = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:]) or "no error message"
         raise CommandError(f"`{' '.join(command)}` failed: {said}")
     return done.stdout
 
 
-def gh(*arguments: str, given: str = "") -> str:
+def gh(*arguments: str, given: str = "", folder: Path | None = None) -> str:
     """Ask GitHub through gh, which holds the credentials.
 
     Args:
         arguments: Arguments of `gh`.
         given: Standard input. Default: empty.
+        folder: Working directory, whose remote names the repository. Default: the current one.
 
     Returns:
         Standard output, without white space around it.
@@ -47,7 +56,8 @@ def gh(*arguments: str, given: str = "") -> str:
     Raises:
         CommandError: If there is no gh, or GitHub refuses.
     """
-    return run("gh", *arguments, remedy="install the GitHub CLI", given=given).strip()
+    remedy = "install the GitHub CLI"
+    return run("gh", *arguments, remedy=remedy, given=given, folder=folder).strip()
 
 
 def kubectl(context: str, *arguments: str, given: str = "") -> str:

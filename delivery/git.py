@@ -1,4 +1,4 @@
-"""Git, as functions: what it answers, or one sentence about why it does not."""
+"""Git as functions: each returns Git's output, or raises one sentence about the failure."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from delivery.errors import DeliveryError
 
-_PLACES = frozenset(
+_LOCATIONS = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
         "GIT_COMMON_DIR",
@@ -20,55 +20,52 @@ _PLACES = frozenset(
         "GIT_WORK_TREE",
     }
 )
-"""Where Git, in a hook, tells its children to work: in the caller's repository, not in ours."""
-_SPEAK_PLAINLY = {
-    # Some answers are recognised by their text.
+"""Variables that point Git, when it runs in a hook, at the caller's repository instead of ours."""
+_SETTINGS = {
+    # Some errors are recognized by their text.
     "LC_ALL": "C",
-    # A question that nobody sees would wait for ever.
+    # Nobody would see a question, and Git would wait for an answer.
     "GIT_TERMINAL_PROMPT": "0",
 }
 
 
 class GitError(DeliveryError):
-    """Git refused; the message is one sentence.
+    """A Git command failed; the message is one sentence.
 
     Args:
-        command: What it was asked to do.
-        said: All that it wrote.
+        command: The command, such as `fetch`.
+        output: Everything that Git wrote to standard error.
     """
 
-    def __init__(self, command: str, said: str) -> None:
-        self.said = said
+    def __init__(self, command: str, output: str) -> None:
+        self.output = output
         lines = [
             line.removeprefix("remote:").strip().rstrip(".")
-            for line in said.splitlines()
+            for line in output.splitlines()
             if line.strip() and not line.startswith(("hint:", "To ", "Done"))
         ]
-        super().__init__(f"git {command} failed: {'; '.join(lines[:4]) or 'it did not say why'}.")
+        super().__init__(f"git {command} failed: {'; '.join(lines[:4]) or 'no error message'}.")
 
 
 def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run Git.
+    """Run Git and return its standard output, without the final newline.
 
     Args:
-        folder: Where.
-        arguments: Of the command `git`.
-        environment: Further variables. Default: none.
-
-    Returns:
-        What it answered, without the last line's end.
+        folder: Working directory.
+        arguments: Arguments of `git`.
+        environment: Additional variables. Default: none.
 
     Raises:
-        GitError: If it failed.
+        GitError: If Git is missing or fails.
     """
     command = next((a for a in arguments if not a.startswith("-") and "=" not in a), "")
     try:
-        done = subprocess.run(  # noqa: S603 - Git, with arguments that nobody else's shell sees
+        done = subprocess.run(  # noqa: S603 - no shell
             ["git", *arguments],  # noqa: S607 - the user's own Git
             cwd=folder,
             env={
-                **{name: value for name, value in os.environ.items() if name not in _PLACES},
-                **_SPEAK_PLAINLY,
+                **{name: value for name, value in os.environ.items() if name not in _LOCATIONS},
+                **_SETTINGS,
                 **(environment or {}),
             },
             stdin=subprocess.DEVNULL,
@@ -78,17 +75,19 @@ def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
             check=False,
         )
     except OSError as error:
+        if error.filename == "git":
+            raise GitError(command, "there is no git on the PATH; install Git") from error
         raise GitError(command, f"{error.filename}: {error.strerror}") from error
     if done.returncode != 0:
-        said = done.stderr
+        output = done.stderr
         if done.returncode < 0:
-            said += f"it was ended by {signal.Signals(-done.returncode).name}"
-        raise GitError(command, said)
+            output += f"killed by {signal.Signals(-done.returncode).name}"
+        raise GitError(command, output)
     return done.stdout.rstrip("\n")
 
 
 def resolve(folder: Path, revision: str) -> str:
-    """The full SHA of the commit that a revision names.
+    """Return the full SHA of a revision's commit.
 
     Raises:
         GitError: If there is no such commit.
@@ -96,25 +95,25 @@ def resolve(folder: Path, revision: str) -> str:
     try:
         return git(folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except GitError as error:
-        if error.said.strip():
+        if error.output.strip():
             raise
         message = f"there is no commit {revision!r} here; fetch it first"
         raise GitError("rev-parse", message) from error
 
 
 def is_ancestor(folder: Path, older: str, newer: str) -> bool:
-    """Whether everything in one commit is also in the other; a commit is its own ancestor."""
+    """Return whether one commit contains another; a commit is its own ancestor."""
     try:
         git(folder, "merge-base", "--is-ancestor", older, newer)
     except GitError as error:
-        if error.said.strip():
+        if error.output.strip():
             raise
         return False
     return True
 
 
 def file_of(folder: Path, commit: str, path: str) -> str:
-    """What a file says in a commit.
+    """Return the content of a file in a commit.
 
     Raises:
         GitError: If the commit has no such file.

@@ -6,7 +6,8 @@ from operator import attrgetter
 
 import pytest
 
-from fraud_detection.environments import ENVIRONMENTS, REPOSITORY, Environment
+from fraud_detection.environments import ENVIRONMENTS, Environment
+from fraud_detection.repositories import REPOSITORY
 from rendering import Manifest, argocd, kinds
 from settings import LARGE, PUBLICATION, SMALL
 

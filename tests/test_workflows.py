@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from delivery.cli import main
 from delivery.releases.images import images_of
-from fraud_detection.environments import REPOSITORY as REMOTE
+from fraud_detection.repositories import REPOSITORY as REMOTE
 from repository import REPOSITORY
 
 GITHUB = REPOSITORY / ".github"

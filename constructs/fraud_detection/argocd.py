@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 
 from cdk8s import ApiObjectMetadata, App, Chart
 
-from fraud_detection.environments import REPOSITORY, Environment
+from fraud_detection.environments import Environment
+from fraud_detection.repositories import REPOSITORY
 from imports.io.argoproj import (
     Application,
     ApplicationSpec,

@@ -12,11 +12,6 @@ from fraud_detection.services.redpanda import RedpandaSettings
 from fraud_detection.services.smoke_test import SmokeTestSettings
 from fraud_detection.services.topic import TopicSettings
 
-REPOSITORY = "https://github.com/Mordris/fraud-detection-system-config.git"
-"""This repository, as Argo CD fetches it; `delivery fork` changes it."""
-APPLICATION = "https://github.com/Mordris/fraud-detection-system"
-"""Where our own images are built; their tags are its commits. `delivery fork` changes it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:

@@ -15,7 +15,7 @@ from delivery.manifests.tree import DIST, Files, Key, TreeError, manifests, read
 
 FOLDER = PurePosixPath(DIST, "argocd")
 """The folder of the objects that are applied by hand, once."""
-_EVERYTHING = {
+EVERYTHING = {
     "sourceRepos": ["*"],
     "destinations": [{"namespace": "*", "server": "*"}],
     "clusterResourceWhitelist": [{"group": "*", "kind": "*"}],
@@ -177,7 +177,7 @@ def _environment(manifest: Manifest, projects: Mapping[str, Manifest]) -> Enviro
             return Environment(
                 application=name,
                 spec=manifest["spec"],
-                project=projects.get(project, _EVERYTHING),
+                project=projects.get(project, EVERYTHING),
             )
     raise TreeError(
         f"{FOLDER} is damaged: the Application {name} lacks its project, source or destination; "

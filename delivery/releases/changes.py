@@ -1,4 +1,4 @@
-"""Changes of images.yaml that land on a branch of a remote, whoever else is pushing to it."""
+"""Changes of images.yaml, and how they land on a branch to which others push as well."""
 
 import random
 import re
@@ -12,31 +12,23 @@ from pathlib import Path
 from delivery.errors import DeliveryError
 from delivery.git import GitError, git, is_ancestor
 from delivery.manifests import dist
+from delivery.manifests.applications import environments, select
 from delivery.manifests.tree import DIST
+from delivery.releases.edit import check_build, check_reason, unknown_service, update_images
 from delivery.releases.history import Order, order
 from delivery.releases.images import IMAGES
 from delivery.releases.sandbox import Sandbox, absolute, sandbox
-from delivery.releases.stages import stages
-from fraud_detection.images import (
-    ImagesError,
-    Pin,
-    Release,
-    Releases,
-    check_build,
-    check_reason,
-    read_images,
-    update_images,
-)
+from fraud_detection.images import SERVICES, Pin, Release, Releases, read_images
 
 ATTEMPTS = 60
-"""How often a change is made anew when others push first."""
+"""Maximum number of times that a change is redone because others push first."""
 _LONGEST_PAUSE_SECONDS = 20
 _RELEASE = "Release"
-"""The trailer that names a service and its image."""
-_UNDER_WAY = re.compile(r"cannot lock ref|failed to update ref|incorrect old value")
-"""What a remote says while somebody else's push is under way."""
+"""Trailer with a service and its image."""
+_CONCURRENT_PUSH = re.compile(r"cannot lock ref|failed to update ref|incorrect old value")
+"""Errors of a remote during somebody else's push."""
 _ROBOT = ("fraud-detection delivery", "delivery@fraud-detection.invalid")
-"""Author of a commit where Git knows nobody."""
+"""Author of commits where Git has no identity configured."""
 
 
 class ReleaseError(DeliveryError):
@@ -44,33 +36,34 @@ class ReleaseError(DeliveryError):
 
 
 class HeldError(ReleaseError):
-    """A service takes no bumps."""
+    """A service is held."""
 
     exit_code = 3
 
 
 class OlderError(ReleaseError):
-    """A build is not newer than the recorded one."""
+    """A build is not newer than the released one."""
 
     exit_code = 4
 
 
 class RaceError(ReleaseError):
-    """Others pushed first, each time."""
+    """Others pushed first on every attempt."""
 
     exit_code = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What shall be different.
+    """A change of images.yaml.
 
     Attributes:
-        subject: First line of the commit.
-        trailers: Last lines of the commit, by key.
-        edit: Given all releases, those that shall be different; none: nothing is to be done.
-        body: What else the commit says. Default: nothing.
-        environment: What must be one, with a folder below `dist/`. Default: nothing.
+        subject: First line of the commit message.
+        trailers: Last lines of the commit message, as keys and values.
+        edit: Maps the current releases to the changed ones by service; empty if there is nothing
+            to change.
+        body: Text between subject and trailers. Default: none.
+        environment: Environment that must exist. Default: none.
     """
 
     subject: str
@@ -82,12 +75,12 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """An image that was built.
+    """A built image of a service.
 
     Attributes:
-        service: As images.yaml calls it.
-        tag: As of `Image`.
-        digest: As of `Image`. Default: whatever the tag means.
+        service: Name of the service in images.yaml.
+        tag: See `Image`.
+        digest: See `Image`.
     """
 
     service: str
@@ -95,18 +88,18 @@ class Build:
     digest: str | None = None
 
     def __str__(self) -> str:
-        """The service and its image, as a commit names them."""
+        """Return the service and its image, as in a commit message."""
         return f"{self.service} {self.tag}" + (f"@{self.digest}" if self.digest else "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Landing:
-    """What became of a change.
+    """The result of landing a change.
 
     Attributes:
-        commit: The commit that the branch has; None: there was nothing to be done.
-        attempts: How often it was made.
-        difference: What it changed in images.yaml, as a unified diff.
+        commit: The new commit. None: there was nothing to change.
+        attempts: Number of attempts.
+        difference: Unified diff of images.yaml.
     """
 
     commit: str | None
@@ -124,25 +117,25 @@ def bump(
     """Release builds, all in one commit.
 
     Args:
-        builds: What was built.
-        history: As of `order`. Default: a build is taken for newer.
-        allow_older: Whether to go back on purpose.
-        source_run: Address of the run that built them, for the record.
+        builds: The builds, at most one of each service.
+        history: See `order`. Default: every build counts as newer.
+        allow_older: Whether an older build is accepted.
+        source_run: URL of the workflow run that built them. Default: not recorded.
 
     Raises:
-        ImagesError: If images.yaml could not say this.
-        ReleaseError: If a service is named twice.
-        HeldError: From the edit, if one of them is held.
-        OlderError: From the edit, if one of them is not newer.
+        ImagesError: If images.yaml cannot hold a build.
+        ReleaseError: If a service has two builds.
+        HeldError: From the edit, if a service is held.
+        OlderError: From the edit, if a build is not newer.
     """
     for build in builds:
-        check_build(build.service, build.tag, build.digest)
+        check_build(build.service, build.tag, build.digest, services=SERVICES)
     if len({build.service for build in builds}) < len(builds):
-        raise ReleaseError("A service is named twice: name the build that is meant.")
+        raise ReleaseError("A service has two builds: give one.")
     trailers = [(_RELEASE, str(build)) for build in builds]
     if source_run is not None:
         if not source_run.isprintable():
-            raise ReleaseError("The source run is not one line: it could pose as a trailer.")
+            raise ReleaseError("The source run is not one line of text: give its URL.")
         trailers.append(("Source-Run", source_run))
 
     def edit(releases: Releases) -> dict[str, Release]:
@@ -162,7 +155,7 @@ def bump(
 
 def _is_released(releases: Releases, build: Build) -> bool:
     image = releases.services[build.service].image
-    # Who repeats a bump by hand seldom gives the digest.
+    # People who repeat a bump by hand seldom give the digest.
     return build.tag == image.tag and build.digest in {None, image.digest}
 
 
@@ -173,22 +166,22 @@ def _require_free(releases: Releases, build: Build) -> None:
 
 
 def _require_newer(releases: Releases, build: Build, history: str) -> None:
-    recorded = releases.services[build.service].image.tag
-    found = order(history, recorded=recorded, build=build.tag)
+    released = releases.services[build.service].image.tag
+    found = order(history, released=released, build=build.tag)
     if found not in {Order.NEWER, Order.SAME}:
         raise OlderError(
-            f"{build.service}: {build.tag} is {found.value}, {recorded}: "
-            "say --allow-older if that is meant."
+            f"{build.service}: {build.tag} is {found.value}, {released}: "
+            "add --allow-older if that is intended."
         )
 
 
 def bumped(repository: Path, base: str, head: str) -> Counter[str]:
-    """How often each service was bumped between two commits.
+    """Count the bumps of each service that one commit has and another lacks.
 
     Args:
-        repository: That has both.
-        base: Commit whose bumps do not count.
-        head: Commit whose bumps do.
+        repository: Any working tree of the repository.
+        base: Commit that lacks them.
+        head: Commit that has them.
     """
     form = f"--format=%(trailers:key={_RELEASE},valueonly)"
     lines = git(repository, "log", form, f"{base}..{head}").splitlines()
@@ -199,18 +192,24 @@ def hold(service: str, *, reason: str) -> Change:
     """Refuse bumps of a service.
 
     Args:
-        service: As images.yaml calls it.
-        reason: Why.
+        service: Name of the service in images.yaml.
+        reason: Why it is held.
+
+    Raises:
+        ImagesError: If the reason is not one line.
     """
     return _set_hold(service, f"Hold {service}", reason, hold=reason)
 
 
 def unhold(service: str, *, reason: str | None) -> Change:
-    """Take bumps of a held service again.
+    """Accept bumps of a held service again.
 
     Args:
-        service: As images.yaml calls it.
-        reason: Why, for the record.
+        service: Name of the service in images.yaml.
+        reason: Why it is no longer held. None: not recorded.
+
+    Raises:
+        ImagesError: If the reason is not one line.
     """
     return _set_hold(service, f"Unhold {service}", reason, hold=None)
 
@@ -224,23 +223,18 @@ def _set_hold(service: str, subject: str, reason: str | None, *, hold: str | Non
     )
 
 
-def pin(
-    build: Build,
-    environment: str,
-    *,
-    reason: str,
-) -> Change:
-    """Have one environment run a build, whatever is released.
+def pin(build: Build, environment: str, *, reason: str) -> Change:
+    """Run a build in one environment, whatever is released.
 
     Args:
-        build: What it shall run.
-        environment: Name of its folder below `dist/`.
-        reason: Why.
+        build: The build.
+        environment: Name of the environment.
+        reason: Why the environment is pinned.
 
     Raises:
-        ImagesError: If images.yaml could not say this.
+        ImagesError: If images.yaml cannot hold the pin.
     """
-    check_build(build.service, build.tag, build.digest)
+    check_build(build.service, build.tag, build.digest, services=SERVICES)
     check_reason(reason)
     pinned = Pin(tag=build.tag, digest=build.digest, reason=reason)
     return Change(
@@ -257,12 +251,15 @@ def pin(
 
 
 def unpin(service: str, environment: str, *, reason: str | None) -> Change:
-    """Have one environment run what is released again.
+    """Run the released build in a pinned environment again.
 
     Args:
-        service: As images.yaml calls it.
-        environment: Name of its folder below `dist/`.
-        reason: Why, for the record.
+        service: Name of the service in images.yaml.
+        environment: Name of the environment.
+        reason: Why it is no longer pinned. None: not recorded.
+
+    Raises:
+        ImagesError: If the reason is not one line.
     """
     return Change(
         subject=f"Unpin {service} in {environment}",
@@ -290,9 +287,7 @@ def _changed(
     releases: Releases, service: str, change: Callable[[Release], Release]
 ) -> dict[str, Release]:
     if service not in releases.services:
-        raise ImagesError(
-            f"{service!r} is no service; the services are {', '.join(releases.services)}."
-        )
+        raise unknown_service(service, releases.services)
     return {service: change(releases.services[service])}
 
 
@@ -308,24 +303,25 @@ def land(
 ) -> Landing:
     """Commit a change on top of a remote's branch and push it.
 
-    When others push first, everything is made anew on what they pushed: what was rendered is never
-    merged. Nothing of the caller's checkout, index or branches changes.
+    When others push first, the change is redone on top of theirs: rendered files are never merged.
+    The caller's checkout, index and branches stay as they are.
 
     Args:
         repository: Any worktree of the repository.
-        change: What shall be different.
-        remote: Name or address.
-        branch: On the remote.
-        dry_run: Do all but push.
-        report: Is told what happens, a line each.
-        render: Makes the `dist/` of a worktree. Default: the code of that worktree does.
+        change: The change.
+        remote: Name or address of the remote.
+        branch: Branch on the remote.
+        dry_run: Do everything but push.
+        report: Called with one line per step.
+        render: Replaces the `dist/` of a worktree. Default: the worktree's own code renders it.
 
     Raises:
-        ReleaseError: If the change itself says so, or others push first each time.
-        ImagesError: If images.yaml is wrong, or cannot say this.
+        ReleaseError: If the edit refuses, or others push first on every attempt.
+        ImagesError: If images.yaml is wrong, or cannot hold the change.
         GitError: If Git or the remote refuses.
         RenderError: If the branch does not render.
-        StagesError: If the branch names no environments.
+        TreeError: If `dist/argocd` of the branch is missing or damaged.
+        UnknownEnvironmentError: If the branch lacks the change's environment.
     """
     git(repository, "check-ref-format", "--branch", branch)
     place = f"{remote}/{branch}"
@@ -349,30 +345,32 @@ def land(
             report(f"{place} has moved: attempt {attempt + 1}")
             time.sleep(random.uniform(0, longest))  # noqa: S311 - keeps rivals apart, no secret
     raise RaceError(
-        f"Others pushed to {place} first, {ATTEMPTS} times: nothing has changed, try again later."
+        f"Others pushed to {place} first on {ATTEMPTS} attempts: nothing has changed; "
+        "try again later."
     )
 
 
 def _fetch(private: Sandbox, remote: str, branch: str) -> str:
-    # A mirror's own refspec would write to the branch that is checked out.
+    # A mirror's refspec would update the branch that is checked out.
     private.git("fetch", "--quiet", "--refmap=", "--", remote, f"refs/heads/{branch}")
     return private.git("rev-parse", "FETCH_HEAD")
 
 
 def _check_out(private: Sandbox, commit: str) -> None:
     private.git("reset", "--quiet", "--hard", commit)
-    # Also what Python compiled: a source that changes within a second looks the same to it.
+    # Including Python's bytecode: it misses a source that changes twice within a second.
     private.git("clean", "--quiet", "-ffdx")
 
 
 def _edit(private: Sandbox, change: Change) -> str:
     images = private.folder / IMAGES
-    names = [stage.name for stage in stages(private.folder)]
-    if change.environment not in {None, *names}:
-        raise ReleaseError(f"There is no environment {change.environment!r}: {', '.join(names)}.")
-    changed = change.edit(read_images(images, environments=names))
+    known = environments(private.folder)
+    if change.environment is not None:
+        select(known, change.environment)
+    names = [environment.name for environment in known]
+    changed = change.edit(read_images(images, environments=names, services=SERVICES))
     before = images.read_text(encoding="utf-8")
-    update_images(images, changed, environments=names)
+    update_images(images, changed, environments=names, services=SERVICES)
     after = images.read_text(encoding="utf-8")
     old, new = before.splitlines(), after.splitlines()
     return "\n".join(unified_diff(old, new, f"a/{IMAGES}", f"b/{IMAGES}", lineterm=""))
@@ -382,7 +380,7 @@ def _commit(private: Sandbox, change: Change) -> str:
     private.git("add", "--force", "--all", "--", IMAGES, DIST)
     trailers = "\n".join(f"{key}: {value}" for key, value in change.trailers)
     message = "\n\n".join(filter(None, [change.subject, change.body, trailers]))
-    # Whatever the caller's own commits are: a reason may begin with a `#`.
+    # Git would take a reason that begins with a `#` for a comment.
     cleanup = "--cleanup=verbatim"
     private.git(*_identity(private), "commit", "--quiet", cleanup, "--message", message)
     return private.git("rev-parse", "HEAD")
@@ -400,15 +398,15 @@ def _identity(private: Sandbox) -> list[str]:
 def _push(
     private: Sandbox, remote: str, branch: str, base: str, report: Callable[[str], None]
 ) -> bool:
-    """Whether the remote took the commit and has it; otherwise others were first."""
+    """Return whether the remote has the commit; if not, others pushed first."""
     report("push")
-    # Only onto what we built on: a plain push would bring back what somebody took away.
+    # Only onto our base: a plain push would restore commits that somebody has removed.
     lease = f"--force-with-lease=refs/heads/{branch}:{base}"
     try:
         private.git("push", "--quiet", lease, "--", remote, f"HEAD:refs/heads/{branch}")
     except GitError as error:
-        # Git says in many ways that others were first, and some of them sound like a refusal.
-        if _UNDER_WAY.search(error.said) or _fetch(private, remote, branch) != base:
+        # Git has many messages for a lost race, and some of them read like a refusal.
+        if _CONCURRENT_PUSH.search(error.output) or _fetch(private, remote, branch) != base:
             return False
         raise
     return is_ancestor(private.folder, "HEAD", _fetch(private, remote, branch))

@@ -7,7 +7,7 @@ from pathlib import Path
 from delivery.errors import DeliveryError
 from delivery.git import git
 
-ENVIRONMENTS = "constructs/fraud_detection/environments.py"
+REPOSITORIES = "constructs/fraud_detection/repositories.py"
 CODEOWNERS = ".github/CODEOWNERS"
 _ELSEWHERE = ("dist/", "docs/decisions/", "imports/", "tests/")
 """Rendered or generated, about the past, or with names of their own."""
@@ -67,7 +67,7 @@ def rename(
         The files that changed, from the root of the repository.
 
     Raises:
-        ForkError: If the reviewer is not an owner, or environments.py names no repositories.
+        ForkError: If the reviewer is not an owner, or repositories.py names none.
     """
     if not re.fullmatch(r"@[\w-]+(/[\w-]+)?", reviewer):
         raise ForkError(f"{reviewer!r} is not a reviewer: give @USER or @ORGANIZATION/TEAM.")
@@ -99,8 +99,8 @@ def rename(
 
 
 def _named(repository: Path, constant: str) -> GitHubRepository:
-    text = (repository / ENVIRONMENTS).read_text(encoding="utf-8")
+    text = (repository / REPOSITORIES).read_text(encoding="utf-8")
     found = re.search(_ADDRESS.format(constant), text, re.MULTILINE)
     if found is None:
-        raise ForkError(f"{ENVIRONMENTS}: {constant} is not the address of a repository on GitHub.")
+        raise ForkError(f"{REPOSITORIES}: {constant} is not the address of a repository on GitHub.")
     return GitHubRepository(owner=found[1], name=found[2])

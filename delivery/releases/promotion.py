@@ -1,33 +1,33 @@
-"""The pull request that promotes develop to main, and the text that argues its case."""
+"""The pull request that promotes one branch to the next, and the text that argues its case."""
 
 import re
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
+from delivery.commands import gh
 from delivery.errors import DeliveryError
 from delivery.git import GitError, git
 from delivery.manifests import diff, dist
-from delivery.manifests.applications import Environment
+from delivery.manifests.applications import Environment, select
 from delivery.manifests.tree import DIST, Files, folders, read_dist
 from delivery.network import graph
+from delivery.releases.chain import fetch
 from delivery.releases.changes import bumped
 from delivery.releases.images import images_of
 from delivery.releases.sandbox import Sandbox, sandbox
-from delivery.releases.stages import fetch, stages
 from delivery.text import details, escaped, fenced, fitted, short
-from fraud_detection.images import Image, Releases
+from fraud_detection.images import Releases
+from fraud_detection.platform.image import Image
+from fraud_detection.repositories import APPLICATION
 
-APPLICATION = "https://github.com/Mordris/fraud-detection-system"
-"""Where our own images are built; their tags are its commits."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@fraud-detection.invalid")
-"""Git asks who merges even where nothing is committed."""
-_NAMED = 5
-"""So many commits are named."""
+"""Git requires an identity for a merge, even one that is not committed."""
+_LISTED_COMMITS = 5
 _KEEPS_DATA = frozenset({"PersistentVolumeClaim", "StatefulSet"})
 _Render: TypeAlias = Callable[[Path], AbstractContextManager[Path]]
 
@@ -36,22 +36,26 @@ class PromotionError(DeliveryError):
     """The promotion cannot be proposed; the message says why and what to do."""
 
 
+class MissingBranchError(PromotionError):
+    """The remote lacks one of the two branches."""
+
+
 class StaleError(PromotionError):
-    """What would be promoted is not what its sources render."""
+    """The dist of the source branch is not what its sources render."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """A promotion to be proposed.
+    """A pull request to propose.
 
     Attributes:
         source: Branch that is promoted.
         target: Branch that it is promoted to.
-        title: Of the pull request.
-        body: Of the pull request, short enough for GitHub.
-        text: The same with all that has no room there.
+        title: Title of the pull request.
+        body: Description of the pull request, short enough for GitHub.
+        text: The description with the sections that do not fit.
     """
 
     source: str
@@ -61,95 +65,119 @@ class Promotion:
     text: str
 
 
+def pairs(
+    environments: Sequence[Environment], *, target: str | None = None
+) -> list[tuple[Environment, Environment]]:
+    """Return the pairs of neighbors between which a release is promoted.
+
+    Args:
+        environments: The chain.
+        target: Name of the environment to promote to. Default: every one but the first.
+
+    Raises:
+        UnknownEnvironmentError: If there is no such environment.
+        PromotionError: If it is the first one.
+    """
+    found = list(pairwise(environments))
+    if target is None:
+        return found
+    [named] = select(environments, target)
+    if named == environments[0]:
+        raise PromotionError(
+            f"Nothing is promoted to {target}, the first environment: bumps release to it."
+        )
+    return [pair for pair in found if pair[1] == named]
+
+
 def prepare(
     repository: Path,
+    source: Environment,
+    target: Environment,
     *,
     remote: str,
     verdict: str | None = None,
     render: _Render = dist.rendered,
 ) -> Promotion | None:
-    """Argue the case for promoting the first environment's branch to the second one's.
+    """Argue the case for promoting one environment's branch to the next one's.
 
     Args:
-        repository: Root of the Git working tree; only its remote's branches are looked at.
+        repository: Root of the Git working tree; only the remote's branches are read.
+        source: Environment to promote from.
+        target: Environment to promote to.
         remote: Name of the remote.
-        verdict: What a rehearsal said, as Markdown. Default: it is said that there was none.
-        render: Gives a fresh `dist/` of a working tree. Default: its own code renders it.
+        verdict: Report of a rehearsal, as Markdown. Default: none was run.
+        render: Yields a fresh `dist/` of a working tree. Default: its own code renders it.
 
     Returns:
         The promotion; None if there is nothing to promote.
 
     Raises:
-        StaleError: If the dist of the promoted branch is not what its sources render.
-        PromotionError: If there are not two environments.
-        StagesError: If there are none, or the history is not there.
-        GitError: If the remote lacks a branch, or cannot be reached.
+        MissingBranchError: If the remote lacks a branch.
+        StaleError: If the dist of the source branch is not what its sources render.
+        PromotionError: If the merged branches do not render.
+        ChainError: If the clone is shallow.
+        GitError: If the remote cannot be reached.
         ImagesError: If the images.yaml of a branch is wrong.
-        RenderError: If the promoted branch does not render.
+        RenderError: If the source branch does not render.
     """
-    source, target = _source_and_target(repository)
-    head, base = fetch(repository, remote, [source, target])
+    heads = fetch(repository, remote, [source, target])
+    for branch in (source.branch, target.branch):
+        if branch not in heads:
+            raise MissingBranchError(
+                f"{target.name}: {remote} has no branch {branch}: "
+                f"create it with `git push {remote} COMMIT:refs/heads/{branch}`."
+            )
+    head, base = heads[source.branch], heads[target.branch]
     if not git(repository, "diff", "--name-only", f"{base}...{head}"):
         return None
     case = _case(repository, base=base, head=head, source=source, target=target, render=render)
-    parts = _parts(repository, case, verdict)
+    sections = _sections(repository, case, verdict)
     return Promotion(
         source=source.branch,
         target=target.branch,
         title=f"Promote {source.branch} to {target.branch}",
-        body=fitted(parts, elsewhere="The run that wrote this keeps the whole text."),
-        text="\n\n".join(parts) + "\n",
+        body=fitted(sections, elsewhere="The workflow run that wrote this keeps the full text."),
+        text="\n\n".join(sections) + "\n",
     )
 
 
 def propose(repository: Path, promotion: Promotion) -> str:
-    """Open the pull request, or refresh the open one.
+    """Open the pull request, or update the open one.
 
     Args:
-        repository: Where `gh` finds out which repository it is.
-        promotion: What to propose.
+        repository: Working tree whose remote names the repository on GitHub.
+        promotion: The pull request.
 
     Returns:
-        What `gh` answers: the address of the pull request.
+        The URL of the pull request.
 
     Raises:
-        PromotionError: If there is no `gh`, or GitHub refuses.
+        CommandError: If there is no `gh`, or GitHub refuses.
     """
     ends = ("--head", promotion.source, "--base", promotion.target)
-    # Anybody's fork may have a branch of the same name.
+    # A fork may have a branch of the same name.
     ours = "map(select(.isCrossRepository | not))[0].number // empty"
     listed = ("--state", "open", "--limit", "1000", "--json", "number,isCrossRepository")
-    number = _gh(repository, "pr", "list", *ends, *listed, "--jq", ours)
+    number = gh("pr", "list", *ends, *listed, "--jq", ours, folder=repository)
     text = ("--title", promotion.title, "--body-file", "-")
     command = ("edit", number) if number else ("create", *ends)
-    return _gh(repository, "pr", *command, *text, given=promotion.body)
-
-
-def _source_and_target(repository: Path) -> tuple[Environment, Environment]:
-    try:
-        source, target = stages(repository)
-    except ValueError as error:
-        raise PromotionError(
-            f"{DIST}/argocd has no two Applications to promote between: run `make synth`."
-        ) from error
-    return source, target
+    return gh("pr", *command, *text, given=promotion.body, folder=repository)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    """What is promoted, and what comes of it.
+    """The promoted commits, and the result of merging them.
 
     Attributes:
-        source: Where it is now.
-        target: Where it shall go.
-        base: Commit of the target.
-        head: Commit of the source.
-        before: What the target releases.
-        after: What it will release.
-        old: `dist/` of the target.
-        new: What it will be.
-        conflicts: Files whose two versions only a person can merge; then `after` and `new` are
-            those of the source.
+        source: Environment to promote from.
+        target: Environment to promote to.
+        base: Commit of the target's branch.
+        head: Commit of the source's branch.
+        before: Releases of the target's branch.
+        after: Releases after the merge.
+        old: `dist/` of the target's branch.
+        new: `dist/` after the merge.
+        conflicts: Files that only a person can merge; then `after` and `new` are the source's.
     """
 
     source: Environment
@@ -179,7 +207,7 @@ def _case(
         if conflicts:
             private.git("reset", "--quiet", "--hard", head)
         elif private.git("diff", "--name-only", head):
-            # The target keeps something of its own, such as a pin.
+            # The target has something of its own, such as a pin.
             new = _merged(private, source.branch, target.branch, render)
         after = images_of(private.folder)
     return _Case(
@@ -196,7 +224,7 @@ def _case(
 
 
 def _proved(private: Sandbox, branch: str, render: _Render) -> Files:
-    """The files of dist, which are what their sources render."""
+    """Return the files of dist, once they are proved to be what their sources render."""
     with render(private.folder) as fresh:
         findings = dist.prove(private.folder, fresh)
     if findings:
@@ -208,7 +236,7 @@ def _proved(private: Sandbox, branch: str, render: _Render) -> Files:
 
 
 def _merge(private: Sandbox, base: str, head: str) -> list[str]:
-    """Merge as GitHub will, but for dist, which is rendered: the files that need a person."""
+    """Merge as GitHub will, and return the conflicts outside of dist, which is rendered again."""
     private.git("reset", "--quiet", "--hard", base)
     try:
         private.git(*_NOBODY, "merge", "--quiet", "--no-ff", "--no-commit", head)
@@ -230,31 +258,31 @@ def _merged(private: Sandbox, source: str, target: str, render: _Render) -> File
         ) from error
 
 
-def _parts(repository: Path, case: _Case, verdict: str | None) -> list[str]:
-    """The text in parts, the most important first."""
+def _sections(repository: Path, case: _Case, verdict: str | None) -> list[str]:
+    """Return the sections of the text, the most important first."""
     changes = list(diff.compare(case.target.name, case.old, case.new))
     warnings = [f"- {line}" for line in _warnings(repository, case, changes)]
     exceptions = [f"- {line}" for line in _exceptions(case.after)]
     folds = diff.folded(changes) or ["Nothing changes in the cluster."]
-    # Its table is for everybody; what it folds away must not take the room of the difference.
-    table, gap, rest = (verdict or "None was made.").strip().partition("\n\n<details>")
+    # Everybody reads its table; its details must not take the space of the difference.
+    table, gap, rest = (verdict or "No rehearsal was run.").strip().partition("\n\n<details>")
     return [
         "## Releases\n\n" + _release_table(repository, case),
-        *(["## Mind\n\n" + "\n".join(warnings)] if warnings else []),
+        *(["## Warnings\n\n" + "\n".join(warnings)] if warnings else []),
         *(["## Held and pinned\n\n" + "\n".join(exceptions)] if exceptions else []),
         f"## Rehearsal\n\n{table}",
-        f"## What {case.target.namespace} will get\n\n{folds[0]}",
+        f"## Changes in {case.target.namespace}\n\n{folds[0]}",
         *folds[1:],
         *([_drawn(case)] if changes else []),
-        *([f"## The rehearsal in detail{gap}{rest}"] if gap else []),
+        *([f"## Rehearsal in detail{gap}{rest}"] if gap else []),
     ]
 
 
 def _drawn(case: _Case) -> str:
-    """A picture of the environment with what changes in it."""
+    """Return a diagram of the target environment that highlights the changes."""
     was, now = (graph.draw(case.target.name, folders(files)) for files in (case.old, case.new))
     text = graph.mermaid(graph.compare(was, now)).rstrip()
-    return details(f"{case.target.name}, drawn", fenced(text, language="mermaid"))
+    return details(f"Diagram of {case.target.name}", fenced(text, language="mermaid"))
 
 
 def _release_table(repository: Path, case: _Case) -> str:
@@ -276,7 +304,7 @@ def _release_table(repository: Path, case: _Case) -> str:
 
 
 def _move(old: Image | None, new: Image | None) -> str:
-    """The old and the new image: by their tags, where these differ and nothing else."""
+    """Return the old and the new image, by their tags if only these differ."""
     if old and new and old.repository == new.repository and old.tag != new.tag:
         return f"{escaped(short(old.tag))} → {escaped(short(new.tag))}"
     return " → ".join("none" if image is None else escaped(image.reference) for image in (old, new))
@@ -292,23 +320,24 @@ def _warnings(repository: Path, case: _Case, changes: Sequence[diff.Change]) -> 
     source, target = case.source.branch, case.target.branch
     if case.conflicts:
         yield escaped(
-            f"{target} and {source} are in conflict: {', '.join(case.conflicts)}. All that is said "
-            f"here is what {source} alone has; merge {target} into it first."
+            f"{target} and {source} are in conflict: {', '.join(case.conflicts)}. The rest of this "
+            f"text ignores {target}'s own commits; merge {target} into {source} first."
         )
     form = ("--no-merges", "--format=%h %s")
     ours = git(repository, "log", *form, f"{case.head}..{case.base}").splitlines()
     if ours:
-        more = f"; and {len(ours) - _NAMED} more" if len(ours) > _NAMED else ""
-        yield escaped(f"Only {target} has: {'; '.join(ours[:_NAMED])}{more}")
-    if _told(case.old) != _told(case.new):
-        yield f"`{DIST}/argocd` differs: somebody must apply it by hand."
+        more = len(ours) - _LISTED_COMMITS
+        suffix = f"; and {more} more" if more > 0 else ""
+        yield escaped(f"Only on {target}: {'; '.join(ours[:_LISTED_COMMITS])}{suffix}")
+    if _argocd(case.old) != _argocd(case.new):
+        yield f"`{DIST}/argocd` changes: run `kubectl apply -f {DIST}/argocd` after the merge."
     for change in changes:
         if change.kind in _KEEPS_DATA and change.verb in {diff.Verb.REMOVED, diff.Verb.RENAMED}:
-            yield escaped(f"{change.title}: it keeps data.")
+            yield escaped(f"{change.title}: it holds data.")
 
 
-def _told(files: Files) -> Files:
-    """What Argo CD is told once, by hand."""
+def _argocd(files: Files) -> Files:
+    """Return Argo CD's own configuration, which Argo CD does not apply."""
     return {path: content for path, content in files.items() if path.parent.name == "argocd"}
 
 
@@ -319,23 +348,3 @@ def _exceptions(releases: Releases) -> Iterator[str]:
         for environment, pin in release.pins.items():
             tag, reason = escaped(short(pin.tag)), escaped(pin.reason)
             yield f"{escaped(service)} is pinned in {escaped(environment)} to {tag}: {reason}"
-
-
-def _gh(repository: Path, *arguments: str, given: str = "") -> str:
-    try:
-        done = subprocess.run(  # noqa: S603 - no shell; the text goes through standard input
-            ["gh", *arguments],  # noqa: S607 - the user's own gh
-            cwd=repository,
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise PromotionError(
-            "There is no gh to talk to GitHub with: install it, or use --dry-run."
-        ) from error
-    if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or "it did not say why"
-        raise PromotionError(f"gh {' '.join(arguments[:2])} failed: {said}.")
-    return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""A private repository: another's objects, remotes and credentials, but nobody else's checkout."""
+"""A private repository that shares the objects, remotes and credentials of another."""
 
 import fcntl
 import os
@@ -16,11 +16,11 @@ from delivery.git import git
 _OWN = (
     "core.bare",
     "core.worktree",
-    # What they include is in the list.
+    # `git config --list` has expanded them.
     "include.",
     "includeif.",
 )
-"""Settings that are about the other repository's own files."""
+"""Settings about the location of the other repository's files."""
 _ADDRESS = re.compile(r"remote\..*\.(push)?url")
 _ABANDONED_SECONDS = 3600
 
@@ -39,30 +39,31 @@ class Sandbox:
     settings: Mapping[str, str]
 
     def git(self, *arguments: str) -> str:
-        """As `delivery.git.git`, here."""
+        """Run Git here; see `delivery.git.git`."""
         return git(self.folder, *arguments, environment=self.settings)
 
 
 @contextmanager
 def sandbox(repository: Path) -> Iterator[Sandbox]:
-    """Make a private repository, and remove it.
+    """Create a private repository, and remove it at the end.
 
-    It shares nothing that two processes could write to. What a killed process left behind is
-    removed by the next one: the lock on it ended with it.
+    It shares nothing that two processes could write to. The next process removes what a killed one
+    left behind: its lock ended with it.
 
     Args:
-        repository: Any working tree of the repository whose remotes shall be reached; nothing in
-            it changes.
+        repository: Any working tree of the repository whose remotes are used; its checkout,
+            index and branches stay as they are.
 
     Raises:
-        GitError: If this is no repository.
+        GitError: If this is not a repository.
+        OSError: If its `.git` cannot be written.
     """
     common = Path(git(repository, "rev-parse", "--path-format=absolute", "--git-common-dir"))
     home = common / "delivery"
     home.mkdir(exist_ok=True)
     _sweep(home)
     name = uuid4().hex
-    # Locked before it has the name by which others look for it.
+    # Locked before it gets the name that other processes look for.
     new = home / f"{name}.new"
     with new.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -78,7 +79,7 @@ def _init(common: Path, folder: Path) -> Path:
     git(folder, "init", "--quiet", "--template=")
     information = folder / ".git" / "objects" / "info"
     (information / "alternates").write_text(f"{common / 'objects'}\n", encoding="utf-8")
-    # Where the other's history ends, so does ours.
+    # The other repository's history ends here, too.
     with suppress(FileNotFoundError):
         shutil.copyfile(common / "shallow", folder / ".git" / "shallow")
     return folder
@@ -90,7 +91,7 @@ def _settings(repository: Path, common: Path) -> dict[str, str]:
     root = Path(git(repository, "rev-parse", "--show-toplevel"))
     settings = [
         ("core.hooksPath", str(common / "hooks")),
-        # It would go on in the background, in a folder that is being removed.
+        # It would run in the background, in a folder that is being removed.
         ("maintenance.auto", "false"),
         *(
             (key, absolute(root, value) if _ADDRESS.fullmatch(key) else value)
@@ -107,17 +108,17 @@ def _settings(repository: Path, common: Path) -> dict[str, str]:
 
 
 def absolute(root: Path, address: str) -> str:
-    """The address of a remote, from wherever it is read.
+    """Return the address of a remote as it works from any folder.
 
     Args:
-        root: Where a path among the addresses starts.
-        address: Of the remote, or its name.
+        root: Folder from which a relative path starts.
+        address: Address or name of the remote.
     """
     return str(root / address) if address and (root / address).is_dir() else address
 
 
 def _given() -> int:
-    """How many settings the caller's environment has."""
+    """Return the number of settings in the caller's environment variables."""
     return int(os.environ.get("GIT_CONFIG_COUNT") or 0)
 
 
@@ -127,7 +128,7 @@ def _sweep(home: Path) -> None:
             if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                 path.unlink()
     for path in home.glob("*.lock"):
-        # Its owner lives, or somebody else was faster.
+        # Its owner is alive, or another process has removed it.
         with suppress(BlockingIOError, FileNotFoundError), path.open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove(home, path.stem)

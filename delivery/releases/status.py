@@ -1,39 +1,35 @@
-"""What is released where: on the branches, and in a cluster."""
+"""The released image of each service on each branch, and in a cluster."""
 
 import json
-import subprocess
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from delivery.errors import DeliveryError
+from delivery.commands import kubectl
 from delivery.git import git
-from delivery.manifests.applications import Environment
+from delivery.manifests.applications import Environment, environments
+from delivery.releases.chain import ChainError, fetch
 from delivery.releases.changes import bumped
 from delivery.releases.images import IMAGES, images_of
-from delivery.releases.stages import fetch, stages
-from fraud_detection.images import Image, Pin, Release, Releases
+from fraud_detection.images import Pin, Release, Releases
+from fraud_detection.platform.image import Image
 
 _DAY = 24 * 60 * 60
-_PATIENCE = "--request-timeout=20s"
-"""Without it, kubectl waits for minutes for a cluster that is not there."""
-
-
-class StatusError(DeliveryError):
-    """The cluster does not answer; the message says why."""
+_TIMEOUT = "--request-timeout=20s"
+"""By default kubectl waits for minutes for a cluster that does not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """What a cluster runs of a service in one environment.
+    """A service in the cluster, in one environment.
 
     Attributes:
-        environment: Folder of `dist/`.
-        sync: What Argo CD says of the environment's Application, such as `Synced`.
-        health: Likewise, such as `Healthy`.
-        revision: The commit that Argo CD compared it with; empty: with none.
-        images: The tags that running pods have; empty: none runs.
+        environment: Name of the environment.
+        sync: Sync status of the environment's Application, such as `Synced`.
+        health: Health of that Application, such as `Healthy`.
+        revision: Commit that Argo CD last compared it with. Empty: none yet.
+        images: Tags of the running pods. Empty: no pod runs.
     """
 
     environment: str
@@ -45,13 +41,13 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class Pinned:
-    """A service that runs something else in one environment than what is released.
+    """A pin of a service.
 
     Attributes:
-        environment: Folder of `dist/`.
-        branches: That say so.
-        tag: What it runs.
-        reason: Why.
+        environment: Name of the pinned environment.
+        branches: Branches that have the pin.
+        tag: The pinned tag.
+        reason: Why the environment is pinned.
     """
 
     environment: str
@@ -61,58 +57,85 @@ class Pinned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
-    """Where a service is.
+class Lag:
+    """How far an environment is behind the first one.
 
     Attributes:
-        service: As images.yaml calls it.
-        images: Tag by environment, as the branch of that environment has it; None: that branch
-            does not know the service.
-        bumps: How many bumps of it the first branch has that the last one lacks.
-        days: Between the commits that gave the first and the last branch their tags.
-        hold: Why it takes no bumps, on the first branch.
-        pins: On any branch.
-        running: In the cluster, if that was asked.
+        bumps: Number of bumps of the service that its branch lacks.
+        days: Days between the commits that released the two tags.
+    """
+
+    bumps: int
+    days: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The state of one service.
+
+    Attributes:
+        service: Name in images.yaml.
+        images: Tag by environment, each from the environment's own branch; None: the branch does
+            not know the service.
+        behind: Lag by environment, for each environment after the first.
+        missing: Branch by environment, for branches that the remote lacks; these environments are
+            in neither `images` nor `behind`.
+        hold: Why the first branch accepts no bumps of it. None: it accepts them.
+        pins: Pins on any branch.
+        running: State in the cluster, if one was asked.
     """
 
     service: str
-    images: dict[str, str | None]
-    bumps: int
-    days: int
+    images: Mapping[str, str | None]
+    behind: Mapping[str, Lag]
+    missing: Mapping[str, str]
     hold: str | None
     pins: Sequence[Pinned]
     running: Sequence[Running] = ()
 
 
 def status(repository: Path, *, remote: str, context: str | None = None) -> list[Status]:
-    """Find out where each service is.
+    """Return the state of each service.
 
     Args:
         repository: Root of the Git working tree.
-        remote: Whose branches to look at, after fetching them.
-        context: Of the kubeconfig, to ask that cluster too. Default: none is asked.
+        remote: Remote whose branches are fetched and read.
+        context: kubeconfig context of a cluster to ask. Default: none.
 
     Raises:
-        GitError: If the remote lacks a branch, or cannot be reached.
+        ChainError: If there are no branches, or the clone is shallow.
+        TreeError: If `dist/argocd` is missing or damaged.
+        CommandError: If the cluster does not answer.
+        GitError: If the remote cannot be reached.
         ImagesError: If the images.yaml of a branch is wrong.
-        StagesError: If there are no environments, or the history is not there.
-        StatusError: If the cluster does not answer.
     """
-    known = stages(repository)
+    known = environments(repository)
     heads = fetch(repository, remote, known)
+    missing = {each.name: each.branch for each in known if each.branch not in heads}
+    if not heads:
+        raise ChainError(
+            f"{remote} has none of the branches {', '.join(missing.values())}: push one first."
+        )
     branches = [
-        _Branch(stage=stage, head=head, releases=images_of(repository, head))
-        for stage, head in zip(known, heads, strict=True)
+        _Branch(environment=each, head=head, releases=images_of(repository, head))
+        for each in known
+        if (head := heads.get(each.branch))
     ]
-    first, last = branches[0], branches[-1]
-    bumps = bumped(repository, last.head, first.head)
+    first, *later = branches
+    bumps = {each.environment.name: bumped(repository, each.head, first.head) for each in later}
     cluster = None if context is None else _Cluster(context, known)
     return [
         Status(
             service=service,
-            images={each.stage.name: _tag(each.image(service)) for each in branches},
-            bumps=bumps[service],
-            days=_days(repository, service, first, last),
+            images={each.environment.name: _tag(each.image(service)) for each in branches},
+            behind={
+                each.environment.name: Lag(
+                    bumps=bumps[each.environment.name][service],
+                    days=_days(repository, service, first, each),
+                )
+                for each in later
+            },
+            missing=missing,
             hold=_hold(first.release(service)),
             pins=_pins(service, branches),
             running=() if cluster is None else cluster.running(_repositories(service, branches)),
@@ -123,20 +146,20 @@ def status(repository: Path, *, remote: str, context: str | None = None) -> list
 
 @dataclass(frozen=True, kw_only=True)
 class _Branch:
-    """Where one environment is released, and what."""
+    """The branch of one environment."""
 
-    stage: Environment
+    environment: Environment
     head: str
     releases: Releases
 
     def release(self, service: str) -> Release | None:
-        """What it says of a service, if it knows it."""
+        """Return its release of a service; None if it does not know the service."""
         return self.releases.services.get(service)
 
     def image(self, service: str) -> Image | None:
-        """What its environment runs of it."""
+        """Return the image that its environment runs."""
         release = self.release(service)
-        return release.for_environment(self.stage.name) if release else None
+        return release.for_environment(self.environment.name) if release else None
 
 
 def _tag(image: Image | None) -> str | None:
@@ -152,7 +175,7 @@ def _pins(service: str, branches: Sequence[_Branch]) -> list[Pinned]:
     for each in branches:
         release = each.release(service)
         for pin in release.pins.items() if release else ():
-            found.setdefault(pin, []).append(each.stage.branch)
+            found.setdefault(pin, []).append(each.environment.branch)
     return [
         Pinned(environment=environment, branches=where, tag=pin.tag, reason=pin.reason)
         for (environment, pin), where in found.items()
@@ -163,41 +186,40 @@ def _repositories(service: str, branches: Sequence[_Branch]) -> set[str]:
     return {image.repository for each in branches if (image := each.image(service))}
 
 
-def _days(repository: Path, service: str, first: _Branch, last: _Branch) -> int:
-    newer, older = first.image(service), last.image(service)
+def _days(repository: Path, service: str, first: _Branch, later: _Branch) -> int:
+    newer, older = first.image(service), later.image(service)
     if newer is None or older is None or newer.tag == older.tag:
         return 0
-    seconds = _since(repository, first.head, newer) - _since(repository, last.head, older)
+    seconds = _released(repository, first.head, newer) - _released(repository, later.head, older)
     return abs(seconds) // _DAY
 
 
-def _since(repository: Path, head: str, image: Image) -> int:
-    """When a tag came into images.yaml, in seconds."""
+def _released(repository: Path, head: str, image: Image) -> int:
+    """Return when images.yaml got a tag, in seconds since the epoch."""
     found = git(repository, "log", "-1", "--format=%ct", f"-S{image.tag}", head, "--", IMAGES)
     return int(found or 0)
 
 
 class _Cluster:
-    """What a cluster says, asked once for each environment."""
+    """A cluster's Applications and pods, read once."""
 
-    def __init__(self, context: str, stages: Sequence[Environment]) -> None:
-        listed = _kubectl(context, "--namespace=argocd", "applications.argoproj.io")
+    def __init__(self, context: str, environments: Sequence[Environment]) -> None:
+        listed = _list(context, "argocd", "applications.argoproj.io")
         self._applications = {each["metadata"]["name"]: each.get("status", {}) for each in listed}
-        self._stages = [
-            (stage, _kubectl(context, f"--namespace={stage.namespace}", "pods")) for stage in stages
-        ]
+        self._pods = [(each, _list(context, each.namespace, "pods")) for each in environments]
 
     def running(self, repositories: Collection[str]) -> list[Running]:
-        """What each environment runs of the images with these names."""
+        """Return the state of the images with these names, by environment."""
         found = []
-        for stage, pods in self._stages:
-            said = self._applications.get(stage.application, {})
+        for environment, pods in self._pods:
+            application = self._applications.get(environment.application, {})
+            sync = application.get("sync", {})
             found.append(
                 Running(
-                    environment=stage.name,
-                    sync=said.get("sync", {}).get("status", "no Application"),
-                    health=said.get("health", {}).get("status", "no Application"),
-                    revision=said.get("sync", {}).get("revision", ""),
+                    environment=environment.name,
+                    sync=sync.get("status", "no Application"),
+                    health=application.get("health", {}).get("status", "no Application"),
+                    revision=sync.get("revision", ""),
                     images=sorted({tag for name in repositories for tag in _tags(pods, name)}),
                 )
             )
@@ -213,21 +235,9 @@ def _tags(pods: Sequence[Any], repository: str) -> Iterator[str]:
                     yield image.removeprefix(f"{repository}:")
 
 
-def _kubectl(context: str, namespace: str, kind: str) -> list[Any]:
-    try:
-        done = subprocess.run(  # noqa: S603 - no shell
-            [
-                *("kubectl", f"--context={context}", namespace, "get", kind),
-                *("--output=json", _PATIENCE),
-            ],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise StatusError("There is no kubectl: install it, or leave out --context.") from error
-    if done.returncode != 0:
-        raise StatusError(f"kubectl get {kind} failed: {' '.join(done.stderr.split())}.")
-    items: list[Any] = json.loads(done.stdout)["items"]
+def _list(context: str, namespace: str, kind: str) -> list[Any]:
+    options = ("--output=json", _TIMEOUT)
+    items: list[Any] = json.loads(
+        kubectl(context, f"--namespace={namespace}", "get", kind, *options)
+    )["items"]
     return items

@@ -1,4 +1,4 @@
-"""What `delivery status` writes: a table for a person, or JSON for a program."""
+"""The output of `delivery status`: a table for a person, or JSON for a program."""
 
 import io
 import json
@@ -9,45 +9,67 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from delivery.releases.status import Status
+from delivery.releases.status import Lag, Status
 from delivery.text import short
 
 
 def text(found: Sequence[Status]) -> str:
-    """A table, with everything that keeps a service from moving below it."""
-    environments = list(found[0].images) if found else []
-    clusters = [f"{each.environment} runs" for each in found[0].running] if found else []
-    table = Table("service", *environments, "apart", *clusters, box=box.SIMPLE)
+    """Return a table, and below it everything that keeps a service from moving.
+
+    Args:
+        found: At least one service.
+    """
+    first = found[0]
+    table = Table("service", box=box.SIMPLE)
+    for name in first.images:
+        table.add_column(name)
+        if name in first.behind:
+            table.add_column("behind")
+    for running in first.running:
+        table.add_column(f"{running.environment} runs")
     for each in found:
         table.add_row(
             each.service,
-            *(short(each.images[name] or "none") for name in environments),
-            _apart(each),
+            *(cell for name in each.images for cell in _cells(each, name)),
             *(", ".join(map(short, running.images)) or "nothing" for running in each.running),
         )
     written = io.StringIO()
-    # As wide as it must be: a line that is cut hides what was asked for.
+    # Wide enough for any table: a truncated line would hide a tag.
     Console(file=written, width=200).print(table)
     lines = [line.rstrip() for line in written.getvalue().splitlines() if line.strip()]
-    return "\n".join([*lines, *_exceptions(found), *_applications(found)]) + "\n"
+    return "\n".join([*lines, *_missing(first), *_exceptions(found), *_applications(first)]) + "\n"
 
 
 def as_json(found: Sequence[Status]) -> str:
-    """A list with an object for each service."""
+    """Return a list with one object per service."""
     return json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Status]], str]] = {"text": text, "json": as_json}
 
 
-def _apart(status: Status) -> str:
-    if len(set(status.images.values())) == 1:
-        return ""
-    return f"{_counted(status.bumps, 'bump')}, {_counted(status.days, 'day')}"
+def _cells(status: Status, environment: str) -> list[str]:
+    tag = status.images[environment]
+    cells = [short(tag or "none")]
+    if environment in status.behind:
+        current = tag == next(iter(status.images.values()))
+        cells.append("" if current else _behind(status.behind[environment]))
+    return cells
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _behind(lag: Lag) -> str:
+    return f"{_counted(lag.bumps, 'bump')}, {_counted(lag.days, 'day')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _missing(status: Status) -> list[str]:
+    return [
+        f"{environment}: the remote has no branch {branch}"
+        for environment, branch in status.missing.items()
+    ]
 
 
 def _exceptions(found: Sequence[Status]) -> list[str]:
@@ -61,10 +83,10 @@ def _exceptions(found: Sequence[Status]) -> list[str]:
     return [*held, *pinned]
 
 
-def _applications(found: Sequence[Status]) -> list[str]:
-    # Every service says the same of them.
+def _applications(status: Status) -> list[str]:
+    # The Application is the same for every service of an environment.
     return [
-        f"Argo CD says of {each.environment}: {each.sync}, {each.health}"
+        f"Argo CD reports {each.environment} as {each.sync}, {each.health}"
         + (f", commit {short(each.revision)}" if each.revision else "")
-        for each in (found[0].running if found else ())
+        for each in status.running
     ]

@@ -1,4 +1,4 @@
-"""Releases: what lands on the branch, and what is left alone."""
+"""Changes of images.yaml: what lands on the branch, and what stays as it is."""
 
 import fcntl
 import os
@@ -11,10 +11,11 @@ import pytest
 
 import remotes
 from delivery.git import GitError
-from delivery.releases import changes as release
+from delivery.manifests.applications import UnknownEnvironmentError
+from delivery.manifests.tree import TreeError
+from delivery.releases import changes
 from delivery.releases.changes import Build, Landing
 from delivery.releases.sandbox import sandbox
-from delivery.releases.stages import StagesError
 from fraud_detection.images import ImagesError
 from remotes import Remote, run_git
 
@@ -22,24 +23,23 @@ NEW = "a" * 40
 DIGEST = f"sha256:{'b' * 64}"
 REDIS = Build(service="redis", tag="7.0.1", digest=DIGEST)
 
-
 pytestmark = pytest.mark.usefixtures("git_environment")
 
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Remote:
-    """A remote and a clone."""
+    """Create a remote and a clone."""
     return Remote.create(tmp_path)
 
 
-def land(remote: Remote, change: release.Change, *, branch: str = "develop") -> Landing:
+def land(remote: Remote, change: changes.Change, *, branch: str = "develop") -> Landing:
     """Land a change from the clone."""
-    return release.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
+    return changes.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
 
 
-def bump(*builds: Build) -> release.Change:
-    """A bump without a history."""
-    return release.bump(builds or [Build(service="payment-api", tag=NEW, digest=DIGEST)])
+def bump(*builds: Build) -> changes.Change:
+    """Return a bump without a history."""
+    return changes.bump(builds or [Build(service="payment-api", tag=NEW, digest=DIGEST)])
 
 
 def test_a_bump_lands_with_its_dist(remote: Remote) -> None:
@@ -50,17 +50,17 @@ def test_a_bump_lands_with_its_dist(remote: Remote) -> None:
     assert f"payment-api:{NEW}@{DIGEST}" in remote.file("dist/staging/payment-api.yaml")
 
 
-def test_a_bump_changes_one_service(remote: Remote, tmp_path: Path) -> None:
-    """The others keep what they run."""
-    before = remote.images(tmp_path)
+def test_a_bump_changes_one_service(remote: Remote) -> None:
+    """The others keep their images."""
+    before = remote.images()
     land(remote, bump())
-    assert remote.images(tmp_path) == {**before, "payment-api": NEW}
+    assert remote.images() == {**before, "payment-api": NEW}
 
 
 def test_the_commit_names_what_it_releases(remote: Remote) -> None:
-    """A machine reads it from the trailers, long after the run that made it is gone."""
+    """A program reads the trailers, long after the workflow run is gone."""
     build = Build(service="payment-api", tag=NEW, digest=DIGEST)
-    land(remote, release.bump([build], source_run="https://ci.test/runs/1"))
+    land(remote, changes.bump([build], source_run="https://ci.test/runs/1"))
     trailers = run_git(remote.bare, "log", "-1", "--format=%(trailers:unfold)", "develop")
     assert trailers.splitlines() == [
         f"Release: payment-api {NEW}@{DIGEST}",
@@ -73,92 +73,98 @@ def test_the_commit_names_what_it_releases(remote: Remote) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (release.hold("redis", reason="#7: slow"), "Hold redis\n\n#7: slow\n\nService: redis"),
-        (release.unhold("redis", reason="well"), "Unhold redis\n\nwell\n\nService: redis"),
-        (release.unhold("redis", reason=None), "Unhold redis\n\nService: redis"),
         (
-            release.pin(REDIS, "dev", reason="slow"),
+            lambda: changes.hold("redis", reason="#7: slow"),
+            "Hold redis\n\n#7: slow\n\nService: redis",
+        ),
+        (
+            lambda: changes.unhold("redis", reason="fixed"),
+            "Unhold redis\n\nfixed\n\nService: redis",
+        ),
+        (lambda: changes.unhold("redis", reason=None), "Unhold redis\n\nService: redis"),
+        (
+            lambda: changes.pin(REDIS, "dev", reason="slow"),
             f"Pin redis in dev to 7.0.1\n\nslow\n\nPin: dev redis 7.0.1@{DIGEST}",
         ),
         (
-            release.unpin("redis", "dev", reason="well"),
-            "Unpin redis in dev\n\nwell\n\nUnpin: dev redis",
+            lambda: changes.unpin("redis", "dev", reason="fixed"),
+            "Unpin redis in dev\n\nfixed\n\nUnpin: dev redis",
         ),
     ],
-    ids=["hold", "release", "release-without-a-reason", "pin", "unpin"],
+    ids=["hold", "unhold", "unhold-without-a-reason", "pin", "unpin"],
 )
-def test_each_commit_says_what_and_why(
-    remote: Remote, change: release.Change, message: str
+def test_each_commit_message_has_the_change_and_the_reason(
+    remote: Remote, change: Callable[[], changes.Change], message: str
 ) -> None:
-    """In a form that a machine can read, too, whatever the caller's own commits look like."""
+    """A program can read it too, whatever the caller's settings for commit messages."""
     remotes.declare(remote, "redis", hold="slow", pins={"dev": REDIS.tag})
     run_git(remote.clone, "config", "commit.cleanup", "strip")
-    land(remote, change)
+    land(remote, change())
     assert run_git(remote.bare, "log", "-1", "--format=%B", "develop") == message
 
 
 def test_several_services_are_one_commit(remote: Remote) -> None:
-    """Two services that need each other's new version must not meet the old one."""
+    """Two services that need each other's new version must not run with the old one."""
     builds = [Build(service=name, tag=NEW) for name in ("payment-api", "alert-monitor")]
     land(remote, bump(*builds))
     assert len(remote.commits()) == 2
     assert remote.file("images.yaml").count(NEW) == 2
 
 
-def test_the_same_image_again_is_no_commit(remote: Remote) -> None:
-    """A repeated run must not make a second one."""
+def test_the_same_image_again_makes_no_commit(remote: Remote) -> None:
+    """A repeated workflow run must not make a second one."""
     land(remote, bump())
     assert land(remote, bump()).commit is None
     assert len(remote.commits()) == 2
 
 
 def test_a_repeated_bump_keeps_the_digest(remote: Remote) -> None:
-    """Who repeats it by hand seldom types the digest."""
+    """People who repeat it by hand seldom type the digest."""
     land(remote, bump())
     assert land(remote, bump(Build(service="payment-api", tag=NEW))).commit is None
 
 
 def test_a_new_tag_never_inherits_a_digest(remote: Remote) -> None:
-    """It would name the old image under the new tag."""
+    """The digest of the old image would win over the new tag."""
     land(remote, bump())
     land(remote, bump(Build(service="payment-api", tag="c" * 40)))
     assert DIGEST not in remote.file("images.yaml")
 
 
 def test_a_held_service_is_not_bumped(remote: Remote) -> None:
-    """Somebody stopped it, and says why."""
-    land(remote, release.hold("payment-api", reason="loses transactions"))
+    """Somebody held it, with a reason."""
+    land(remote, changes.hold("payment-api", reason="loses transactions"))
     head = remote.head()
-    with pytest.raises(release.HeldError, match=r"^payment-api is held: loses transactions$"):
+    with pytest.raises(changes.HeldError, match=r"^payment-api is held: loses transactions$"):
         land(remote, bump())
     assert remote.head() == head
 
 
-def test_one_held_service_stops_the_whole_call(remote: Remote) -> None:
-    """Half of what belongs together must not land."""
-    land(remote, release.hold("redis", reason="slow"))
+def test_one_held_service_stops_the_whole_bump(remote: Remote) -> None:
+    """Services that belong together must not land in part."""
+    land(remote, changes.hold("redis", reason="slow"))
     head = remote.head()
-    with pytest.raises(release.HeldError):
+    with pytest.raises(changes.HeldError):
         land(
             remote, bump(Build(service="payment-api", tag=NEW), Build(service="redis", tag="7.4.1"))
         )
     assert remote.head() == head
 
 
-def test_a_released_service_is_bumped_again(remote: Remote) -> None:
-    """The hold leaves no trace but the commits."""
+def test_an_unheld_service_is_bumped_again(remote: Remote) -> None:
+    """The hold leaves no trace except its commits."""
     before = remote.file("images.yaml")
-    land(remote, release.hold("payment-api", reason="loses transactions"))
-    land(remote, release.unhold("payment-api", reason="mended"))
+    land(remote, changes.hold("payment-api", reason="loses transactions"))
+    land(remote, changes.unhold("payment-api", reason="fixed"))
     assert remote.file("images.yaml") == before
-    assert "mended" in run_git(remote.bare, "log", "-1", "--format=%b", "develop")
+    assert "fixed" in run_git(remote.bare, "log", "-1", "--format=%b", "develop")
     assert land(remote, bump()).commit is not None
 
 
 def test_a_pin_changes_one_environment(remote: Remote) -> None:
-    """That is what a hotfix or a rollback of staging is."""
+    """A hotfix or a rollback of staging must not reach dev."""
     build = Build(service="redis", tag="7.0.1", digest=DIGEST)
-    land(remote, release.pin(build, "staging", reason="slow"), branch="main")
+    land(remote, changes.pin(build, "staging", reason="slow"), branch="main")
     assert f"redis:7.0.1@{DIGEST}" in remote.file("dist/staging/redis.yaml", "main")
     assert "7.0.1" not in remote.file("dist/dev/redis.yaml", "main")
     assert len(remote.commits("develop")) == 1
@@ -167,39 +173,39 @@ def test_a_pin_changes_one_environment(remote: Remote) -> None:
 def test_a_bump_leaves_a_pin_alone(remote: Remote) -> None:
     """The reason for the pin still holds."""
     build = Build(service="payment-api", tag="d" * 40)
-    land(remote, release.pin(build, "staging", reason="slow"))
+    land(remote, changes.pin(build, "staging", reason="slow"))
     land(remote, bump())
     assert "d" * 40 in remote.file("dist/staging/payment-api.yaml")
     assert NEW in remote.file("dist/dev/payment-api.yaml")
 
 
 def test_each_environment_has_its_own_pin(remote: Remote) -> None:
-    """A hotfix of dev must not take staging's rollback away, nor its end."""
-    land(remote, release.pin(Build(service="redis", tag="7.0.1"), "staging", reason="slow"))
-    land(remote, release.pin(Build(service="redis", tag="7.0.2"), "dev", reason="leaks"))
-    land(remote, release.unpin("redis", "dev", reason=None))
+    """A hotfix of dev, and its end, must leave staging's rollback alone."""
+    land(remote, changes.pin(Build(service="redis", tag="7.0.1"), "staging", reason="slow"))
+    land(remote, changes.pin(Build(service="redis", tag="7.0.2"), "dev", reason="leaks"))
+    land(remote, changes.unpin("redis", "dev", reason=None))
     assert "redis:7.0.1" in remote.file("dist/staging/redis.yaml")
     assert "7.0.2" not in remote.file("images.yaml")
 
 
 def test_an_unpinned_environment_runs_the_release(remote: Remote) -> None:
-    """The way back is as short as the way there."""
+    """Nothing of the pin is left."""
     before = remote.file("images.yaml")
     build = Build(service="redis", tag="7.0.1")
-    land(remote, release.pin(build, "staging", reason="slow"))
-    land(remote, release.unpin("redis", "staging", reason=None))
+    land(remote, changes.pin(build, "staging", reason="slow"))
+    land(remote, changes.unpin("redis", "staging", reason=None))
     assert remote.file("images.yaml") == before
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        release.unhold("redis", reason=None),
-        release.unpin("redis", "staging", reason=None),
+        changes.unhold("redis", reason=None),
+        changes.unpin("redis", "staging", reason=None),
     ],
-    ids=["release", "unpin"],
+    ids=["unhold", "unpin"],
 )
-def test_what_is_so_already_is_no_commit(remote: Remote, change: release.Change) -> None:
+def test_a_change_without_effect_makes_no_commit(remote: Remote, change: changes.Change) -> None:
     """Every command may be repeated."""
     assert land(remote, change).commit is None
 
@@ -207,17 +213,19 @@ def test_what_is_so_already_is_no_commit(remote: Remote, change: release.Change)
 @pytest.mark.parametrize(
     "change",
     [
-        release.hold("nobody", reason="r"),
-        release.unpin("nobody", "dev", reason=None),
-        release.pin(REDIS, "production", reason="r"),
-        release.unpin("redis", "production", reason=None),
+        lambda: changes.hold("nobody", reason="r"),
+        lambda: changes.unpin("nobody", "dev", reason=None),
+        lambda: changes.pin(REDIS, "nowhere", reason="r"),
+        lambda: changes.unpin("redis", "nowhere", reason=None),
     ],
-    ids=["hold", "unpin", "pin-where", "unpin-where"],
+    ids=["hold", "unpin", "pin-environment", "unpin-environment"],
 )
-def test_unknown_names_are_refused(remote: Remote, change: release.Change) -> None:
-    """To do nothing would look as if all was well; the sentence lists those that exist."""
-    with pytest.raises((ImagesError, release.ReleaseError), match=r"redis|staging"):
-        land(remote, change)
+def test_unknown_names_are_refused(remote: Remote, change: Callable[[], changes.Change]) -> None:
+    """Doing nothing would look like success; the message lists the known names."""
+    with pytest.raises(
+        (ImagesError, UnknownEnvironmentError), match=r"^Unknown .*; known .*(redis|staging)"
+    ):
+        land(remote, change())
     assert len(remote.commits()) == 1
 
 
@@ -240,38 +248,38 @@ def _build(**values: str) -> Build:
     ],
 )
 def test_malicious_text_is_refused_before_anything_runs(values: Mapping[str, str]) -> None:
-    """It comes from another repository's run; no remote is even asked."""
+    """It comes from another repository's workflow; no remote is even contacted."""
     with pytest.raises(ImagesError):
-        release.bump([_build(**values)])
+        changes.bump([_build(**values)])
     with pytest.raises(ImagesError):
-        release.pin(_build(**values), "staging", reason="r")
+        changes.pin(_build(**values), "staging", reason="r")
 
 
 @pytest.mark.parametrize("reason", ["", "two\nlines", "Source-Run: x\nSigned: y"])
 @pytest.mark.parametrize(
     "change",
     [
-        lambda reason: release.hold("redis", reason=reason),
-        lambda reason: release.unhold("redis", reason=reason),
-        lambda reason: release.pin(REDIS, "staging", reason=reason),
-        lambda reason: release.unpin("redis", "staging", reason=reason),
+        lambda reason: changes.hold("redis", reason=reason),
+        lambda reason: changes.unhold("redis", reason=reason),
+        lambda reason: changes.pin(REDIS, "staging", reason=reason),
+        lambda reason: changes.unpin("redis", "staging", reason=reason),
     ],
-    ids=["hold", "release", "pin", "unpin"],
+    ids=["hold", "unhold", "pin", "unpin"],
 )
-def test_a_reason_is_one_line(change: Callable[[str], release.Change], reason: str) -> None:
+def test_a_reason_is_one_line(change: Callable[[str], changes.Change], reason: str) -> None:
     """A second line could pose as a trailer."""
     with pytest.raises(ImagesError):
         change(reason)
 
 
 def test_a_source_run_is_one_line() -> None:
-    """As for reasons."""
-    with pytest.raises(release.ReleaseError):
-        release.bump([_build()], source_run="https://ci.test\nRelease: redis 1.2.3")
+    """A second line could pose as a trailer."""
+    with pytest.raises(changes.ReleaseError):
+        changes.bump([_build()], source_run="https://ci.test\nRelease: redis 1.2.3")
 
 
-def test_the_callers_checkout_is_not_touched(remote: Remote) -> None:
-    """Somebody may be in the middle of something, on the very same branch."""
+def test_the_callers_checkout_stays_as_it_is(remote: Remote) -> None:
+    """People work there, maybe on the same branch."""
     (remote.clone / "images.yaml").write_text("half an edit", encoding="utf-8")
     (remote.clone / "new").touch()
     run_git(remote.clone, "add", "new")
@@ -282,43 +290,43 @@ def test_the_callers_checkout_is_not_touched(remote: Remote) -> None:
 
 
 def test_nothing_is_left_behind(remote: Remote) -> None:
-    """Each run would cost the disk a checkout."""
+    """Every run would fill the disk with a checkout."""
     land(remote, bump())
     assert list((remote.clone / ".git" / "delivery").iterdir()) == []
 
 
 def test_a_dry_run_shows_the_change_and_pushes_nothing(remote: Remote) -> None:
-    """It does all the rest, so that it fails where the real one would."""
+    """It does everything else, so that it fails where a real run would."""
     head = remote.head()
-    landing = release.land(
+    landing = changes.land(
         remote.clone, bump(), remote="origin", branch="develop", dry_run=True, render=remotes.render
     )
     assert f'+  tag: "{NEW}"' in landing.difference.splitlines()
     assert remote.head() == head
 
 
-def test_progress_is_told(remote: Remote) -> None:
-    """A render takes seconds, a remote sometimes minutes."""
-    told: list[str] = []
-    release.land(
+def test_progress_is_reported(remote: Remote) -> None:
+    """A render takes seconds, a slow remote minutes."""
+    steps: list[str] = []
+    changes.land(
         remote.clone,
         bump(),
         remote="origin",
         branch="develop",
         render=remotes.render,
-        report=told.append,
+        report=steps.append,
     )
-    assert told == ["fetch origin/develop", "render", "push"]
+    assert steps == ["fetch origin/develop", "render", "push"]
 
 
-def test_a_render_adds_nothing_but_dist(remote: Remote) -> None:
-    """Programs leave caches behind, and we add what is ignored, too."""
+def test_a_render_adds_only_dist(remote: Remote) -> None:
+    """Programs leave caches behind, and ignored files are added, too."""
 
     def render(worktree: Path) -> None:
         remotes.render(worktree)
         (worktree / "by-product").touch()
 
-    landing = release.land(remote.clone, bump(), remote="origin", branch="develop", render=render)
+    landing = changes.land(remote.clone, bump(), remote="origin", branch="develop", render=render)
     changed = run_git(remote.bare, "show", "--name-only", "--format=", str(landing.commit))
     assert changed.split() == [
         "dist/dev/payment-api.yaml",
@@ -327,10 +335,10 @@ def test_a_render_adds_nothing_but_dist(remote: Remote) -> None:
     ]
 
 
-def test_the_robot_has_a_name_where_git_knows_nobody(
+def test_without_an_identity_the_robot_commits(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fresh runner has no identity, and a commit needs one."""
+    """A workflow has no Git identity, and a commit requires one."""
     for name in remotes.ENVIRONMENT:
         if "AUTHOR" in name or "COMMITTER" in name:
             monkeypatch.delenv(name)
@@ -340,7 +348,7 @@ def test_the_robot_has_a_name_where_git_knows_nobody(
 
 
 def test_a_person_commits_under_their_name(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks why a service is held wants to know whom."""
+    """Others want to know whom to ask about a hold."""
     for name in remotes.ENVIRONMENT:
         if "AUTHOR" in name or "COMMITTER" in name:
             monkeypatch.delenv(name)
@@ -353,50 +361,52 @@ def test_a_person_commits_under_their_name(remote: Remote, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("branch", ["--force", "a:b", "a b", "../main", ""])
 def test_a_branch_is_a_name(remote: Remote, branch: str) -> None:
-    """It ends up in a command line."""
+    """It becomes an argument of Git."""
     with pytest.raises(GitError, match="is not a valid branch name"):
         land(remote, bump(), branch=branch)
 
 
-def test_an_unknown_branch_is_named(remote: Remote) -> None:
-    """The sentence of Git says which."""
+def test_an_unknown_branch_is_reported(remote: Remote) -> None:
+    """With its name, in Git's own words."""
     with pytest.raises(GitError, match=r"remote ref refs/heads/nowhere\.$"):
         land(remote, bump(), branch="nowhere")
 
 
-def test_a_remote_is_no_option(remote: Remote, tmp_path: Path) -> None:
-    """Git has options that run programs."""
+def test_a_remote_is_not_an_option(remote: Remote, tmp_path: Path) -> None:
+    """Some options of Git run programs."""
     trap = f"--upload-pack=touch {tmp_path}/gotcha;"
     with pytest.raises(GitError, match=r"^git fetch failed: "):
-        release.land(remote.clone, bump(), remote=trap, branch="develop", render=remotes.render)
+        changes.land(remote.clone, bump(), remote=trap, branch="develop", render=remotes.render)
     assert not (tmp_path / "gotcha").exists()
 
 
 def test_an_empty_remote_is_not_the_callers_own_repository(remote: Remote) -> None:
-    """So says a variable that nobody has set."""
+    """A workflow passes an empty name if a variable is not set."""
     with pytest.raises(GitError, match=r"^git fetch failed: "):
-        release.land(remote.clone, bump(), remote="", branch="develop", render=remotes.render)
+        changes.land(remote.clone, bump(), remote="", branch="develop", render=remotes.render)
 
 
-def test_a_tag_with_the_name_of_the_branch_is_no_trouble(remote: Remote) -> None:
-    """Git prefers tags, and would have us build on an old commit for ever."""
+def test_a_tag_named_like_the_branch_is_ignored(remote: Remote) -> None:
+    """Git prefers tags, and every change would build on an old commit."""
     run_git(remote.bare, "tag", "develop")
     land(remote, bump())
     assert land(remote, bump(REDIS)).commit == run_git(remote.bare, "rev-parse", "heads/develop")
 
 
-def test_a_damaged_dist_on_the_branch_is_said(remote: Remote) -> None:
-    """Somebody pushed a merge without resolving it."""
+def test_a_damaged_dist_on_the_branch_is_reported(remote: Remote) -> None:
+    """Somebody pushed an unresolved merge."""
     (remote.clone / "dist" / "argocd" / "dev.yaml").write_text("<<<<<<< HEAD\n", encoding="utf-8")
     remotes.commit(remote.clone, "Half a merge")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
-    with pytest.raises(StagesError, match="dist/argocd is damaged: run `make synth`"):
+    with pytest.raises(TreeError, match=r"^dist/argocd/dev\.yaml"):
         land(remote, bump())
 
 
-@pytest.mark.parametrize("content", [None, b"payment-api: \xff\n"], ids=["missing", "no-text"])
-def test_a_damaged_images_yaml_on_the_branch_is_said(remote: Remote, content: bytes | None) -> None:
-    """With what to do, and without a trace."""
+@pytest.mark.parametrize("content", [None, b"payment-api: \xff\n"], ids=["missing", "not-text"])
+def test_a_damaged_images_yaml_on_the_branch_is_reported(
+    remote: Remote, content: bytes | None
+) -> None:
+    """With the remedy, and without a traceback."""
     images = remote.clone / "images.yaml"
     images.unlink() if content is None else images.write_bytes(content)
     remotes.commit(remote.clone, "Break it")
@@ -405,45 +415,45 @@ def test_a_damaged_images_yaml_on_the_branch_is_said(remote: Remote, content: by
         land(remote, bump())
 
 
-def test_a_build_of_another_line_does_not_land(remote: Remote, tmp_path: Path) -> None:
-    """A side branch lacks what is released."""
+def test_a_build_of_a_side_branch_does_not_land(remote: Remote, tmp_path: Path) -> None:
+    """It lacks commits that are released."""
     folder = tmp_path / "application"
     [start] = remotes.application(folder, 1)
     land(remote, bump(_build(tag=remotes.commit(folder, "One"))))
     run_git(folder, "reset", "--quiet", "--hard", start)
-    change = release.bump([_build(tag=remotes.commit(folder, "Other"))], history=str(folder))
-    with pytest.raises(release.OlderError, match="on another line of history"):
+    change = changes.bump([_build(tag=remotes.commit(folder, "Other"))], history=str(folder))
+    with pytest.raises(changes.OlderError, match="not on the same line of history"):
         land(remote, change)
 
 
 @pytest.mark.parametrize(
-    ("recorded", "built", "lands"),
+    ("released", "built", "lands"),
     [(0, 1, True), (1, 1, True), (1, 0, False)],
     ids=["newer", "same", "older"],
 )
 def test_only_a_newer_build_lands(
-    remote: Remote, tmp_path: Path, recorded: int, built: int, *, lands: bool
+    remote: Remote, tmp_path: Path, released: int, built: int, *, lands: bool
 ) -> None:
-    """Runs of the same repository may finish in any order."""
+    """Workflow runs of the same repository finish in any order."""
     builds = remotes.application(tmp_path / "application", 2)
-    land(remote, bump(Build(service="payment-api", tag=builds[recorded])))
-    change = release.bump(
+    land(remote, bump(Build(service="payment-api", tag=builds[released])))
+    change = changes.bump(
         [Build(service="payment-api", tag=builds[built], digest=DIGEST)],
         history=str(tmp_path / "application"),
     )
     if lands:
         assert land(remote, change).commit == remote.head()
     else:
-        with pytest.raises(release.OlderError, match=r"older than the recorded one"):
+        with pytest.raises(changes.OlderError, match=r"older than the released build"):
             land(remote, change)
-        assert builds[recorded] in remote.file("images.yaml")
+        assert builds[released] in remote.file("images.yaml")
 
 
-def test_an_older_build_lands_on_purpose(remote: Remote, tmp_path: Path) -> None:
-    """That is a rollback."""
+def test_an_older_build_lands_if_allowed(remote: Remote, tmp_path: Path) -> None:
+    """A rollback releases an older build."""
     builds = remotes.application(tmp_path / "application", 2)
     land(remote, bump(Build(service="payment-api", tag=builds[1])))
-    change = release.bump(
+    change = changes.bump(
         [Build(service="payment-api", tag=builds[0])],
         history=str(tmp_path / "application"),
         allow_older=True,
@@ -451,16 +461,16 @@ def test_an_older_build_lands_on_purpose(remote: Remote, tmp_path: Path) -> None
     assert land(remote, change).commit == remote.head()
 
 
-def test_a_service_is_named_once() -> None:
-    """The last of two would win without a word."""
-    with pytest.raises(release.ReleaseError, match="named twice"):
+def test_a_service_has_one_build() -> None:
+    """The last of two would silently win."""
+    with pytest.raises(changes.ReleaseError, match="has two builds"):
         bump(Build(service="redis", tag="1.0.0"), Build(service="redis", tag="1.0.1"))
 
 
-def test_a_hook_of_the_caller_does_not_lead_us_back(
+def test_the_variables_of_a_hook_are_ignored(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a hook Git names its index and repository to all that it starts."""
+    """In a hook, Git's variables point to the caller's index and repository."""
     index = remote.clone / ".git" / "index"
     before = index.read_bytes()
     monkeypatch.setenv("GIT_INDEX_FILE", str(index))
@@ -470,7 +480,7 @@ def test_a_hook_of_the_caller_does_not_lead_us_back(
 
 
 def test_a_person_who_ignores_dist_everywhere_can_bump(remote: Remote, tmp_path: Path) -> None:
-    """Many do, for the sake of Python packages."""
+    """Many Python developers do."""
     (tmp_path / "ignored").write_text("dist/\n", encoding="utf-8")
     run_git(remote.clone, "config", "core.excludesFile", str(tmp_path / "ignored"))
     land(remote, bump())
@@ -479,22 +489,22 @@ def test_a_person_who_ignores_dist_everywhere_can_bump(remote: Remote, tmp_path:
 
 @pytest.mark.parametrize("key", ["url", "pushurl"])
 def test_a_relative_address_starts_at_the_callers_repository(remote: Remote, key: str) -> None:
-    """The private repository is elsewhere."""
+    """The private repository is in another folder."""
     run_git(remote.clone, "config", f"remote.origin.{key}", "../remote.git")
     assert land(remote, bump()).commit == remote.head()
 
 
 def test_a_remote_may_be_an_address(remote: Remote) -> None:
-    """A relative one starts at the caller's repository, too."""
+    """Also one that is relative to the caller's repository."""
     change = bump()
-    landing = release.land(
+    landing = changes.land(
         remote.clone, change, remote="../remote.git", branch="develop", render=remotes.render
     )
     assert landing.commit == remote.head()
 
 
-def test_a_mirrors_refspec_does_not_hinder(remote: Remote) -> None:
-    """It writes what it fetches to the branch of that name, which we have checked out."""
+def test_the_refspec_of_a_mirror_is_ignored(remote: Remote) -> None:
+    """It would update the branch that is checked out, which Git refuses."""
     run_git(remote.clone, "config", "remote.origin.fetch", "+refs/heads/*:refs/heads/*")
     run_git(remote.clone, "config", "init.defaultBranch", "develop")
     assert land(remote, bump()).commit == remote.head()
@@ -504,7 +514,7 @@ def test_a_mirrors_refspec_does_not_hinder(remote: Remote) -> None:
 def test_the_callers_credentials_are_used_once(
     remote: Remote, tmp_path: Path, condition: str
 ) -> None:
-    """They come from a file that the configuration includes; doubled, a server refuses them."""
+    """They may be in an included file; a server refuses a duplicate header."""
     included = tmp_path / "credentials"
     run_git(remote.clone, "config", "--file", str(included), "http.extraHeader", "Authorization: x")
     run_git(remote.clone, "config", condition, str(included))
@@ -516,7 +526,7 @@ def test_the_callers_credentials_are_used_once(
 def test_settings_from_everywhere_are_used_once(
     remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Our workflows give them as variables, a person in a file at home, a clone in its own."""
+    """Workflows use variables, people a global file, clones their own."""
     home = tmp_path / "gitconfig"
     run_git(remote.clone, "config", "--file", str(home), "test.key", "home")
     run_git(remote.clone, "config", "test.key", "clone")
@@ -529,21 +539,21 @@ def test_settings_from_everywhere_are_used_once(
     assert found == ["home", "variable", "clone"]
 
 
-def test_what_the_caller_has_is_not_fetched_again(remote: Remote) -> None:
-    """The second bump of a large repository costs no more than the first of a small one."""
+def test_objects_of_the_caller_are_not_fetched_again(remote: Remote) -> None:
+    """A bump of a large repository must not take longer than one of a small one."""
     with sandbox(remote.clone) as private:
         private.git("cat-file", "-e", remote.head())
         assert private.git("count-objects") == "0 objects, 0 kilobytes"
 
 
-def test_nothing_goes_on_in_the_background(remote: Remote) -> None:
+def test_no_maintenance_runs_in_the_background(remote: Remote) -> None:
     """It would write into a folder that is being removed."""
     with sandbox(remote.clone) as private:
         assert private.git("config", "maintenance.auto") == "false"
 
 
 def test_a_worktree_of_a_bare_repository_can_bump(remote: Remote, tmp_path: Path) -> None:
-    """Some people keep all of their checkouts so."""
+    """Some people keep all of their checkouts this way."""
     bare = tmp_path / "bare.git"
     run_git(tmp_path, "clone", "--quiet", "--bare", str(remote.bare), str(bare))
     run_git(bare, "worktree", "add", "--quiet", str(tmp_path / "tree"), "develop")
@@ -551,7 +561,7 @@ def test_a_worktree_of_a_bare_repository_can_bump(remote: Remote, tmp_path: Path
 
 
 def test_a_submodule_can_bump(remote: Remote) -> None:
-    """Its configuration says where its files are."""
+    """Its configuration has the location of its files."""
     run_git(remote.clone, "config", "core.worktree", str(remote.clone))
     before = run_git(remote.clone, "status", "--porcelain")
     assert land(remote, bump()).commit == remote.head()
@@ -559,7 +569,7 @@ def test_a_submodule_can_bump(remote: Remote) -> None:
 
 
 def test_a_partial_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
-    """What it left out it fetches when it is needed; so do we."""
+    """It fetches missing objects on demand."""
     run_git(remote.bare, "config", "uploadpack.allowFilter", "true")
     url = f"file://{remote.bare}"
     options = ("--quiet", "--filter=blob:none", "--no-checkout", "--branch=develop")
@@ -569,10 +579,10 @@ def test_a_partial_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("hours", "kept"), [(0, True), (2, False)])
-def test_a_lock_that_never_got_its_name_is_removed_once_it_is_old(
+def test_an_unnamed_lock_is_removed_once_it_is_old(
     remote: Remote, hours: int, *, kept: bool
 ) -> None:
-    """Its owner was killed, or is about to name it."""
+    """Its owner was killed, or is about to rename it."""
     new = remote.clone / ".git" / "delivery" / "x.new"
     new.parent.mkdir()
     new.touch()
@@ -582,10 +592,10 @@ def test_a_lock_that_never_got_its_name_is_removed_once_it_is_old(
         assert new.exists() == kept
 
 
-def test_a_neighbour_finds_no_lock_that_is_not_locked(
+def test_a_lock_is_locked_before_others_see_it(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would take it for one that a killed process left, and remove what is in use."""
+    """Another process would take it for a leftover, and remove a repository in use."""
     lock = fcntl.flock
 
     def interrupted(file: IO[str], operation: int) -> None:
@@ -600,7 +610,7 @@ def test_a_neighbour_finds_no_lock_that_is_not_locked(
 
 
 def test_a_shallow_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
-    """That is what a runner checks out."""
+    """Workflows check out only the newest commit."""
     land(remote, bump())
     url = f"file://{remote.bare}"
     run_git(tmp_path, "clone", "--quiet", "--depth=1", "--branch=develop", url, "shallow")
@@ -609,11 +619,11 @@ def test_a_shallow_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
 
 
 def test_every_bump_is_counted(remote: Remote) -> None:
-    """Also one that says what an earlier one said."""
+    """Also one that goes back to an earlier build."""
     start = remote.head()
     for letter in "aba":
         land(remote, bump(_build(tag=letter * 40), REDIS))
     run_git(remote.clone, "fetch", "--quiet")
-    counts = release.bumped(remote.clone, start, "origin/develop")
+    counts = changes.bumped(remote.clone, start, "origin/develop")
     assert counts == {"payment-api": 3, "redis": 3}
-    assert release.bumped(remote.clone, "origin/develop", start) == {}
+    assert changes.bumped(remote.clone, "origin/develop", start) == {}

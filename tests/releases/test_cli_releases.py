@@ -1,34 +1,38 @@
-"""The commands that move releases: what they say, and the exit codes that workflows rely on."""
+"""The commands that move releases: their output, and the exit codes that workflows rely on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+import remotes
 from delivery.cli import main
+from delivery.commands import CommandError
 from delivery.git import GitError
+from delivery.manifests.applications import Environment
 from delivery.manifests.dist import RenderError
-from delivery.releases import changes as release
-from delivery.releases import promotion, status
+from delivery.releases import changes, promotion, status
+from delivery.releases.chain import ChainError
 from delivery.releases.changes import Build, Landing
 from delivery.releases.history import HistoryError
 from delivery.releases.promotion import Promotion
-from delivery.releases.stages import StagesError
 from fraud_detection.images import ImagesError
+from remotes import DEV, PRODUCTION, STAGING
 
 TAG = "a" * 40
 BUMP = ["bump", "payment-api", TAG]
 
 
 def run(*arguments: str) -> Result:
-    """Run a command as if it was typed."""
+    """Run a command as if it had been typed."""
     return CliRunner().invoke(main, arguments)
 
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working tree in which the command is typed."""
+    """Create the working tree in which the command runs."""
     (tmp_path / "cdk8s.yaml").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -36,30 +40,30 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def landed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """With what `land` was called; it lands everything."""
+    """Land everything, and return the arguments of each call."""
     calls = []
 
-    def land(repository: Path, change: release.Change, **options: object) -> Landing:
+    def land(repository: Path, change: changes.Change, **options: object) -> Landing:
         calls.append({"repository": repository, "change": change, **options})
         return Landing(commit="c" * 40, attempts=2, difference="+ tag")
 
-    monkeypatch.setattr(release, "land", land)
+    monkeypatch.setattr(changes, "land", land)
     return calls
 
 
-def test_a_bump_says_where_it_landed(landed: list[dict[str, Any]], repository: Path) -> None:
-    """And how often it was made, for whoever looks at a slow run."""
+def test_a_bump_reports_where_it_landed(landed: list[dict[str, Any]], repository: Path) -> None:
+    """And the number of attempts, which explain a slow run."""
     result = run(*BUMP)
     assert (result.exit_code, result.stdout) == (
         0,
-        f"origin/develop has it: commit {'c' * 40}, attempts: 2\n",
+        f"Pushed {'c' * 40} to origin/develop (2 attempts)\n",
     )
     assert landed[0]["repository"] == repository
     assert landed[0]["change"].trailers == [("Release", f"payment-api {TAG}")]
 
 
 def test_several_builds_are_pairs(landed: list[dict[str, Any]]) -> None:
-    """With their digests in the same order."""
+    """The digests have the same order."""
     digests = [f"--digest=sha256:{letter * 64}" for letter in "bc"]
     assert run(*BUMP, "redis", "1.0.0", *digests).exit_code == 0
     assert landed[0]["change"].trailers == [
@@ -68,17 +72,17 @@ def test_several_builds_are_pairs(landed: list[dict[str, Any]]) -> None:
     ]
 
 
-def test_what_a_workflow_says_reaches_the_bump(
+def test_the_options_of_a_workflow_reach_the_bump(
     landed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An option that is dropped on the way lets an older build pass, or loses the record."""
+    """A dropped option would accept an older build, or lose the record."""
     given: dict[str, object] = {}
 
     def bump(builds: list[Build], **options: object) -> str:
         given.update(options, builds=builds)
         return "the change"
 
-    monkeypatch.setattr(release, "bump", bump)
+    monkeypatch.setattr(changes, "bump", bump)
     run(*BUMP, "--history=o/app", "--allow-older", "--source-run=https://ci.test/1")
     assert given == {
         "builds": [Build(service="payment-api", tag=TAG)],
@@ -94,21 +98,21 @@ def test_what_a_workflow_says_reaches_the_bump(
     [["payment-api"], [*BUMP[1:], "redis"], [*BUMP[1:], "redis", "1.0.0", "--digest=sha256:0"]],
     ids=["no-tag", "odd", "digests"],
 )
-def test_what_is_no_pair_is_refused(arguments: list[str]) -> None:
-    """Half a pair could be meant for anything."""
+def test_an_incomplete_pair_is_refused(arguments: list[str]) -> None:
+    """Its meaning is unknown."""
     assert run("bump", *arguments).exit_code == 2
 
 
 def test_a_dry_run_shows_the_difference(landed: list[dict[str, Any]]) -> None:
-    """That is what it is for."""
+    """People run it to read the difference."""
     assert run(*BUMP, "--dry-run").stdout == "+ tag\n"
     assert landed[0]["dry_run"] is True
 
 
-def test_what_is_there_already_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is a success: a repeated run ends well."""
+def test_a_change_without_effect_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workflow may be run again."""
     nothing = Landing(commit=None, attempts=1, difference="")
-    monkeypatch.setattr(release, "land", lambda *_, **__: nothing)
+    monkeypatch.setattr(changes, "land", lambda *_, **__: nothing)
     result = run(*BUMP)
     assert (result.exit_code, result.stdout) == (
         0,
@@ -119,47 +123,47 @@ def test_what_is_there_already_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (release.HeldError("it is held"), 3),
-        (release.OlderError("it is older"), 4),
-        (release.RaceError("others were first"), 5),
+        (changes.HeldError("redis is held"), 3),
+        (changes.OlderError("redis is older"), 4),
+        (changes.RaceError("others were first"), 5),
         (GitError("push", "no"), 2),
-        (HistoryError("it does not say"), 2),
+        (HistoryError("no such commit"), 2),
         (ImagesError("wrong"), 2),
         (RenderError("it does not render"), 2),
-        (StagesError("it is damaged"), 2),
+        (ChainError("dist is damaged"), 2),
         (OSError(28, "No space left on device"), 2),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_each_refusal_has_its_exit_code(
+def test_each_error_has_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
-    """A workflow that is held is not a workflow that is broken."""
+    """A workflow must tell a hold from a failure."""
 
     def fail(*_: object, **__: object) -> Landing:
         raise error
 
-    monkeypatch.setattr(release, "land", fail)
+    monkeypatch.setattr(changes, "land", fail)
     result = run(*BUMP)
     assert result.exit_code == code
-    said = "No space left on device" if isinstance(error, OSError) else str(error)
-    assert result.stderr.splitlines()[-1] == f"Error: {said}"
+    message = "No space left on device" if isinstance(error, OSError) else str(error)
+    assert result.stderr.splitlines()[-1] == f"Error: {message}"
 
 
 def test_progress_on_a_terminal_is_shown_as_it_is(
     landed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An address such as `[/x]` looks like markup, which would end in a trace."""
+    """An address such as `[/x]` looks like markup, and would end in a traceback."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     run(*BUMP, "--remote=[/x]")
     landed[0]["report"]("fetch [/x]/develop")
 
 
 @pytest.mark.usefixtures("landed")
-def test_malicious_text_ends_in_a_sentence() -> None:
-    """No trace, and nothing ran."""
+def test_malicious_text_is_refused() -> None:
+    """It comes from another repository's workflow."""
     result = run("bump", "payment-api", "$(touch gotcha)")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("Error: payment-api.tag: '$(touch gotcha)' is not a full Git")
 
 
@@ -167,7 +171,7 @@ def test_malicious_text_ends_in_a_sentence() -> None:
     ("arguments", "subject"),
     [
         (["hold", "redis", "--reason=slow"], "Hold redis"),
-        (["release", "redis"], "Release redis"),
+        (["unhold", "redis"], "Unhold redis"),
         (["pin", "redis", "staging", "1.0.0", "--reason=slow"], "Pin redis in staging to 1.0.0"),
         (["unpin", "redis", "staging"], "Unpin redis in staging"),
     ],
@@ -175,7 +179,7 @@ def test_malicious_text_ends_in_a_sentence() -> None:
 def test_each_command_lands_its_change(
     landed: list[dict[str, Any]], arguments: list[str], subject: str
 ) -> None:
-    """On the branch that is named, wherever that is."""
+    """On the given branch of the given remote."""
     assert run(*arguments, "--remote=fork", "--branch=main").exit_code == 0
     assert landed[0]["change"].subject == subject
     assert (landed[0]["remote"], landed[0]["branch"]) == ("fork", "main")
@@ -185,35 +189,35 @@ def test_each_command_lands_its_change(
     "arguments",
     [
         ["hold", "redis"],
-        ["release", "redis"],
+        ["unhold", "redis"],
         ["pin", "redis", "staging", "1.0.0"],
         ["unpin", "redis", "staging"],
     ],
 )
 def test_a_reason_reaches_the_commit(landed: list[dict[str, Any]], arguments: list[str]) -> None:
-    """In a month it is all that is known."""
+    """In a month nobody remembers it."""
     run(*arguments, "--reason=because")
     assert landed[0]["change"].body == "because"
 
 
 def test_a_pin_may_name_a_digest(landed: list[dict[str, Any]]) -> None:
-    """As a bump may."""
+    """Like a bump."""
     digest = f"sha256:{'b' * 64}"
     run("pin", "redis", "staging", "1.0.0", f"--digest={digest}", "--reason=slow")
     assert landed[0]["change"].trailers == [("Pin", f"staging redis 1.0.0@{digest}")]
 
 
 @pytest.mark.parametrize("arguments", [["hold", "redis"], ["pin", "redis", "staging", "1.0.0"]])
-def test_a_reason_is_asked_for(arguments: list[str]) -> None:
+def test_a_hold_and_a_pin_require_a_reason(arguments: list[str]) -> None:
     """In a month nobody remembers it."""
     assert run(*arguments).exit_code == 2
 
 
 @pytest.mark.parametrize("command", ["diff", "promote", "status"])
-def test_without_a_dist_nothing_is_said_to_be_alike(command: str) -> None:
-    """An empty answer would be taken for a good one."""
+def test_a_missing_dist_is_an_error(command: str) -> None:
+    """Empty output would look like no differences."""
     result = run(command)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
         "Error: dist/argocd has no Application: run `make synth`."
     )
@@ -222,11 +226,88 @@ def test_without_a_dist_nothing_is_said_to_be_alike(command: str) -> None:
 PROPOSAL = Promotion(source="develop", target="main", title="Title", body="body", text="text")
 
 
+@pytest.fixture
+def two(repository: Path) -> None:
+    """Declare a chain of two environments."""
+    remotes.write_applications(repository, [DEV, STAGING])
+
+
+@pytest.fixture
+def three(repository: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Declare a chain of three, whose last branch is missing; return what was proposed."""
+    remotes.write_applications(repository, [DEV, STAGING, PRODUCTION])
+    proposed: list[str] = []
+
+    def prepare(_: Path, source: Environment, target: Environment, **__: object) -> Promotion:
+        if target == PRODUCTION:
+            raise promotion.MissingBranchError("production: origin has no branch production")
+        return replace(PROPOSAL, source=source.branch, target=target.branch)
+
+    def propose(_: Path, proposal: Promotion) -> str:
+        proposed.append(proposal.target)
+        return f"https://github.test/{proposal.target}"
+
+    monkeypatch.setattr(promotion, "prepare", prepare)
+    monkeypatch.setattr(promotion, "propose", propose)
+    return proposed
+
+
+def test_a_pair_without_its_branch_is_skipped(three: list[str]) -> None:
+    """A new environment must not stop the promotions of the others."""
+    result = run("promote")
+    assert (result.exit_code, three) == (0, ["main"])
+    assert result.stdout == "https://github.test/main\n"
+    assert "Skipped production: origin has no branch production\n" in result.stderr
+
+
+@pytest.mark.usefixtures("three")
+def test_a_promotion_that_skips_everything_fails() -> None:
+    """Otherwise a workflow would stay green without promoting anything."""
+    result = run("promote", "--environment=production")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith("Error: production: origin has no branch production\n")
+
+
+def test_promote_may_be_limited_to_one_environment(three: list[str]) -> None:
+    """Each environment may have a schedule of its own."""
+    assert run("promote", "-e", "staging").exit_code == 0
+    assert three == ["main"]
+
+
+def test_each_pair_has_a_pull_request(
+    three: list[str], monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    """And the file has the text of each."""
+    monkeypatch.setattr(promotion, "prepare", lambda *_, **__: PROPOSAL)
+    assert run("promote", "--output=all.md").exit_code == 0
+    assert len(three) == 2
+    assert (repository / "all.md").read_text(encoding="utf-8") == "text\ntext"
+
+
+@pytest.mark.usefixtures("three")
+def test_a_verdict_is_about_one_environment(repository: Path) -> None:
+    """It would be quoted for an environment that was not rehearsed."""
+    (repository / "verdict.md").touch()
+    result = run("promote", "--verdict=verdict.md")
+    assert (result.exit_code, "add --environment" in result.stderr) == (2, True)
+
+
+def test_one_environment_has_nothing_to_promote(repository: Path) -> None:
+    """A system may begin with one."""
+    remotes.write_applications(repository, [DEV])
+    result = run("promote")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "nothing to promote: dist/argocd has one environment\n",
+    )
+
+
 @pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.usefixtures("two")
 def test_promote_proposes_unless_it_is_a_dry_run(
     monkeypatch: pytest.MonkeyPatch, repository: Path, *, dry: bool
 ) -> None:
-    """The whole text is kept either way."""
+    """The full text is kept either way."""
     monkeypatch.setattr(promotion, "prepare", lambda *_, **__: PROPOSAL)
     monkeypatch.setattr(promotion, "propose", lambda *_: "https://github.test/pull/7")
     result = run("promote", "--output=all.md", *(["--dry-run"] if dry else []))
@@ -234,16 +315,21 @@ def test_promote_proposes_unless_it_is_a_dry_run(
     assert (repository / "all.md").read_text(encoding="utf-8") == "text"
 
 
+@pytest.mark.usefixtures("two")
 def test_nothing_to_promote_is_a_success(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
-    """It leaves no file behind that could be taken for a proposal."""
+    """It must not leave a file that looks like a proposal."""
     monkeypatch.setattr(promotion, "prepare", lambda *_, **__: None)
     result = run("promote", "--output=all.md")
-    assert (result.exit_code, result.stdout) == (0, "nothing to promote\n")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "nothing to promote from develop to main\n",
+    )
     assert not (repository / "all.md").exists()
 
 
+@pytest.mark.usefixtures("two")
 def test_a_stale_dist_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The remedy is on develop, not in the workflow."""
+    """The workflow can tell that develop has to be fixed."""
 
     def fail(*_: object, **__: object) -> Promotion:
         raise promotion.StaleError("develop is not ready")
@@ -253,10 +339,11 @@ def test_a_stale_dist_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, "Error: develop is not ready")
 
 
+@pytest.mark.usefixtures("two")
 def test_the_verdict_of_a_rehearsal_is_passed_on(
     monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
-    """The workflow has it in a file."""
+    """The workflow writes it to a file."""
     (repository / "verdict.md").write_text("Nothing blocks.", encoding="utf-8")
     given: dict[str, object] = {}
     monkeypatch.setattr(promotion, "prepare", lambda *_, **options: given.update(options))
@@ -265,11 +352,11 @@ def test_the_verdict_of_a_rehearsal_is_passed_on(
 
 
 def test_status_fails_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As everywhere."""
+    """Like every command."""
 
     def fail(*_: object, **__: object) -> None:
-        raise status.StatusError("There is no kubectl.")
+        raise CommandError("There is no kubectl.")
 
     monkeypatch.setattr(status, "status", fail)
     result = run("status")
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, "Error: There is no kubectl.")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, "Error: There is no kubectl.")

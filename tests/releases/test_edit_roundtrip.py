@@ -1,4 +1,4 @@
-"""images.yaml with whatever Hypothesis thinks of: any layout, any change, any damage."""
+"""The editor of images.yaml with generated layouts, changes and damage."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,21 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_detection.images import Image, ImagesError, Pin, Release, read_images, update_images
+from delivery.releases.edit import update_images
+from fraud_detection.images import COMMIT, ImagesError, Pin, Release
+from fraud_detection.platform.image import Image
+from images_yaml import ENVIRONMENTS, SERVICES, read
 
 Entry: TypeAlias = tuple[str, ...]
-"""The keys that lead to one, from the service on."""
+"""The path of an entry: its keys from the service on."""
 
-ENVIRONMENTS = ("dev", "staging")
-OURS = ("payment-api", "alert-monitor", "flink-app")
-SERVICES = (*OURS, "redpanda", "redis")
+update = partial(update_images, environments=ENVIRONMENTS, services=SERVICES)
 
-# No deadline: others may use the machine.
+# No deadline: other programs share the machine.
 some = settings(deadline=None, max_examples=25)
 
 
 def hexadecimal(digits: int) -> st.SearchStrategy[str]:
-    """Often what YAML takes for a number."""
+    """Generate digits that YAML often reads as a number."""
     return st.sampled_from(["0123456789abcdef", "0123456789e", "01"]).flatmap(
         lambda alphabet: st.text(alphabet, min_size=digits, max_size=digits)
     )
@@ -40,8 +41,8 @@ repositories = st.sampled_from(["ghcr.io/mordris/a", "localhost:5000/b_c", "dock
 
 
 def releases(service: str) -> st.SearchStrategy[Release]:
-    """All that images.yaml may say about a service."""
-    tags = hexadecimal(40) if service in OURS else versions
+    """Generate everything that images.yaml may hold for a service."""
+    tags = hexadecimal(40) if SERVICES[service] is COMMIT else versions
     pins = st.builds(Pin, tag=tags, digest=digests, reason=reasons)
     return st.builds(
         Release,
@@ -55,7 +56,7 @@ changes = st.fixed_dictionaries({}, optional={name: releases(name) for name in S
 
 
 def nested(services: Mapping[str, Release]) -> dict[str, Any]:
-    """The mappings that images.yaml has for these releases."""
+    """Return the mappings of these releases in images.yaml."""
 
     def present(values: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in values.items() if value}
@@ -73,7 +74,7 @@ def nested(services: Mapping[str, Release]) -> dict[str, Any]:
 
 
 def entries(mapping: Mapping[str, Any], above: Entry = ()) -> dict[Entry, str | None]:
-    """Every entry of a file with its text, None for a mapping."""
+    """Return every entry of a file with its text, or None for a mapping."""
     found: dict[Entry, str | None] = {}
     for key, value in mapping.items():
         entry = (*above, key)
@@ -86,7 +87,7 @@ def entries(mapping: Mapping[str, Any], above: Entry = ()) -> dict[Entry, str | 
 
 @dataclass(frozen=True)
 class Line:
-    """A line, the entry that it goes with, and the text of that entry if it stands here."""
+    """A line, the entry that it belongs to, and that entry's text if it is on this line."""
 
     entry: Entry
     value: str | None
@@ -95,7 +96,7 @@ class Line:
 
 @dataclass(frozen=True)
 class File:
-    """What a file says, and how some hand laid it out."""
+    """The releases in a file, and its layout."""
 
     services: dict[str, Release]
     lines: list[Line]
@@ -103,7 +104,7 @@ class File:
 
 @st.composite
 def files(draw: st.DrawFn) -> File:
-    """Keys in any order, any indentation, quotes, comments, blank lines and line endings."""
+    """Generate any order, indentation, quotes, comments, blank lines and line endings."""
     services = {name: draw(releases(name)) for name in SERVICES}
     ending = draw(st.sampled_from(["\n", "\r\n", "\r"]))
     step = draw(st.integers(1, 4))
@@ -134,14 +135,14 @@ def files(draw: st.DrawFn) -> File:
 @some
 @given(file=files(), changes=changes)
 def test_any_change_of_any_layout(file: File, changes: dict[str, Release]) -> None:
-    """It reads back as asked, and every line that it does not concern is there, byte for byte."""
+    """The result reads back as asked, and every unrelated line is unchanged."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "images.yaml"
         path.write_bytes("".join(line.text for line in file.lines).encode())
-        assert read_images(path, environments=ENVIRONMENTS).services == file.services
-        update_images(path, changes, environments=ENVIRONMENTS)
+        assert read(path).services == file.services
+        update(path, changes)
         wanted = file.services | changes
-        assert read_images(path, environments=ENVIRONMENTS).services == wanted
+        assert read(path).services == wanted
         lines = path.read_bytes().decode().splitlines(keepends=True)
 
     old, new = entries(nested(file.services)), entries(nested(wanted))
@@ -157,7 +158,7 @@ def test_any_change_of_any_layout(file: File, changes: dict[str, Release]) -> No
 
 
 CANONICAL = f"""\
-# Of all services.
+# All services.
 
 payment-api:
   repository: ghcr.io/mordris/payment-api
@@ -187,11 +188,11 @@ redis:
 @some
 @given(steps=st.lists(changes, max_size=4))
 def test_changes_undone_leave_no_trace(steps: list[dict[str, Release]]) -> None:
-    """Hold and release, pin and unpin, roll back: years of it must not wear the file out."""
+    """Years of holds, pins and rollbacks must not degrade the file."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "images.yaml"
         path.write_bytes(CANONICAL.encode())
-        original = read_images(path, environments=ENVIRONMENTS).services
+        original = read(path).services
         expected = dict(original)
         for step in steps:
             # No command changes the repository.
@@ -202,14 +203,14 @@ def test_changes_undone_leave_no_trace(steps: list[dict[str, Release]]) -> None:
                 )
                 for name, release in step.items()
             }
-            update_images(path, expected, environments=ENVIRONMENTS)
-            assert read_images(path, environments=ENVIRONMENTS).services == expected
-        update_images(path, original, environments=ENVIRONMENTS)
+            update(path, expected)
+            assert read(path).services == expected
+        update(path, original)
         assert path.read_bytes().decode() == CANONICAL
 
 
 def mistake(call: Callable[[], object]) -> str:
-    """What is said about a mistake; empty if there is none."""
+    """Return the error of a call; empty if there is none."""
     try:
         call()
     except ImagesError as error:
@@ -221,18 +222,18 @@ def mistake(call: Callable[[], object]) -> str:
     return ""
 
 
-# Also what no encoding takes: an argument of a command may be any bytes.
+# Including lone surrogates: the argument of a command may be any bytes.
 anything = st.text(st.characters(exclude_categories=()), max_size=10)
 
 
 @some
 @given(tag=anything, hold=anything, name=anything)
 def test_any_text_is_written_exactly_or_refused(tag: str, hold: str, name: str) -> None:
-    """There is nothing in between: no half, no other value, no crash."""
+    """No partial value, no other value, no traceback."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "images.yaml"
         path.write_bytes(CANONICAL.encode())
-        redis = read_images(path, environments=ENVIRONMENTS).services["redis"]
+        redis = read(path).services["redis"]
         for changed in (
             {"redis": redis.bumped(tag)},
             {"redis": replace(redis, hold=hold)},
@@ -240,10 +241,10 @@ def test_any_text_is_written_exactly_or_refused(tag: str, hold: str, name: str) 
             {name: redis},
         ):
             before = path.read_bytes()
-            if mistake(partial(update_images, path, changed, environments=ENVIRONMENTS)):
+            if mistake(partial(update, path, changed)):
                 assert path.read_bytes() == before
             else:
-                services = read_images(path, environments=ENVIRONMENTS).services
+                services = read(path).services
                 assert services == {**services, **changed}
 
 
@@ -264,9 +265,9 @@ pieces = st.sampled_from(
     insertion=st.lists(pieces, max_size=6).map("".join),
 )
 def test_any_damage_ends_with_one_sentence(start: int, length: int, insertion: str) -> None:
-    """Whatever a slip of the hand does to the file, nobody has to read a traceback."""
+    """Nobody should have to read a traceback because of a typo."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "images.yaml"
         damaged = CANONICAL[:start] + insertion + CANONICAL[start + length :]
         path.write_bytes(damaged.encode())
-        mistake(partial(read_images, path, environments=ENVIRONMENTS))
+        mistake(partial(read, path))

@@ -60,8 +60,8 @@ def test_every_place_has_the_new_name(fork: Path) -> None:
     """An empty name, or one in the wrong place, would break where nobody looks at once."""
     run(*ARGUMENTS)
     for place, line in (
-        ("constructs/fraud_detection/environments.py", "https://github.com/acme/config.git"),
-        ("constructs/fraud_detection/environments.py", "https://github.com/acme/shop"),
+        ("constructs/fraud_detection/repositories.py", "https://github.com/acme/config.git"),
+        ("constructs/fraud_detection/repositories.py", "https://github.com/acme/shop"),
         ("images.yaml", "repository: ghcr.io/acme/payment-api"),
         (".github/CODEOWNERS", "@acme/platform"),
         (".github/workflows/bump.yml", "HISTORY: acme/shop"),
@@ -128,7 +128,7 @@ def test_a_name_that_github_cannot_have_changes_nothing(
 @pytest.mark.usefixtures("git_environment")
 def test_a_repository_outside_github_is_named(fork: Path) -> None:
     """The command then has nothing to look for."""
-    environments = fork / "constructs" / "fraud_detection" / "environments.py"
+    environments = fork / "constructs" / "fraud_detection" / "repositories.py"
     text = environments.read_text(encoding="utf-8")
     environments.write_text(text.replace("https://github.com/", "https://git.test/"), "utf-8")
     result = run(*ARGUMENTS)

@@ -1,4 +1,4 @@
-"""Merging: images.yaml by hand, dist by rendering again; nothing else is accepted."""
+"""Merging branches: images.yaml by hand, dist by rendering it again."""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import remotes
 from delivery.manifests import dist
 from delivery.manifests.dist import Flaw
-from delivery.releases import changes as release
+from delivery.releases import changes
 from delivery.releases.changes import Build
 from remotes import Remote, run_git
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("git_environment")
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Remote:
-    """A remote and a clone of its branch main."""
+    """Create a remote, and a clone on the branch main."""
     remote = Remote.create(tmp_path)
     run_git(remote.clone, "switch", "--quiet", "main")
     return remote
@@ -25,20 +25,20 @@ def remote(tmp_path: Path) -> Remote:
 
 def bump(remote: Remote, service: str, tag: str, branch: str) -> None:
     """Release a build on a branch, and fetch it."""
-    change = release.bump([Build(service=service, tag=tag)])
-    release.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
+    change = changes.bump([Build(service=service, tag=tag)])
+    changes.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
     run_git(remote.clone, "fetch", "--quiet")
 
 
 def merge(remote: Remote) -> int:
-    """Merge develop into main as they are on the remote: Git's exit code."""
+    """Merge the remote's develop into its main, and return Git's exit code."""
     run_git(remote.clone, "reset", "--quiet", "--hard", "origin/main")
     command = ["git", "merge", "--quiet", "--no-edit", "origin/develop"]
     return subprocess.run(command, cwd=remote.clone, check=False, capture_output=True).returncode
 
 
 def flaws(remote: Remote, tmp_path: Path) -> set[Flaw]:
-    """What the proof finds in the clone."""
+    """Return what `delivery check` finds in the clone."""
     fresh = tmp_path / "fresh" / "dist"
     run_git(tmp_path, "clone", "--quiet", str(remote.clone), str(fresh.parent))
     (fresh.parent / "images.yaml").write_text(
@@ -49,7 +49,7 @@ def flaws(remote: Remote, tmp_path: Path) -> set[Flaw]:
 
 
 def test_bumps_of_two_services_merge(remote: Remote, tmp_path: Path) -> None:
-    """Each branch bumped another service; rendered again, dist shows both."""
+    """Each branch bumped another service; the rendered dist has both."""
     bump(remote, "payment-api", "a" * 40, "develop")
     bump(remote, "redis", "1.0.0", "main")
     merge(remote)
@@ -63,7 +63,7 @@ def test_bumps_of_two_services_merge(remote: Remote, tmp_path: Path) -> None:
 
 
 def test_bumps_of_the_same_service_are_a_conflict(remote: Remote) -> None:
-    """Nobody but a person knows which of the two is meant."""
+    """Only a person knows which of the two is right."""
     bump(remote, "redis", "1.0.1", "develop")
     bump(remote, "redis", "1.0.0", "main")
     assert merge(remote) != 0
@@ -84,7 +84,7 @@ def test_a_resolved_conflict_is_rendered_again(remote: Remote, tmp_path: Path) -
 
 
 def test_a_merge_that_kept_one_side_of_dist_is_refused(remote: Remote, tmp_path: Path) -> None:
-    """The quickest way out of a conflict is the wrong one."""
+    """Keeping one side is the quickest resolution, and wrong."""
     bump(remote, "redis", "1.0.1", "develop")
     bump(remote, "redis", "1.0.0", "main")
     merge(remote)
@@ -95,7 +95,7 @@ def test_a_merge_that_kept_one_side_of_dist_is_refused(remote: Remote, tmp_path:
 
 
 def test_an_unfinished_merge_is_refused(remote: Remote, tmp_path: Path) -> None:
-    """What is in conflict is not committed, whatever the file says."""
+    """A file in conflict is not committed, whatever its content."""
     bump(remote, "redis", "1.0.1", "develop")
     bump(remote, "redis", "1.0.0", "main")
     merge(remote)

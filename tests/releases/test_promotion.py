@@ -1,22 +1,24 @@
-"""The promotion pull request: what it says, and how it is opened."""
+"""The promotion pull request: its text, and how it is opened."""
 
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 import remotes
+from delivery.commands import CommandError
+from delivery.manifests.applications import Environment, UnknownEnvironmentError
 from delivery.manifests.dist import RenderError
-from delivery.releases import changes as release
-from delivery.releases import promotion
+from delivery.releases import changes, promotion
 from delivery.releases.changes import Build
 from delivery.releases.promotion import Promotion
-from remotes import Remote, run_git
+from fraud_detection.repositories import APPLICATION
+from remotes import DEV, PRODUCTION, STAGING, Remote, run_git
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -26,13 +28,13 @@ pytestmark = pytest.mark.usefixtures("git_environment")
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Remote:
-    """A remote on which the branches develop and main are alike."""
+    """Create a remote whose branches develop and main are equal."""
     return Remote.create(tmp_path)
 
 
 @contextmanager
 def render(worktree: Path) -> Iterator[Path]:
-    """A fresh dist, aside."""
+    """Yield a fresh dist beside the worktree."""
     fresh = worktree.parent / f"{worktree.name}-fresh"
     shutil.copytree(worktree, fresh)
     remotes.render(fresh)
@@ -40,102 +42,164 @@ def render(worktree: Path) -> Iterator[Path]:
     shutil.rmtree(fresh)
 
 
-def land(remote: Remote, change: release.Change, branch: str = "develop") -> None:
+def land(remote: Remote, change: changes.Change, branch: str = "develop") -> None:
     """Land a change on a branch."""
-    release.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
+    changes.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
 
 
 def bump(remote: Remote, tag: str = NEW, branch: str = "develop") -> None:
     """Release a build of payment-api."""
-    land(remote, release.bump([Build(service="payment-api", tag=tag)]), branch)
+    land(remote, changes.bump([Build(service="payment-api", tag=tag)]), branch)
 
 
-def prepare(remote: Remote, verdict: str | None = None) -> Promotion:
-    """A promotion that there is."""
-    found = promotion.prepare(remote.clone, remote="origin", verdict=verdict, render=render)
+def prepare_any(
+    remote: Remote,
+    *pair: Environment,
+    verdict: str | None = None,
+    render: Callable[[Path], AbstractContextManager[Path]] = render,
+) -> Promotion | None:
+    """Prepare the promotion from dev to staging, or of another pair."""
+    source, target = pair or (DEV, STAGING)
+    return promotion.prepare(
+        remote.clone, source, target, remote="origin", verdict=verdict, render=render
+    )
+
+
+def prepare(remote: Remote, *pair: Environment, verdict: str | None = None) -> Promotion:
+    """Prepare a promotion that has something to promote."""
+    found = prepare_any(remote, *pair, verdict=verdict)
     assert found is not None
     return found
 
 
+def test_every_environment_but_the_first_is_a_target() -> None:
+    """A release passes the whole chain, one step at a time."""
+    chain = [DEV, STAGING, PRODUCTION]
+    assert promotion.pairs(chain) == [(DEV, STAGING), (STAGING, PRODUCTION)]
+    assert promotion.pairs(chain, target="production") == [(STAGING, PRODUCTION)]
+
+
+def test_one_environment_has_no_pair() -> None:
+    """There is nowhere to promote to."""
+    assert promotion.pairs([DEV]) == []
+
+
+def test_nothing_is_promoted_to_the_first_environment() -> None:
+    """The command must not look as if it had done something."""
+    with pytest.raises(promotion.PromotionError, match="to dev, the first environment"):
+        promotion.pairs([DEV, STAGING], target="dev")
+
+
+def test_an_unknown_target_is_refused() -> None:
+    """A typo must not look like nothing to promote."""
+    with pytest.raises(UnknownEnvironmentError, match="Unknown environment 'prod'"):
+        promotion.pairs([DEV, STAGING], target="prod")
+
+
+@pytest.mark.parametrize("missing", ["develop", "main"])
+def test_a_missing_branch_is_reported_with_the_remedy(remote: Remote, missing: str) -> None:
+    """Without its branch, Argo CD cannot apply a new environment either."""
+    run_git(remote.bare, "update-ref", "-d", f"refs/heads/{missing}")
+    with pytest.raises(
+        promotion.MissingBranchError,
+        match=f"^staging: origin has no branch {missing}: create it with"
+        f" `git push origin COMMIT:refs/heads/{missing}`",
+    ):
+        prepare_any(remote)
+
+
+def test_staging_is_promoted_to_production(tmp_path: Path) -> None:
+    """Production gets what staging has, and nothing that only dev has."""
+    remote = Remote.create(tmp_path, DEV, STAGING, PRODUCTION)
+    bump(remote, OLD, "main")
+    bump(remote, NEW)
+    found = prepare(remote, STAGING, PRODUCTION)
+    assert (found.source, found.target) == ("main", "production")
+    assert "## Changes in system-production\n" in found.body
+    assert f"→ {OLD[:12]} | 1 |" in found.body
+    assert NEW[:12] not in found.body
+    assert "staging/" not in found.body
+
+
 def test_nothing_to_promote(remote: Remote) -> None:
-    """A pull request without a change would only be noise."""
-    assert promotion.prepare(remote.clone, remote="origin", render=render) is None
+    """A pull request without a change is noise."""
+    assert prepare_any(remote) is None
 
 
-def test_what_main_has_already_is_nothing_to_promote(remote: Remote) -> None:
-    """Right after a promotion, main is one merge ahead."""
+def test_after_a_promotion_there_is_nothing_to_promote(remote: Remote) -> None:
+    """Main is one merge commit ahead."""
     bump(remote)
     run_git(remote.clone, "fetch", "--quiet")
     run_git(remote.clone, "switch", "--quiet", "main")
     run_git(remote.clone, "merge", "--quiet", "--no-ff", "--no-edit", "origin/develop")
     run_git(remote.clone, "push", "--quiet", "origin", "main")
-    assert promotion.prepare(remote.clone, remote="origin", render=render) is None
+    assert prepare_any(remote) is None
 
 
 def test_it_goes_from_dev_to_staging(remote: Remote) -> None:
-    """The branches are those of the two Applications."""
+    """The branches are those of the environments."""
     bump(remote)
     found = prepare(remote)
     assert (found.source, found.target) == ("develop", "main")
     assert found.title == "Promote develop to main"
 
 
-def test_it_names_the_releases(remote: Remote) -> None:
-    """Old and new, how many bumps it took, and where the commits are."""
+def test_it_lists_the_releases(remote: Remote) -> None:
+    """With the old and the new tag, the number of bumps and a link to the commits."""
     bump(remote, OLD)
     run_git(remote.clone, "fetch", "--quiet")
     run_git(remote.clone, "push", "--quiet", "origin", "origin/develop:main")
     bump(remote, "c" * 40)
     bump(remote)
-    link = f"[compare]({promotion.APPLICATION}/compare/{OLD}...{NEW})"
+    link = f"[compare]({APPLICATION}/compare/{OLD}...{NEW})"
     assert f"| payment-api | {OLD[:12]} → {NEW[:12]} | 2 | {link} |" in prepare(remote).body
 
 
-def test_a_third_partys_image_has_no_commits_of_ours(remote: Remote) -> None:
+def test_a_third_party_image_has_no_link_to_commits(remote: Remote) -> None:
     """Its tag is a version."""
-    land(remote, release.bump([Build(service="redis", tag="1.0.0")]))
+    land(remote, changes.bump([Build(service="redis", tag="1.0.0")]))
     assert "→ 1.0.0 | 1 |  |" in prepare(remote).body
 
 
 def test_a_digest_alone_is_a_release(remote: Remote) -> None:
-    """The same tag twice would look like nothing."""
+    """The same tag twice would look like no change."""
     tag, digest = "1.0.0", f"sha256:{'d' * 64}"
-    land(remote, release.bump([Build(service="redis", tag=tag)]))
+    land(remote, changes.bump([Build(service="redis", tag=tag)]))
     run_git(remote.clone, "fetch", "--quiet")
     run_git(remote.clone, "push", "--quiet", "origin", "origin/develop:main")
-    land(remote, release.bump([Build(service="redis", tag=tag, digest=digest)]))
+    land(remote, changes.bump([Build(service="redis", tag=tag, digest=digest)]))
     image = f"docker.io/library/redis:{tag}"
     assert f"| redis | {image} → {image}@&#8203;{digest} | 1 |" in prepare(remote).body
 
 
-def test_it_shows_what_staging_gets(remote: Remote) -> None:
-    """And nothing of dev."""
+def test_it_shows_the_changes_of_staging(remote: Remote) -> None:
+    """And none of dev."""
     bump(remote)
     body = prepare(remote).body
     assert "<details><summary>staging/payment-api</summary>" in body
     assert "dev/payment-api" not in body
 
 
-def test_it_says_what_staging_does_not_get(remote: Remote) -> None:
-    """A pin stays, and somebody once had a reason."""
+def test_it_lists_holds_and_pins(remote: Remote) -> None:
+    """They stay after the promotion, and the reviewer should know why."""
     build = Build(service="payment-api", tag=OLD)
-    land(remote, release.pin(build, "staging", reason="loses *all*"))
-    land(remote, release.hold("redis", reason="slow"))
+    land(remote, changes.pin(build, "staging", reason="loses *all*"))
+    land(remote, changes.hold("redis", reason="slow"))
     body = prepare(remote).body
     assert f"- payment-api is pinned in staging to {OLD[:12]}: loses \\*all\\*" in body
     assert "- redis is held: slow" in body
 
 
 def test_it_warns_of_commits_that_develop_lacks(remote: Remote) -> None:
-    """Somebody changed staging behind the back of dev."""
+    """Somebody changed staging without dev."""
     bump(remote)
-    land(remote, release.bump([Build(service="redis", tag="1.0.0")]), "main")
+    land(remote, changes.bump([Build(service="redis", tag="1.0.0")]), "main")
     commit = remote.head("main")[:7]
-    assert f"- Only main has: {commit} Bump redis to 1.0.0\n" in prepare(remote).body
+    assert f"- Only on main: {commit} Bump redis to 1.0.0\n" in prepare(remote).body
 
 
-def test_of_many_commits_some_are_named(remote: Remote) -> None:
-    """A warning of a page is not read."""
+def test_a_long_list_of_commits_is_truncated(remote: Remote) -> None:
+    """Nobody reads a warning that fills a page."""
     bump(remote)
     for number in range(7):
         remotes.commit(remote.clone, f"Hotfix {number}")
@@ -146,13 +210,13 @@ def test_of_many_commits_some_are_named(remote: Remote) -> None:
 
 
 def pin_on_main(remote: Remote) -> None:
-    """A hotfix, as README has it."""
+    """Land a hotfix as README describes it."""
     build = Build(service="redis", tag="1.0.0")
-    land(remote, release.pin(build, "staging", reason="leaks"), "main")
+    land(remote, changes.pin(build, "staging", reason="leaks"), "main")
 
 
-def test_what_main_keeps_is_not_announced_to_go(remote: Remote) -> None:
-    """The promotion is a merge: a pin of main stays, and staging runs it further on."""
+def test_a_pin_on_main_stays(remote: Remote) -> None:
+    """The promotion is a merge: staging still runs the pinned build."""
     pin_on_main(remote)
     bump(remote)
     body = prepare(remote).body
@@ -160,46 +224,46 @@ def test_what_main_keeps_is_not_announced_to_go(remote: Remote) -> None:
     assert "| redis |" not in body
     assert "staging/redis" not in body
     assert "- redis is pinned in staging to 1.0.0: leaks" in body
-    assert "Only main has: " in body
+    assert "Only on main: " in body
 
 
-def test_a_merge_that_needs_a_person_is_said(remote: Remote) -> None:
-    """What staging gets is not known before, and must not look as if it was."""
+def test_a_conflict_is_reported(remote: Remote) -> None:
+    """The changes of staging depend on how a person resolves it."""
     pin_on_main(remote)
-    land(remote, release.bump([Build(service="redis", tag="2.0.0")]))
+    land(remote, changes.bump([Build(service="redis", tag="2.0.0")]))
     body = prepare(remote).body
-    assert "main and develop are in conflict: images.yaml. All that is said here is what" in body
+    assert "main and develop are in conflict: images.yaml. The rest of this text ignores" in body
     assert "| redis | 1.0.0 → 2.0.0 | 1 |  |" in body
 
 
-def test_a_conflict_in_dist_alone_is_rendered(remote: Remote) -> None:
-    """Nobody resolves it by hand either, so it is no warning."""
+def test_a_conflict_only_in_dist_is_rendered(remote: Remote) -> None:
+    """Nobody resolves it by hand, so there is no warning."""
     pod = remote.clone / "dist" / "staging" / "redis.yaml"
     edited = pod.read_text(encoding="utf-8").replace('"main",', '"main", "tty": true,')
     pod.write_text(edited, encoding="utf-8")
     remotes.commit(remote.clone, "Edit dist by hand")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
-    land(remote, release.bump([Build(service="redis", tag="2.0.0")]))
+    land(remote, changes.bump([Build(service="redis", tag="2.0.0")]))
     body = prepare(remote).body
     assert "in conflict" not in body
     assert "spec.containers[main].tty: true → unset" in body
     assert "→ 2.0.0 | 1 |  |" in body
 
 
-def test_nobody_needs_to_be_known_to_git(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner of a workflow is nobody."""
+def test_git_needs_no_identity(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workflow has none."""
     pin_on_main(remote)
     bump(remote)
     for name in remotes.ENVIRONMENT:
         if name.startswith(("GIT_AUTHOR", "GIT_COMMITTER")):
             monkeypatch.delenv(name)
-    # Else Git makes somebody up, where the machine has a name.
+    # Otherwise Git derives an identity from the name of the machine.
     run_git(remote.clone, "config", "user.useConfigOnly", "true")
     assert "| payment-api | " in prepare(remote).body
 
 
 def test_a_service_that_main_does_not_know_is_promoted(remote: Remote) -> None:
-    """Otherwise none could ever be added."""
+    """Every new service is unknown to main at first."""
     remotes.add_service(remote, "ledger", NEW)
     body = prepare(remote).body
     assert f"| ledger | none → r.test/ledger:{NEW} | 0 |  |" in body
@@ -207,30 +271,30 @@ def test_a_service_that_main_does_not_know_is_promoted(remote: Remote) -> None:
 
 
 def test_text_of_a_commit_notifies_nobody(remote: Remote) -> None:
-    """Anybody whose pull request was merged wrote such a text."""
-    remotes.commit(remote.clone, "Mend @everyone's <b>")
+    """Anybody whose pull request was merged may have written it."""
+    remotes.commit(remote.clone, "Fix @everyone's <b>")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
     bump(remote)
     body = prepare(remote).body
-    assert "Mend @&#8203;everyone's \\<b\\>" in body
+    assert "Fix @&#8203;everyone's \\<b\\>" in body
 
 
-def test_it_warns_of_what_is_applied_by_hand(remote: Remote) -> None:
+def test_it_warns_of_changed_applications(remote: Remote) -> None:
     """Argo CD does not apply its own Applications."""
-    file = remote.clone / "dist" / "argocd" / "fraud-detection.yaml"
+    file = remote.clone / "dist" / "argocd" / "system.yaml"
     file.write_text(file.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     remotes.commit(remote.clone, "Change the Applications")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
-    assert "`dist/argocd` differs: somebody must apply it by hand" in prepare(remote).body
+    assert "`dist/argocd` changes: run `kubectl apply -f dist/argocd`" in prepare(remote).body
 
 
 def test_it_warns_of_data(remote: Remote) -> None:
-    """A StatefulSet that is gone takes its pods along, and its claims are nobody's."""
+    """Without its StatefulSet nothing uses the data, and its pods are gone."""
     file = remote.clone / "dist" / "staging" / "store.yaml"
     store = {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": {"name": "store", "namespace": "fraud-detection-staging"},
+        "metadata": {"name": "store", "namespace": STAGING.namespace},
         "spec": {"template": {"metadata": {}, "spec": {"containers": []}}},
     }
     file.write_text(json.dumps(store), encoding="utf-8")
@@ -240,21 +304,21 @@ def test_it_warns_of_data(remote: Remote) -> None:
     remotes.commit(remote.clone, "No store")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
     body = prepare(remote).body
-    assert "removed StatefulSet/store: it keeps data" in body
-    # And the picture has it as removed.
+    assert "removed StatefulSet/store: it holds data" in body
+    # The diagram marks it as removed.
     assert re.search(r"class n_removed_since_the_base,.*\bn_store\b.* removed\n", body)
 
 
-def test_it_draws_what_staging_gets(remote: Remote) -> None:
-    """GitHub makes a picture of the fence; nothing of dev is in it."""
+def test_it_draws_the_changes_of_staging(remote: Remote) -> None:
+    """GitHub draws the fence; dev is not in it."""
     bump(remote)
     body = prepare(remote).body
-    assert "<details><summary>staging, drawn</summary>\n\n```mermaid\nflowchart TB\n" in body
-    assert "dev, drawn" not in body
+    assert "<details><summary>Diagram of staging</summary>\n\n```mermaid\nflowchart TB\n" in body
+    assert "Diagram of dev" not in body
 
 
-def test_nothing_is_drawn_where_nothing_changes(remote: Remote) -> None:
-    """A change of code alone can be promoted, too."""
+def test_without_a_change_in_the_cluster_nothing_is_drawn(remote: Remote) -> None:
+    """A change of code only can be promoted, too."""
     remotes.commit(remote.clone, "Only words")
     (remote.clone / "README.md").write_text("words", encoding="utf-8")
     remotes.commit(remote.clone, "Words")
@@ -265,24 +329,24 @@ def test_nothing_is_drawn_where_nothing_changes(remote: Remote) -> None:
 
 
 def test_it_quotes_the_rehearsal(remote: Remote) -> None:
-    """The reviewer reads the verdict where the decision is made."""
+    """The reviewer needs the verdict for the decision."""
     bump(remote)
-    assert "## Rehearsal\n\nNothing blocks.\n" in prepare(remote, "Nothing blocks.\n").body
-    assert "## Rehearsal\n\nNone was made.\n" in prepare(remote).body
+    assert "## Rehearsal\n\nNothing blocks.\n" in prepare(remote, verdict="Nothing blocks.\n").body
+    assert "## Rehearsal\n\nNo rehearsal was run.\n" in prepare(remote).body
 
 
-def test_the_folds_of_the_rehearsal_come_last(remote: Remote) -> None:
-    """However long they are, its table and the difference are read before them."""
+def test_the_details_of_the_rehearsal_come_last(remote: Remote) -> None:
+    """However long they are, they must not displace its table and the difference."""
     bump(remote)
     folds = "<details>\n" + "x" * 70_000 + "\n</details>"
-    found = prepare(remote, f"| blocked |\n\n{folds}")
-    assert "## Rehearsal\n\n| blocked |\n\n## What" in found.body
+    found = prepare(remote, verdict=f"| blocked |\n\n{folds}")
+    assert "## Rehearsal\n\n| blocked |\n\n## Changes" in found.body
     assert "<details><summary>staging/payment-api</summary>" in found.body
-    assert found.text.endswith(f"## The rehearsal in detail\n\n{folds}\n")
+    assert found.text.endswith(f"## Rehearsal in detail\n\n{folds}\n")
 
 
-def test_a_merge_that_does_not_render_is_said(remote: Remote) -> None:
-    """Each branch does, so nobody would look there."""
+def test_a_merge_that_does_not_render_is_reported(remote: Remote) -> None:
+    """Each branch renders, so nobody would expect it."""
     pin_on_main(remote)
     bump(remote)
 
@@ -294,22 +358,22 @@ def test_a_merge_that_does_not_render_is_said(remote: Remote) -> None:
             yield fresh
 
     with pytest.raises(promotion.PromotionError, match=r"once it is merged into main: images"):
-        promotion.prepare(remote.clone, remote="origin", render=refuse)
+        prepare_any(remote, render=refuse)
 
 
 def test_a_long_one_is_shortened_and_kept(remote: Remote) -> None:
-    """GitHub takes 65,536 characters; the artifact has the rest."""
+    """GitHub accepts 65,536 characters; the artifact has the rest."""
     bump(remote)
-    found = prepare(remote, "x" * 70_000)
+    found = prepare(remote, verdict="x" * 70_000)
     assert len(found.body) < 65_536
     assert len(found.text) > 70_000
-    assert "Parts that have no room here: 1. The run" in found.body
-    # What does fit is not dropped with it.
+    assert "1 section omitted for length. The workflow run" in found.body
+    # The others are not omitted with it.
     assert "<details><summary>staging/payment-api</summary>" in found.body
 
 
 def test_a_stale_dist_is_not_promoted(remote: Remote) -> None:
-    """What the reviewer reads would not be what the next render makes of it."""
+    """The next render would change what the reviewer has read."""
     (remote.clone / "dist" / "staging" / "redis.yaml").unlink()
     remotes.commit(remote.clone, "Lose a file")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
@@ -318,7 +382,7 @@ def test_a_stale_dist_is_not_promoted(remote: Remote) -> None:
 
 
 def test_the_callers_checkout_does_not_matter(remote: Remote) -> None:
-    """It is about the remote's branches; what lies around here is neither read nor touched."""
+    """Only the remote's branches count; the checkout is neither read nor changed."""
     bump(remote)
     (remote.clone / "images.yaml").write_text("half an edit", encoding="utf-8")
     assert f"→ {NEW[:12]} |" in prepare(remote).body
@@ -337,7 +401,10 @@ LIST = (
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a stand-in for gh was asked; `answer` is what it lists, `refusal` what it says."""
+    """Put a stand-in for gh on the PATH, and return the file of its calls.
+
+    The file `answer` has what it lists, the file `refusal` its error.
+    """
     gh = tmp_path / "bin" / "gh"
     gh.parent.mkdir()
     gh.write_text(
@@ -355,7 +422,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_is_opened(tmp_path: Path, calls: Path) -> None:
-    """The body goes through standard input, so that no shell reads it."""
+    """The body goes through standard input, where no shell reads it."""
     assert promotion.propose(tmp_path, PROPOSAL) == "https://github.test/pull/7"
     assert calls.read_text(encoding="utf-8").splitlines() == [
         LIST,
@@ -364,15 +431,15 @@ def test_it_is_opened(tmp_path: Path, calls: Path) -> None:
     assert (tmp_path / "body").read_text(encoding="utf-8") == "the $(body)"
 
 
-def test_a_fork_cannot_pose_as_it(tmp_path: Path, calls: Path) -> None:
-    """Anybody may open a pull request from a branch develop of their own."""
+def test_a_pull_request_of_a_fork_does_not_count(tmp_path: Path, calls: Path) -> None:
+    """Anybody may open one from a branch develop of their own."""
     promotion.propose(tmp_path, PROPOSAL)
     [listed, _] = calls.read_text(encoding="utf-8").splitlines()
     assert "select(.isCrossRepository | not)" in listed
 
 
-def test_an_open_one_is_refreshed(tmp_path: Path, calls: Path) -> None:
-    """A second one for the same branches is refused by GitHub."""
+def test_an_open_one_is_updated(tmp_path: Path, calls: Path) -> None:
+    """GitHub refuses a second one for the same branches."""
     (tmp_path / "answer").write_text("7\n", encoding="utf-8")
     promotion.propose(tmp_path, PROPOSAL)
     assert calls.read_text(encoding="utf-8").splitlines() == [
@@ -382,15 +449,15 @@ def test_an_open_one_is_refreshed(tmp_path: Path, calls: Path) -> None:
 
 
 @pytest.mark.usefixtures("calls")
-def test_a_refusal_is_quoted(tmp_path: Path) -> None:
-    """Not logged in, no network, no permission: gh says it best."""
+def test_an_error_of_gh_is_quoted(tmp_path: Path) -> None:
+    """Only gh knows the cause: no login, no network, no permission."""
     (tmp_path / "refusal").write_text("To get started, run:\n  gh auth login\n", encoding="utf-8")
-    with pytest.raises(promotion.PromotionError, match=r"gh pr list failed: To .* gh auth login"):
+    with pytest.raises(CommandError, match=r"(?s)`gh pr list .*` failed: To .* gh auth login"):
         promotion.propose(tmp_path, PROPOSAL)
 
 
-def test_a_missing_gh_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is a way without it."""
+def test_a_missing_gh_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the remedy."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(promotion.PromotionError, match="install it, or use --dry-run"):
+    with pytest.raises(CommandError, match="no gh on the PATH: install the GitHub CLI"):
         promotion.propose(tmp_path, PROPOSAL)

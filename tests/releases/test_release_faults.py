@@ -1,7 +1,9 @@
-"""Releases under faults: rivals, kills and refusals, with real Git remotes."""
+"""Releases under faults: concurrent pushes, kills, refusals and broken machines."""
 
+import ctypes
 import itertools
 import os
+import re
 import resource
 import shutil
 import signal
@@ -17,34 +19,46 @@ import pytest
 import remotes
 from delivery.git import GitError
 from delivery.manifests.dist import RenderError
-from delivery.releases import changes as release
+from delivery.releases import changes
 from delivery.releases.changes import Build, Landing
+from fraud_detection.images import COMMIT
 from remotes import Remote, run_git
 
 NEW = "a" * 40
 RIVALS = 50
 
-# One bump as a process of its own; the arguments: clone, service, tag, history or nothing.
+# A bump as a process of its own; its arguments: clone, service, tag, history or empty.
 BUMP = """\
 import os, signal, sys
 from pathlib import Path
 import remotes
-from delivery.releases import changes as release
+from delivery.releases import changes
 
 def render(worktree):
     if "KILL_IN_RENDER" in os.environ:
         os.kill(os.getpid(), signal.SIGKILL)
     remotes.render(worktree)
 
+changes.SERVICES = remotes.SERVICES
 clone, service, tag, history = sys.argv[1:]
-change = release.bump([release.Build(service=service, tag=tag)], history=history or None)
+change = changes.bump([changes.Build(service=service, tag=tag)], history=history or None)
 try:
-    release.land(Path(clone), change, remote="origin", branch="develop", render=render)
-except release.OlderError:
+    changes.land(Path(clone), change, remote="origin", branch="develop", render=render)
+except changes.OlderError:
     sys.exit(4)
 """
 
-# Kills the process that runs Git at the call of that number, in the place of Git.
+# A command as a process of its own.
+COMMAND = """\
+import remotes
+from delivery.cli import main
+from delivery.releases import changes
+
+changes.SERVICES = remotes.SERVICES
+main()
+"""
+
+# A stand-in for Git that kills its caller instead of the Git call with a certain number.
 KILLER = """\
 #!/bin/sh
 echo . >> "$KILL_COUNT"
@@ -58,7 +72,7 @@ exec "$REAL_GIT" "$@"
 
 @pytest.fixture(autouse=True)
 def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests."""
+    """Isolate Git from the user's settings, also in child processes."""
     for name, value in remotes.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
@@ -66,7 +80,7 @@ def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Remote:
-    """A remote and a clone."""
+    """Create a remote and a clone."""
     return Remote.create(tmp_path)
 
 
@@ -87,24 +101,23 @@ def land(
     remote: Remote, *, render: Callable[[Path], object] = remotes.render, tag: str = NEW
 ) -> Landing:
     """Bump in this process."""
-    change = release.bump([Build(service="payment-api", tag=tag)])
-    return release.land(remote.clone, change, remote="origin", branch="develop", render=render)
+    change = changes.bump([Build(service="payment-api", tag=tag)])
+    return changes.land(remote.clone, change, remote="origin", branch="develop", render=render)
 
 
 def assert_whole(remote: Remote, folder: Path) -> None:
-    """The history is a line, and Argo CD could apply each of its commits."""
+    """Assert that the history is linear, and that each of its commits is consistent."""
     assert run_git(remote.bare, "rev-list", "--merges", "develop") == ""
     assert remote.inconsistent(folder) == []
 
 
 @pytest.mark.timeout(300)
 def test_bumps_of_different_services_all_land(remote: Remote, tmp_path: Path) -> None:
-    """A push that was rejected and forgotten is a release that nobody misses for weeks."""
-    services = list(remote.images(tmp_path))
+    """Nobody would notice a lost bump for weeks."""
     tags = [
-        (service, f"{number + 1:040x}" if service in remotes.OURS else f"1.0.{number + 1}")
-        for number in range(RIVALS // len(services))
-        for service in services
+        (service, f"{number + 1:040x}" if rule is COMMIT else f"1.0.{number + 1}")
+        for number in range(RIVALS // len(remotes.SERVICES))
+        for service, rule in remotes.SERVICES.items()
     ]
     with ThreadPoolExecutor(len(tags)) as pool:
         done = list(pool.map(lambda tag: bump_process(remote.clone, *tag), tags))
@@ -117,7 +130,7 @@ def test_bumps_of_different_services_all_land(remote: Remote, tmp_path: Path) ->
 
 @pytest.mark.timeout(300)
 def test_the_newest_of_many_builds_wins(remote: Remote, tmp_path: Path) -> None:
-    """Runs end in any order; whatever lands last must be what was built last."""
+    """Workflow runs end in any order, but the last build must be released in the end."""
     history = tmp_path / "application"
     builds = remotes.application(history, RIVALS + 1)
     land(remote, tag=builds[0])
@@ -133,7 +146,7 @@ def test_the_newest_of_many_builds_wins(remote: Remote, tmp_path: Path) -> None:
             )
         )
     assert {process.returncode for process in done} <= {0, 4}
-    assert remote.images(tmp_path)["payment-api"] == builds[-1]
+    assert remote.images()["payment-api"] == builds[-1]
     landed = sum(process.returncode == 0 for process in done)
     assert len(remote.commits()) == 2 + landed
     assert_whole(remote, tmp_path)
@@ -141,7 +154,7 @@ def test_the_newest_of_many_builds_wins(remote: Remote, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_killed_bump_leaves_before_or_after(remote: Remote, tmp_path: Path) -> None:
-    """A runner may vanish at any point: the remote is whole, and the next run goes on."""
+    """A runner may vanish at any point; the remote must be whole, and the next run land."""
     killer = tmp_path / "bin" / "git"
     killer.parent.mkdir()
     killer.write_text(KILLER, encoding="utf-8")
@@ -152,7 +165,7 @@ def test_a_killed_bump_leaves_before_or_after(remote: Remote, tmp_path: Path) ->
         "REAL_GIT": str(shutil.which("git")),
         "KILL_COUNT": str(count),
     }
-    # The last call is one that the bump no longer makes.
+    # The last number is higher than the number of calls.
     for call in itertools.count(1):
         count.write_text("", encoding="utf-8")
         tag, before = f"{call:040x}", remote.commits()
@@ -170,14 +183,14 @@ def test_a_killed_bump_leaves_before_or_after(remote: Remote, tmp_path: Path) ->
 
 
 def test_a_bump_killed_while_it_renders_leaves_nothing(remote: Remote) -> None:
-    """That is where it spends its time."""
+    """A bump spends most of its time there."""
     head = remote.head()
     killed = bump_process(remote.clone, "payment-api", NEW, KILL_IN_RENDER="1")
     assert (killed.returncode, remote.head()) == (-signal.SIGKILL, head)
 
 
 def test_what_a_killed_bump_left_is_removed_by_the_next(remote: Remote) -> None:
-    """Otherwise each kill would cost the disk a checkout, for ever."""
+    """Otherwise every kill would fill the disk with another checkout."""
     bump_process(remote.clone, "payment-api", NEW, KILL_IN_RENDER="1")
     private = remote.clone / ".git" / "delivery"
     assert list(private.iterdir()) != []
@@ -186,7 +199,7 @@ def test_what_a_killed_bump_left_is_removed_by_the_next(remote: Remote) -> None:
 
 
 def test_a_bump_in_progress_is_left_alone(remote: Remote) -> None:
-    """A neighbour must not tidy it away."""
+    """Another bump must not remove its repository."""
 
     def render(worktree: Path) -> None:
         land(remote, tag="b" * 40)
@@ -197,7 +210,7 @@ def test_a_bump_in_progress_is_left_alone(remote: Remote) -> None:
 
 
 def test_a_commit_in_between_is_kept(remote: Remote) -> None:
-    """A person pushed while we rendered: theirs comes first, and ours on top of it."""
+    """A person pushed during the render: our commit goes on top of theirs."""
     theirs: list[str] = []
 
     def render(worktree: Path) -> None:
@@ -212,8 +225,8 @@ def test_a_commit_in_between_is_kept(remote: Remote) -> None:
     assert remote.commits()[-2:] == [*theirs, landing.commit]
 
 
-def test_a_commit_in_between_renders_anew(remote: Remote, tmp_path: Path) -> None:
-    """Rebased, our dist would show their service at its old image."""
+def test_a_commit_in_between_is_rendered(remote: Remote, tmp_path: Path) -> None:
+    """A rebased dist would have the old image of their service."""
     done: list[int] = []
 
     def render(worktree: Path) -> None:
@@ -227,7 +240,7 @@ def test_a_commit_in_between_renders_anew(remote: Remote, tmp_path: Path) -> Non
 
 
 def test_a_branch_that_was_moved_is_not_moved_back(remote: Remote) -> None:
-    """Whoever moved it by force meant it; what they removed must not return with our push."""
+    """Commits that somebody has removed by force must not return with our push."""
     removed = land(remote).commit
     moved: list[str] = []
 
@@ -242,38 +255,38 @@ def test_a_branch_that_was_moved_is_not_moved_back(remote: Remote) -> None:
     assert removed not in remote.commits()
 
 
-def test_a_push_that_the_remote_forgot_is_made_again(
+def test_a_push_that_the_remote_lost_is_repeated(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job once stayed green whose push never arrived; so the remote is asked afterwards."""
+    """A workflow once stayed green although its push never arrived."""
     start = remote.head()
     hook = remote.bare / "hooks" / "post-update"
-    # Takes the first push, and then puts the branch back.
+    # Accepts the first push, and then resets the branch.
     hook.write_text(
         "#!/bin/sh\ntest -e forgot && exit\ntouch forgot\n"
         f"git update-ref refs/heads/develop {start}\n",
         encoding="utf-8",
     )
     hook.chmod(0o755)
-    monkeypatch.setattr(release, "_LONGEST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(changes, "_LONGEST_PAUSE_SECONDS", 0)
     landing = land(remote)
     assert (landing.attempts, landing.commit) == (2, remote.head())
 
 
-def test_a_push_under_way_is_waited_for(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a rival's push holds the branch, nobody has moved it yet, and Git only complains."""
-    monkeypatch.setattr(release, "_LONGEST_PAUSE_SECONDS", 0)
+def test_a_concurrent_push_is_awaited(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another push locks the branch, Git fails although the branch has not moved."""
+    monkeypatch.setattr(changes, "_LONGEST_PAUSE_SECONDS", 0)
     lock = remote.bare / "refs" / "heads" / "develop.lock"
     lock.touch()
-    told = []
+    steps = []
 
     def report(line: str) -> None:
-        told.append(line)
+        steps.append(line)
         if "attempt 2" in line:
             lock.unlink()
 
-    change = release.bump([Build(service="payment-api", tag=NEW)])
-    landing = release.land(
+    change = changes.bump([Build(service="payment-api", tag=NEW)])
+    landing = changes.land(
         remote.clone,
         change,
         remote="origin",
@@ -282,11 +295,11 @@ def test_a_push_under_way_is_waited_for(remote: Remote, monkeypatch: pytest.Monk
         report=report,
     )
     assert (landing.attempts, landing.commit) == (2, remote.head())
-    assert told[3] == "origin/develop has moved: attempt 2"
+    assert steps[3] == "origin/develop has moved: attempt 2"
 
 
-def test_a_commit_on_top_of_ours_is_no_loss(remote: Remote) -> None:
-    """A rival may push between our push and our look at the remote."""
+def test_a_commit_on_top_of_ours_is_a_success(remote: Remote) -> None:
+    """Others may push between our push and our check of the remote."""
     hook = remote.bare / "hooks" / "post-update"
     hook.write_text(
         "#!/bin/sh\ngit update-ref refs/heads/develop"
@@ -299,7 +312,7 @@ def test_a_commit_on_top_of_ours_is_no_loss(remote: Remote) -> None:
 
 
 def test_each_attempt_starts_clean(remote: Remote, tmp_path: Path) -> None:
-    """What one left behind, ignored or not, must not be part of the next."""
+    """Files of one attempt, ignored or not, must not be part of the next."""
     (tmp_path / "ignored").write_text("*.pyc\n", encoding="utf-8")
     run_git(remote.clone, "config", "core.excludesFile", str(tmp_path / "ignored"))
     found = []
@@ -325,7 +338,7 @@ def test_each_attempt_starts_clean(remote: Remote, tmp_path: Path) -> None:
 def test_pauses_grow_and_end(
     remote: Remote, monkeypatch: pytest.MonkeyPatch, attempt_seconds: int, longest: list[int]
 ) -> None:
-    """Rivals that start together drift apart, but nobody sleeps for minutes."""
+    """Concurrent bumps have to drift apart, but nobody should wait for minutes."""
     pauses = []
 
     def random(low: float, high: float) -> float:
@@ -334,40 +347,38 @@ def test_pauses_grow_and_end(
 
     clock = SimpleNamespace(monotonic=itertools.count(step=attempt_seconds).__next__, slept=[])
     clock.sleep = clock.slept.append
-    monkeypatch.setattr(release, "ATTEMPTS", len(longest))
-    monkeypatch.setattr(release, "time", clock)
-    monkeypatch.setattr(release, "random", SimpleNamespace(uniform=random))
+    monkeypatch.setattr(changes, "ATTEMPTS", len(longest))
+    monkeypatch.setattr(changes, "time", clock)
+    monkeypatch.setattr(changes, "random", SimpleNamespace(uniform=random))
     (remote.bare / "refs" / "heads" / "develop.lock").touch()
-    with pytest.raises(release.RaceError):
+    with pytest.raises(changes.RaceError):
         land(remote)
     assert pauses == [(0, seconds) for seconds in longest]
     assert clock.slept == [seconds / 2 for seconds in longest]
 
 
-def test_others_who_are_always_first_are_told(
-    remote: Remote, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It ends, with nothing changed, and says what to do."""
-    monkeypatch.setattr(release, "ATTEMPTS", 3)
-    monkeypatch.setattr(release, "_LONGEST_PAUSE_SECONDS", 0)
+def test_a_lost_race_ends_with_an_error(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing changed, and with the remedy."""
+    monkeypatch.setattr(changes, "ATTEMPTS", 3)
+    monkeypatch.setattr(changes, "_LONGEST_PAUSE_SECONDS", 0)
 
     def render(worktree: Path) -> None:
         remotes.commit(remote.clone, "Theirs")
         run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
         remotes.render(worktree)
 
-    with pytest.raises(release.RaceError, match="first, 3 times"):
+    with pytest.raises(changes.RaceError, match="first on 3 attempts"):
         land(remote, render=render)
     assert "Bump" not in run_git(remote.bare, "log", "--format=%s", "develop")
 
 
 def test_there_are_many_attempts() -> None:
-    """Twelve writers needed up to eleven, without a pause between them."""
-    assert release.ATTEMPTS >= 30
+    """Twelve concurrent bumps took up to eleven attempts, without pauses."""
+    assert changes.ATTEMPTS >= 30
 
 
 def assert_refused(remote: Remote, sentence: str) -> None:
-    """The bump fails at once with one sentence, and the remote is as before."""
+    """Assert that a bump fails at once with one sentence, and without a change."""
     before = remote.commits()
     with pytest.raises(GitError, match=sentence) as caught:
         land(remote)
@@ -381,49 +392,103 @@ def _hook(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_a_protected_branch_is_said(remote: Remote) -> None:
-    """GitHub refuses in a hook; trying again would never help."""
+def test_a_protected_branch_is_reported(remote: Remote) -> None:
+    """GitHub refuses in a hook; another attempt would never help."""
     _hook(remote.bare / "hooks" / "update", "GH006: Protected branch update is blocked")
     assert_refused(remote, "git push failed: .*GH006: Protected branch update is blocked")
 
 
-def test_a_hook_that_refuses_the_commit_is_said(remote: Remote) -> None:
-    """The user's own rules hold for the robot, too."""
+def test_a_hook_that_refuses_the_commit_is_reported(remote: Remote) -> None:
+    """The user's own rules apply to the robot, too."""
     _hook(remote.clone / ".git" / "hooks" / "commit-msg", "No commit today")
     assert_refused(remote, "git commit failed: No commit today")
 
 
-def test_an_unreachable_remote_is_said(remote: Remote) -> None:
-    """The name stands in the sentence."""
+def test_an_unreachable_remote_is_reported(remote: Remote) -> None:
+    """With its address."""
     run_git(remote.clone, "remote", "set-url", "origin", str(remote.bare.with_name("gone")))
     assert_refused(remote, "git fetch failed: .*gone")
 
 
 @pytest.mark.parametrize("credentials", ["", "robot:wrong@"])
-def test_a_wrong_token_is_said(remote: Remote, locked_server: str, credentials: str) -> None:
-    """Nobody is there to answer Git's question for a password."""
+def test_a_wrong_token_is_reported(remote: Remote, locked_server: str, credentials: str) -> None:
+    """Git must not wait for a password."""
     url = f"http://{credentials}{locked_server}/remote.git"
     run_git(remote.clone, "remote", "set-url", "origin", url)
     assert_refused(remote, "git fetch failed: .*(could not read|Authentication failed)")
 
 
-def test_a_full_disk_is_said(remote: Remote) -> None:
-    """Here a file may have no more than 100 bytes."""
+def limit_file_size() -> None:
+    """Allow no file of more than 100 bytes, as a stand-in for a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+
+def obey_permissions() -> None:
+    """Drop root's right to write files that are read-only; others do not have it."""
+    drop_from_bounding_set, override_file_permissions = 24, 1
+    ctypes.CDLL(None).prctl(drop_from_bounding_set, override_file_permissions)
+
+
+def assert_command_fails(
+    remote: Remote, sentence: str, *, prepare: Callable[[], object] | None = None, path: str = ""
+) -> None:
+    """Assert that `delivery hold` exits with 2 and one sentence, and changes nothing."""
     before = remote.commits()
     done = subprocess.run(
-        [sys.executable, "-c", BUMP, remote.clone, "payment-api", NEW, ""],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        [sys.executable, "-c", COMMAND, "hold", "redis", "--reason=slow"],
+        cwd=remote.clone,
+        preexec_fn=prepare,
+        env={**os.environ, "PATH": path or os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "SIGXFSZ" in done.stderr or "File too large" in done.stderr
-    assert remote.commits() == before
+    [error] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert done.stderr.endswith(f"{error}\n")
+    assert re.search(sentence, error)
+    assert (done.returncode, remote.commits()) == (2, before)
+
+
+def test_a_full_disk_is_reported(remote: Remote) -> None:
+    """Once there is space, the same bump lands."""
+    assert_command_fails(
+        remote, "git (fetch|reset) failed: .*(SIGXFSZ|File too large)", prepare=limit_file_size
+    )
     assert land(remote).commit == remote.head()
 
 
+def test_a_read_only_repository_is_reported(remote: Remote) -> None:
+    """Some checkouts belong to another user."""
+    git = remote.clone / ".git"
+    git.chmod(0o555)
+    assert_command_fails(
+        remote, f"Permission denied: {git / 'delivery'}$", prepare=obey_permissions
+    )
+    git.chmod(0o755)
+
+
+def test_a_read_only_checkout_can_bump(remote: Remote) -> None:
+    """A bump writes only below `.git`."""
+    remote.clone.chmod(0o555)
+    done = subprocess.run(
+        [sys.executable, "-c", BUMP, remote.clone, "payment-api", NEW, ""],
+        preexec_fn=obey_permissions,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    remote.clone.chmod(0o755)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert NEW in remote.file("images.yaml")
+
+
+def test_a_missing_git_is_reported(remote: Remote, tmp_path: Path) -> None:
+    """With the remedy."""
+    assert_command_fails(remote, "there is no git on the PATH; install Git", path=str(tmp_path))
+
+
 def test_a_branch_that_does_not_render_stays_as_it_is(remote: Remote) -> None:
-    """An image alone cannot break it, but whoever committed before may have."""
+    """An image alone cannot break it, but an earlier commit may have."""
     before = remote.commits()
 
     def fail(_: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is released where."""
+"""The released image of each service, and the report of it."""
 
 import json
 import os
@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 import remotes
-from delivery.releases import changes as release
-from delivery.releases import status, status_report
+from delivery.commands import CommandError
+from delivery.releases import changes, status, status_report
+from delivery.releases.chain import ChainError
 from delivery.releases.changes import Build
-from delivery.releases.status import Pinned, Running, Status
-from remotes import Remote
+from delivery.releases.status import Lag, Pinned, Running, Status
+from remotes import DEV, PRODUCTION, STAGING, Remote
 
 NEW = "b" * 40
 
@@ -21,57 +22,57 @@ pytestmark = pytest.mark.usefixtures("git_environment")
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Remote:
-    """A remote on which the branches develop and main are alike."""
+    """Create a remote whose branches develop and main are equal."""
     return Remote.create(tmp_path)
 
 
-def land(remote: Remote, change: release.Change) -> None:
-    """Land a change on develop."""
-    release.land(remote.clone, change, remote="origin", branch="develop", render=remotes.render)
+def land(remote: Remote, change: changes.Change, branch: str = "develop") -> None:
+    """Land a change on a branch."""
+    changes.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
 
 
 def find(remote: Remote, service: str = "payment-api", context: str | None = None) -> Status:
-    """Where a service is."""
+    """Return the state of one service."""
     found = status.status(remote.clone, remote="origin", context=context)
     [one] = [each for each in found if each.service == service]
     return one
 
 
-def test_branches_that_are_alike_are_not_apart(remote: Remote) -> None:
-    """That is the state to return to."""
+def test_equal_branches_have_no_lag(remote: Remote) -> None:
+    """A promotion leaves nothing behind."""
     found = find(remote)
     assert found.images["dev"] == found.images["staging"]
-    assert (found.bumps, found.days) == (0, 0)
+    assert found.behind == {"staging": Lag(bumps=0, days=0)}
 
 
 def test_each_branch_has_its_image(remote: Remote) -> None:
-    """Dev runs what develop says, staging what main says."""
+    """Dev runs develop's image, staging main's."""
     old = find(remote).images["staging"]
-    land(remote, release.bump([Build(service="payment-api", tag=NEW)]))
+    land(remote, changes.bump([Build(service="payment-api", tag=NEW)]))
     assert find(remote).images == {"dev": NEW, "staging": old}
 
 
 def test_bumps_since_the_last_promotion_are_counted(remote: Remote) -> None:
-    """Those of this service alone."""
+    """Only those of this service."""
     for service, tag in (("payment-api", "a" * 40), ("payment-api", NEW), ("redis", "1.0.0")):
-        land(remote, release.bump([Build(service=service, tag=tag)]))
-    assert find(remote).bumps == 2
+        land(remote, changes.bump([Build(service=service, tag=tag)]))
+    assert find(remote).behind["staging"].bumps == 2
 
 
 def test_days_are_those_between_the_commits(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How long staging has been behind."""
+    """They show how long staging has been behind."""
     seconds = int(remotes.run_git(remote.bare, "log", "-1", "--format=%ct", "main"))
     monkeypatch.setenv("GIT_COMMITTER_DATE", f"{seconds + 3 * 24 * 60 * 60 + 1} +0000")
-    land(remote, release.bump([Build(service="payment-api", tag=NEW)]))
-    assert find(remote).days == 3
+    land(remote, changes.bump([Build(service="payment-api", tag=NEW)]))
+    assert find(remote).behind["staging"].days == 3
 
 
 def test_holds_and_pins_are_shown(remote: Remote) -> None:
-    """Whoever wonders why nothing moves looks here."""
-    land(remote, release.hold("redis", reason="slow"))
-    land(remote, release.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks"))
+    """People look here for the reason why a service does not move."""
+    land(remote, changes.hold("redis", reason="slow"))
+    land(remote, changes.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks"))
     found = find(remote, "redis")
     assert found.hold == "slow"
     assert found.pins == [
@@ -79,29 +80,75 @@ def test_holds_and_pins_are_shown(remote: Remote) -> None:
     ]
 
 
-def test_a_pin_of_main_alone_is_shown(remote: Remote) -> None:
-    """A hotfix is made there, and is what staging runs."""
-    pin = release.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks")
-    release.land(remote.clone, pin, remote="origin", branch="main", render=remotes.render)
+def test_a_pin_only_on_main_is_shown(remote: Remote) -> None:
+    """A hotfix is made there, and staging runs it."""
+    pin = changes.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks")
+    land(remote, pin, "main")
     found = find(remote, "redis")
     assert found.images["staging"] == "1.0.0"
     assert [pin.branches for pin in found.pins] == [["main"]]
 
 
-def test_a_pin_of_both_branches_is_one(remote: Remote) -> None:
-    """Right after a promotion, both say so."""
-    pin = release.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks")
+def test_a_pin_on_both_branches_is_shown_once(remote: Remote) -> None:
+    """After a promotion, both branches have it."""
+    pin = changes.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks")
     for branch in ("develop", "main"):
-        release.land(remote.clone, pin, remote="origin", branch=branch, render=remotes.render)
+        land(remote, pin, branch)
     assert [pin.branches for pin in find(remote, "redis").pins] == [["develop", "main"]]
 
 
 def test_a_service_that_only_one_branch_knows_is_shown(remote: Remote) -> None:
-    """Between adding a service and promoting it lie days."""
+    """A service is in dev for days before it is promoted."""
     remotes.add_service(remote, "ledger", NEW)
     found = find(remote, "ledger")
     assert found.images == {"dev": NEW, "staging": None}
-    assert found.days == 0
+    assert found.behind["staging"].days == 0
+
+
+def test_every_later_environment_is_compared_with_the_first(tmp_path: Path) -> None:
+    """Production may be further behind than staging."""
+    remote = Remote.create(tmp_path, DEV, STAGING, PRODUCTION)
+    old = remote.images()["payment-api"]
+    land(remote, changes.bump([Build(service="payment-api", tag="a" * 40)]))
+    remotes.run_git(remote.clone, "fetch", "--quiet")
+    remotes.run_git(remote.clone, "push", "--quiet", "origin", "origin/develop:main")
+    land(remote, changes.bump([Build(service="payment-api", tag=NEW)]))
+    found = find(remote)
+    assert found.images == {"dev": NEW, "staging": "a" * 40, "production": old}
+    assert {name: lag.bumps for name, lag in found.behind.items()} == {
+        "staging": 1,
+        "production": 2,
+    }
+
+
+def test_a_missing_branch_concerns_only_its_environment(tmp_path: Path) -> None:
+    """The branch of a new environment is created after the environment is declared."""
+    remote = Remote.create(tmp_path, DEV, STAGING, PRODUCTION)
+    remotes.run_git(remote.bare, "update-ref", "-d", "refs/heads/production")
+    found = find(remote)
+    assert found.missing == {"production": "production"}
+    assert set(found.images) == {"dev", "staging"}
+
+
+def test_without_the_first_branch_the_next_one_is_compared_with(tmp_path: Path) -> None:
+    """The others still have something to compare."""
+    remote = Remote.create(tmp_path, DEV, STAGING, PRODUCTION)
+    remotes.run_git(remote.bare, "update-ref", "-d", "refs/heads/develop")
+    assert set(find(remote).behind) == {"production"}
+
+
+def test_a_remote_without_any_branch_is_refused(remote: Remote) -> None:
+    """An empty table would look like a system without services."""
+    for branch in ("develop", "main"):
+        remotes.run_git(remote.bare, "update-ref", "-d", f"refs/heads/{branch}")
+    with pytest.raises(ChainError, match=r"^origin has none of the branches develop, main: push"):
+        find(remote)
+
+
+def test_one_environment_has_nothing_to_compare(tmp_path: Path) -> None:
+    """Its images are shown all the same."""
+    found = find(Remote.create(tmp_path, DEV))
+    assert (set(found.images), found.behind) == ({"dev"}, {})
 
 
 KUBECTL = """\
@@ -114,7 +161,7 @@ cat "$4.json"
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what a stand-in for kubectl answers."""
+    """Create a folder with a stand-in for kubectl and its answers."""
     folder = tmp_path / "kubectl"
     folder.mkdir()
     program = folder / "kubectl"
@@ -122,7 +169,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     application = {
-        "metadata": {"name": "fraud-detection-system"},
+        "metadata": {"name": DEV.application},
         "status": {
             "sync": {"status": "Synced", "revision": "c" * 40},
             "health": {"status": "Degraded"},
@@ -131,7 +178,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "applications.argoproj.io.json").write_text(json.dumps({"items": [application]}))
     pods = [
         {
-            "spec": {"containers": [{"image": f"ghcr.io/mordris/payment-api:{tag}"}]},
+            "spec": {"containers": [{"image": f"registry.test/payment-api:{tag}"}]},
             "status": {"phase": phase},
         }
         for tag, phase in (("new", "Running"), ("new", "Running"), ("old", "Succeeded"))
@@ -140,8 +187,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_cluster_says_what_runs(remote: Remote, cluster: Path) -> None:
-    """Released is not yet running; pods that have ended do not count."""
+def test_the_cluster_shows_what_runs(remote: Remote, cluster: Path) -> None:
+    """A release may not run yet; pods that have ended do not count."""
     dev, staging = find(remote, context="kind").running
     assert dev == Running(
         environment="dev", sync="Synced", health="Degraded", revision="c" * 40, images=["new"]
@@ -152,40 +199,40 @@ def test_a_cluster_says_what_runs(remote: Remote, cluster: Path) -> None:
     assert f"{get} --request-timeout=20s" in calls
 
 
-def test_a_service_that_does_not_run_is_seen(remote: Remote, cluster: Path) -> None:
-    """Its pods may all be pending."""
+def test_a_service_that_does_not_run_is_shown(remote: Remote, cluster: Path) -> None:
+    """All of its pods may be pending."""
     (cluster / "pods.json").write_text('{"items": []}', encoding="utf-8")
     assert [each.images for each in find(remote, context="kind").running] == [[], []]
 
 
 @pytest.mark.usefixtures("cluster")
-def test_another_services_pods_are_not_its_own(remote: Remote) -> None:
-    """One namespace has them all."""
+def test_pods_of_other_services_do_not_count(remote: Remote) -> None:
+    """All services share a namespace."""
     assert [each.images for each in find(remote, "redis", context="kind").running] == [[], []]
 
 
-def test_a_cluster_that_does_not_answer_is_said(remote: Remote, cluster: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_reported(remote: Remote, cluster: Path) -> None:
     """In the words of kubectl."""
     (cluster / "refusal").write_text('error: context "kind" does not exist', encoding="utf-8")
-    with pytest.raises(status.StatusError, match='failed: error: context "kind" does not exist'):
+    with pytest.raises(CommandError, match='failed: error: context "kind" does not exist'):
         find(remote, context="kind")
 
 
 def example(**values: object) -> Status:
-    """A service that is three bumps apart."""
+    """Return a service whose staging is three bumps behind."""
     fields = {
         "service": "redis",
         "images": {"dev": "2.0.0", "staging": "1.0.0"},
-        "bumps": 3,
-        "days": 1,
+        "behind": {"staging": Lag(bumps=3, days=1)},
+        "missing": {},
         "hold": "slow",
         "pins": [Pinned(environment="staging", branches=["main"], tag="1.0.0", reason="leaks")],
     }
     return Status(**{**fields, **values})  # type: ignore[arg-type] # the types are those above
 
 
-def test_the_table_is_read_by_a_person() -> None:
-    """What keeps a service from moving stands below it."""
+def test_the_table_is_for_a_person() -> None:
+    """Below it is everything that keeps a service from moving."""
     text = status_report.text([example()])
     assert [word for word in text.splitlines()[-3].split() if word] == [
         *("redis", "2.0.0", "1.0.0"),
@@ -197,23 +244,44 @@ def test_the_table_is_read_by_a_person() -> None:
 
 
 def test_a_version_is_not_shortened() -> None:
-    """Of 7.2.16-bookworm nothing may be missing; of a commit the beginning is enough."""
+    """Part of 7.2.16-bookworm would be another version; the start of a commit is enough."""
     text = status_report.text([example(images={"dev": NEW, "staging": "7.2.16-bookworm"})])
     assert f" {NEW[:12]} " in text
     assert " 7.2.16-bookworm " in text
 
 
-def test_what_argo_cd_says_is_told_once() -> None:
-    """It is about the whole environment."""
+def test_the_state_in_argo_cd_is_shown_once() -> None:
+    """It is the state of the whole environment."""
     running = Running(
         environment="dev", sync="Synced", health="Healthy", revision="c" * 40, images=[NEW]
     )
     text = status_report.text([example(running=[running]), example(running=[running])])
-    assert text.count(f"Argo CD says of dev: Synced, Healthy, commit {'c' * 12}\n") == 1
+    assert text.count(f"Argo CD reports dev as Synced, Healthy, commit {'c' * 12}\n") == 1
 
 
-def test_json_is_read_by_a_program() -> None:
-    """It has all that there is."""
+def test_each_later_environment_has_a_lag_of_its_own() -> None:
+    """With three environments, two may be behind; one that is not has an empty cell."""
+    text = status_report.text(
+        [
+            example(
+                images={"dev": "3.0.0", "staging": "3.0.0", "production": "1.0.0"},
+                behind={"staging": Lag(bumps=0, days=0), "production": Lag(bumps=4, days=9)},
+            )
+        ]
+    )
+    heading, _, row, *_ = text.splitlines()
+    assert heading.split() == ["service", "dev", "staging", "behind", "production", "behind"]
+    assert row.split() == ["redis", "3.0.0", "3.0.0", "1.0.0", "4", "bumps,", "9", "days"]
+
+
+def test_a_missing_branch_is_shown_below_the_table() -> None:
+    """Otherwise the environment would be missing without an explanation."""
+    text = status_report.text([example(missing={"production": "live"})])
+    assert "\nproduction: the remote has no branch live\n" in text
+
+
+def test_json_is_for_a_program() -> None:
+    """It has every field."""
     [found] = json.loads(status_report.as_json([example()]))
     assert found["images"] == {"dev": "2.0.0", "staging": "1.0.0"}
     assert found["hold"] == "slow"

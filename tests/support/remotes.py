@@ -1,22 +1,70 @@
-"""Real Git remotes on disk: a bare repository with a system whose render takes no time."""
+"""Real Git remotes on disk: a bare repository with a small system that renders instantly.
+
+It has services and environments of its own, so that no change of the live ones matters here.
+"""
 
 import json
 import os
-import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from delivery.manifests.applications import environments
+import yaml
+
+from delivery.manifests.applications import EVERYTHING, Environment, environments
+from delivery.releases.edit import update_images
 from delivery.releases.images import images_of
-from fraud_detection.images import Pin, read_images, update_images
-from repository import REPOSITORY
+from fraud_detection.images import COMMIT, VERSION, Pin, read_images
 
-OURS = ("payment-api", "alert-monitor", "flink-app")
+SERVICES = {
+    "payment-api": COMMIT,
+    "alert-monitor": COMMIT,
+    "redis": VERSION,
+}
+"""The services of these remotes, each with the rule for its tags."""
+_IMAGES = f"""\
+# Released images.
+
+payment-api:
+  repository: registry.test/payment-api
+  tag: "{"1" * 40}"
+
+alert-monitor:
+  repository: registry.test/alert-monitor
+  tag: "{"2" * 40}"
+
+redis:
+  repository: docker.io/library/redis
+  tag: "7.2.16"
+"""
 
 
-# Nothing of whoever runs the tests.
+def environment(name: str, branch: str, *, application: str) -> Environment:
+    """Declare an environment."""
+    return Environment(
+        application=application,
+        spec={
+            "project": "default",
+            "source": {
+                "repoURL": "https://git.test/system.git",
+                "targetRevision": branch,
+                "path": f"dist/{name}",
+            },
+            "destination": {
+                "server": "https://kubernetes.default.svc",
+                "namespace": f"system-{name}",
+            },
+        },
+        project=EVERYTHING,
+    )
+
+
+DEV = environment("dev", "develop", application="system")
+STAGING = environment("staging", "main", application="system-staging")
+PRODUCTION = environment("production", "production", application="system-production")
+
+# Nothing depends on who runs the tests.
 ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -28,7 +76,7 @@ ENVIRONMENT = {
 
 
 def run_git(folder: Path, *arguments: str) -> str:
-    """What Git answers."""
+    """Return the output of Git."""
     return subprocess.run(
         ["git", *arguments],
         cwd=folder,
@@ -39,80 +87,98 @@ def run_git(folder: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
+def write_applications(worktree: Path, chain: Sequence[Environment]) -> None:
+    """Write the `dist/argocd` of a chain of environments."""
+    applications = [
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Application",
+            "metadata": {"name": each.application, "namespace": "argocd"},
+            "spec": each.spec,
+        }
+        for each in chain
+    ]
+    folder = worktree / "dist" / "argocd"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump_all(applications, sort_keys=False)
+    (folder / "system.yaml").write_text(text, encoding="utf-8")
+
+
 def render(worktree: Path) -> None:
-    """Render what depends on images.yaml, and so can be told from a stale one."""
+    """Render what depends on images.yaml, so that a stale dist shows."""
     releases = images_of(worktree)
     for environment in environments(worktree):
         folder = worktree / "dist" / environment.name
         folder.mkdir(exist_ok=True)
         for service, release in releases.services.items():
+            image = release.for_environment(environment.name).reference
             pod = {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {"name": service, "namespace": environment.namespace},
-                "spec": {
-                    "containers": [
-                        {
-                            "name": "main",
-                            "image": release.for_environment(environment.name).reference,
-                        }
-                    ]
-                },
+                "spec": {"containers": [{"name": "main", "image": image}]},
             }
             (folder / f"{service}.yaml").write_text(json.dumps(pod), encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A bare repository with the branches develop and main, and a clone of it.
+    """A bare repository with a branch per environment, and a clone of it.
 
     Attributes:
         bare: The remote.
-        clone: On the branch develop.
+        clone: The clone, on the branch develop.
     """
 
     bare: Path
     clone: Path
 
     @classmethod
-    def create(cls, folder: Path) -> "Remote":
-        """Make both in an empty folder."""
+    def create(cls, folder: Path, *environments: Environment) -> "Remote":
+        """Create both in an empty folder.
+
+        Args:
+            folder: The folder.
+            environments: The chain, beginning with `DEV`. Default: `DEV` and `STAGING`.
+        """
+        environments = environments or (DEV, STAGING)
         remote = cls(folder / "remote.git", folder / "clone")
         run_git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(remote.bare))
         run_git(folder, "clone", "--quiet", str(remote.bare), str(remote.clone))
-        for path in ("images.yaml", "dist/argocd", "cdk8s.yaml"):
-            target = remote.clone / path
-            target.parent.mkdir(exist_ok=True)
-            copy = shutil.copytree if (REPOSITORY / path).is_dir() else shutil.copy
-            copy(REPOSITORY / path, target)
+        (remote.clone / "cdk8s.yaml").touch()
+        (remote.clone / "images.yaml").write_text(_IMAGES, encoding="utf-8")
+        write_applications(remote.clone, environments)
         render(remote.clone)
         run_git(remote.clone, "switch", "--quiet", "--create", "develop")
         commit(remote.clone, "Start")
-        run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop", "HEAD:main")
+        refs = [f"HEAD:refs/heads/{each.branch}" for each in environments]
+        run_git(remote.clone, "push", "--quiet", "origin", *refs)
         run_git(remote.clone, "fetch", "--quiet")
         return remote
 
     def head(self, branch: str = "develop") -> str:
-        """The commit of a branch."""
+        """Return the commit of a branch."""
         return run_git(self.bare, "rev-parse", f"refs/heads/{branch}")
 
     def commits(self, branch: str = "develop") -> list[str]:
-        """All commits of a branch, the oldest first."""
+        """Return all commits of a branch, the oldest first."""
         return run_git(self.bare, "rev-list", "--reverse", branch).splitlines()
 
     def file(self, path: str, commit: str = "develop") -> str:
-        """What a file says in a commit."""
+        """Return the content of a file in a commit."""
         return run_git(self.bare, "show", f"{commit}:{path}")
 
-    def images(self, folder: Path, commit: str = "develop") -> dict[str, str]:
-        """The tag of each service in a commit; the folder is for what is read."""
-        path = folder / f"{commit}.yaml"
-        path.write_text(self.file("images.yaml", commit) + "\n", encoding="utf-8")
-        releases = read_images(path, environments=["dev", "staging"])
+    def images(self, commit: str = "develop") -> dict[str, str]:
+        """Return the tag of each service in a commit."""
+        releases = images_of(self.bare, commit)
         return {name: release.image.tag for name, release in releases.services.items()}
 
     def inconsistent(self, folder: Path) -> list[str]:
-        """The commits whose dist is not what their sources render; the folder is for a clone."""
+        """Return the commits whose dist is not what their sources render.
+
+        Args:
+            folder: A folder for another clone.
+        """
         worktree = folder / "inspected"
         run_git(folder, "clone", "--quiet", "--shared", str(self.bare), str(worktree))
         found = []
@@ -125,7 +191,7 @@ class Remote:
 
 
 def commit(clone: Path, message: str) -> str:
-    """Commit all that is in a clone."""
+    """Commit everything in a clone."""
     run_git(clone, "add", "--all")
     run_git(clone, "commit", "--quiet", "--allow-empty", "--message", message)
     return run_git(clone, "rev-parse", "HEAD")
@@ -144,16 +210,16 @@ def declare(remote: Remote, service: str, *, hold: str, pins: Mapping[str, str])
     """Hold a service on develop, and pin environments to tags."""
     images = remote.clone / "images.yaml"
     names = [environment.name for environment in environments(remote.clone)]
-    found = read_images(images, environments=names).services[service]
+    found = read_images(images, environments=names, services=SERVICES).services[service]
     pinned = {name: Pin(tag=tag, reason="slow") for name, tag in pins.items()}
     release = replace(found, hold=hold, pins=pinned)
-    update_images(images, {service: release}, environments=names)
+    update_images(images, {service: release}, environments=names, services=SERVICES)
     render(remote.clone)
     commit(remote.clone, f"Declare {service}")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
 
 
 def application(folder: Path, builds: int) -> list[str]:
-    """Make the repository of an application: its commits, the oldest first."""
+    """Create an application repository, and return its commits, the oldest first."""
     run_git(folder.parent, "init", "--quiet", "--initial-branch=main", str(folder))
     return [commit(folder, f"Build {number}") for number in range(builds)]

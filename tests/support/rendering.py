@@ -10,7 +10,8 @@ from cdk8s import App, Testing
 
 from fraud_detection.argocd import ArgoCd, rendered_kinds
 from fraud_detection.environments import ENVIRONMENTS, Environment
-from fraud_detection.images import Image, Images
+from fraud_detection.images import Images
+from fraud_detection.platform.image import Image
 from fraud_detection.system import System
 from settings import LARGE, SMALL
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.images import Image
+from fraud_detection.platform.image import Image
 from fraud_detection.platform.network import Component
 from fraud_detection.platform.sync import Wave, metadata
 from fraud_detection.platform.values import cores, mebibytes, number

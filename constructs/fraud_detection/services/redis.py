@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.images import Image
+from fraud_detection.platform.image import Image
 from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
 from fraud_detection.platform.pods import (
     Mount,
