@@ -76,10 +76,12 @@ def main() -> None:
       70   a bug, with a traceback
       130  interrupted
     """
-    # Like Ctrl-C, so that a command that is told to stop cleans up behind itself. Also Ctrl-C
-    # itself: a shell's background job has it ignored.
-    for each in (signal.SIGINT, signal.SIGTERM):
+    # As Ctrl-C, so that a command cleans up whatever stops it. Ctrl-C itself, too: it is ignored in
+    # the background jobs of a shell. Only nohup, which ignores SIGHUP, means that.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(each, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
 class _Service(click.ParamType[str]):
@@ -357,8 +359,6 @@ def bring_up_kind(environment: str | None, logs: Path | None) -> None:
     help="Accept a blocking verdict, for the --reason that follows; may be repeated.",
 )
 @click.option("--reason", "reasons", multiple=True, help="Why this is acceptable.")
-@click.option("--keep", is_flag=True, help="Keep the API server for the next rehearsal.")
-@click.option("--stop", is_flag=True, help="End what --keep has kept, and do nothing else.")
 @click.option(
     "--kubeconfig",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -373,8 +373,6 @@ def rehearse_change(
     pages: tuple[Path, ...],
     allowed: tuple[str, ...],
     reasons: tuple[str, ...],
-    keep: bool,
-    stop: bool,
     kubeconfig: Path | None,
 ) -> None:
     """Rehearse the next sync on a throwaway API server.
@@ -393,11 +391,8 @@ def rehearse_change(
       1  something blocks
       2  it could not be rehearsed
     """
-    if stop:
-        click.echo("stopped" if control_planes.stop() else "nothing was kept")
-        return
-    if kubeconfig is not None and (keep or versions):
-        raise click.UsageError("--kubeconfig goes with neither --keep nor --kubernetes.")
+    if kubeconfig is not None and versions:
+        raise click.UsageError("--kubeconfig and --kubernetes exclude each other.")
     if len(allowed) != len(reasons):
         raise click.UsageError("Each --allow needs its own --reason.")
     try:
@@ -405,9 +400,7 @@ def rehearse_change(
         with _progress() as report:
             rehearsals = rehearsal.run(
                 [
-                    partial(
-                        control_planes.connect, version=version, keep=keep, kubeconfig=kubeconfig
-                    )
+                    partial(control_planes.connect, version=version, kubeconfig=kubeconfig)
                     for version in versions or (None,)
                 ],
                 _repository(),
@@ -421,8 +414,6 @@ def rehearse_change(
         raise
     _write(pages, rehearsal_report.to_markdown(rehearsals))
     click.echo(rehearsal_report.FORMATS[form](rehearsals))
-    if keep:
-        click.echo("The API server is kept; end it with `delivery rehearse --stop`.", err=True)
     if any(each.blocks for each in rehearsals):
         sys.exit(1)
 

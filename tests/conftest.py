@@ -1,23 +1,36 @@
-"""Set-up that all tests share: Ctrl-C that works, the Node of the environment, and Git."""
+"""Set-up that all tests share: signals, a temporary folder, Node and Git."""
 
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 import remotes
+from delivery.temporary import temporary_folder
 
 
-def pytest_configure() -> None:
-    """Let Ctrl-C end what tests start, and cdk8s start the Node of this environment."""
-    # A background job of a shell inherits an ignored SIGINT.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def pytest_configure(config: pytest.Config) -> None:
+    """Clean up whatever ends the tests, and after the programs that they start.
+
+    Ctrl-C is ignored in the background jobs of a shell, unless we handle it.
+    """
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(each, signal.default_int_handler)
+    # The workers of xdist inherit it.
+    if not hasattr(config, "workerinput"):
+        # Python has its own by now, where pytest keeps the folders of failed tests.
+        tempfile.gettempdir()
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        os.environ["TMPDIR"] = str(stack.enter_context(temporary_folder("delivery-tests-")))
     # Typed without an activated environment, pytest would find the system's Node, old or missing.
     os.environ["JSII_NODE"] = str(Path(sys.executable).with_name("node"))
 

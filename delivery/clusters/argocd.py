@@ -1,17 +1,17 @@
-"""Argo CD without a user interface: the two programs that compare and apply, and their cache."""
+"""Argo CD without its user interface: repo-server, application controller and their cache."""
 
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from copy import deepcopy
 from pathlib import Path
 
-from delivery.clusters.cluster import Cluster, cluster
+from delivery.clusters.simulated import SimulatedCluster, simulated_cluster
+from delivery.commands import run
 from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import ApiError, Client, Reference
-from delivery.control_plane.programs import Program, StartError, serve, start, wait_until
+from delivery.control_plane.programs import Program, serve, start, wait_until
 from delivery.manifests.applications import FOLDER
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import manifests, read_folder
@@ -30,10 +30,10 @@ _READ_BY_THE_PROGRAMS = (
     "argocd-ssh-known-hosts-cm",
     "argocd-tls-certs-cm",
 )
-"""What of Argo CD's installation we apply; the rest would have the programs run in pods."""
+"""Objects of Argo CD's installation that we apply; the others run its programs in pods."""
 _READY_SECONDS = 60
 _RESYNC_SECONDS = 30
-"""How often a branch is looked at unasked. Argo CD's default is two minutes and more."""
+"""Interval at which branches are polled. Argo CD's default is two minutes and more."""
 _SELF_HEAL_BACKOFF_SECONDS = 5
 
 
@@ -41,10 +41,10 @@ class ArgoCd:
     """A running Argo CD, in a cluster of its own.
 
     Args:
-        running: The cluster.
+        cluster: The cluster.
         assets: The programs.
-        stack: Stops them.
-        resync_seconds: How often it looks at a branch unasked.
+        stack: Stack that stops them.
+        resync_seconds: Interval at which it polls branches.
 
     Raises:
         StartError: If it does not start.
@@ -52,32 +52,32 @@ class ArgoCd:
 
     def __init__(
         self,
-        running: Cluster,
+        cluster: SimulatedCluster,
         assets: ControlPlaneAssets,
         stack: ExitStack,
         *,
         resync_seconds: int,
     ) -> None:
-        self.cluster = running
-        """Where it runs, and what it manages."""
+        self.cluster = cluster
+        """The cluster in which it runs, and which it manages."""
         self._stack = stack
-        _install(running, assets)
-        own = running.server.folder / "argocd"
+        _install(cluster, assets)
+        own = cluster.server.folder / "argocd"
         own.mkdir()
-        # Of its image, to look at the signature of a commit; it is called even without any keys.
+        # Its image has this script to verify signatures; it is called even without any keys.
         verify = own / "git-verify-wrapper.sh"
         verify.write_text("#!/bin/sh\n", encoding="utf-8")
         verify.chmod(0o755)
         self._environment = {
             "PATH": f"{own}{os.pathsep}{os.environ['PATH']}",
-            "KUBECONFIG": str(running.server.kubeconfig),
-            # So that https://kubernetes.default.svc means the server of the kubeconfig.
+            "KUBECONFIG": str(cluster.server.kubeconfig),
+            # Makes https://kubernetes.default.svc the server of the kubeconfig.
             "ARGOCD_FAKE_IN_CLUSTER": "true",
             "ARGOCD_GPG_ENABLED": "false",
-            # By default it is gentle with an API server that others use, too.
+            # The defaults spare an API server that others use, too.
             "ARGOCD_K8S_CLIENT_QPS": "1000",
             "ARGOCD_K8S_CLIENT_BURST": "2000",
-            # In seconds; half of the default.
+            # In seconds; half the default.
             "ARGOCD_SYNC_WAVE_DELAY": "1",
             "ARGOCD_ASK_PASS_SOCK": f"{own}/ask-pass.sock",
             "HOME": str(own),
@@ -92,7 +92,7 @@ class ArgoCd:
                 "--metrics-address=127.0.0.1",
                 "--metrics-port=0",
                 "--disable-tls",
-                # The default is a file that only exists in its pod, and refuses all without it.
+                # The default is a file that only exists in its pod, and is required.
                 "--client-ca-path=",
                 f"--redis=127.0.0.1:{redis_port}",
                 f"--revision-cache-expiration={resync_seconds}s",
@@ -105,27 +105,27 @@ class ArgoCd:
             f"--repo-server=127.0.0.1:{repo_server_port}",
             "--repo-server-plaintext",
             f"--redis=127.0.0.1:{redis_port}",
-            # The one port that is open to others than this machine: it has no option for that.
+            # The only port that it would open to other machines; the address is not configurable.
             "--metrics-port=0",
             f"--app-resync={resync_seconds}",
             "--app-resync-jitter=0",
-            # A sync mostly waits, for the next wave or a hook.
+            # A sync mostly waits for the next wave or a hook.
             "--operation-processors=50",
-            # In the Application too, where others than its user interface can read it.
+            # In the Application, where others than its user interface can read it.
             "--persist-resource-health",
             f"--self-heal-backoff-cap-seconds={_SELF_HEAL_BACKOFF_SECONDS}",
         ]
-        self._others = (*running.programs, redis, repo_server)
+        self._others = (*cluster.programs, redis, repo_server)
         self._controller = self._start_controller()
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """All that must go on running."""
+        """All processes that must keep running."""
         return (*self._others, self._controller)
 
     @contextmanager
     def without_controller(self) -> Iterator[None]:
-        """Kill the application controller, and start another one afterwards."""
+        """Kill the application controller, and start another one in the end."""
         self._controller.stop()
         try:
             yield
@@ -159,21 +159,24 @@ def argocd(
 
     Args:
         assets: The programs.
-        resync_seconds: How often it looks at a branch unasked.
+        resync_seconds: Interval at which it polls branches.
 
     Raises:
-        StartError: If it does not start; its folder is left for a look at the logs.
+        StartError: If it does not start; its folder stays until the next start, for its logs.
     """
-    with cluster(assets) as running, ExitStack() as stack:
-        yield ArgoCd(running, assets, stack, resync_seconds=resync_seconds)
+    with simulated_cluster(assets) as cluster, ExitStack() as stack:
+        yield ArgoCd(cluster, assets, stack, resync_seconds=resync_seconds)
 
 
 def applications(rendered: Path, *, repository: str) -> list[Manifest]:
-    """Return the project and the Applications, which are applied once, by hand.
+    """Return the projects and Applications in their order, with another repository.
 
     Args:
         rendered: `dist/argocd` of a working tree or of a render.
-        repository: URL from which it fetches in place of the one that is rendered.
+        repository: URL from which Argo CD fetches instead of the rendered one.
+
+    Raises:
+        TreeError: If there are none.
     """
     files = read_folder(rendered.parents[1], str(FOLDER))
     found = deepcopy([each.manifest for each in manifests(files, FOLDER)])
@@ -186,12 +189,12 @@ def applications(rendered: Path, *, repository: str) -> list[Manifest]:
 
 
 def refresh(client: Client, application: str, *, hard: bool = False) -> None:
-    """Have Argo CD look at the branch now, as a webhook would.
+    """Have Argo CD refresh an Application now, as a webhook would.
 
     Args:
-        client: Of the API server.
+        client: Client of the API server.
         application: Name of the Application.
-        hard: Whether to render anew what is cached.
+        hard: Whether to ignore cached manifests.
     """
     client.merge(
         Reference(API_VERSION, "Application", application, NAMESPACE),
@@ -199,34 +202,27 @@ def refresh(client: Client, application: str, *, hard: bool = False) -> None:
     )
 
 
-def _install(running: Cluster, assets: ControlPlaneAssets) -> None:
-    server = running.server
+def _install(cluster: SimulatedCluster, assets: ControlPlaneAssets) -> None:
+    server = cluster.server
     with closing(server.client()) as client:
         client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    applied = subprocess.run(  # noqa: S603 - a program of the control plane
-        [
-            server.kubectl,
-            f"--kubeconfig={server.kubeconfig}",
-            f"--cache-dir={server.folder}/kubectl",
-            "apply",
-            "--server-side",
-            f"--namespace={NAMESPACE}",
-            f"--filename={assets.argocd_install}",
-            f"--selector=app.kubernetes.io/name in ({','.join(_READ_BY_THE_PROGRAMS)})",
-        ],
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    run(
+        str(server.kubectl),
+        f"--kubeconfig={server.kubeconfig}",
+        f"--cache-dir={server.folder}/kubectl",
+        "apply",
+        "--server-side",
+        f"--namespace={NAMESPACE}",
+        f"--filename={assets.argocd_install}",
+        f"--selector=app.kubernetes.io/name in ({','.join(_READ_BY_THE_PROGRAMS)})",
+        remedy="run `make control-plane`",
     )
-    if applied.returncode != 0:
-        raise StartError(f"Argo CD's installation was refused:\n{applied.stdout}")
     with closing(server.client()) as client:
         wait_until(
             lambda: _are_served(client),
-            programs=running.programs,
+            programs=cluster.programs,
             seconds=_READY_SECONDS,
-            what="Argo CD's kinds were not served",
+            what="the API server did not serve Argo CD's kinds",
         )
 
 

@@ -1,10 +1,9 @@
-"""Both environments on this machine, for a person to play with: `make demo`."""
+"""All environments on this machine, for a person to try: `make demo`."""
 
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from rich.console import Console
@@ -12,15 +11,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from delivery.clusters.argocd import (
-    ArgoCd,
-    applications,
-    argocd,
-    refresh,
-)
+from delivery.clusters.argocd import ArgoCd, applications, argocd, refresh
 from delivery.control_plane.build import locate
 from delivery.control_plane.client import ApiError, Client, Reference
+from delivery.control_plane.programs import require_running
+from delivery.git import git
 from delivery.manifests.manifest import Manifest
+from delivery.manifests.tree import DIST
 
 _PERIOD_SECONDS = 1
 _WORKLOADS = ("Deployment", "StatefulSet")
@@ -28,14 +25,14 @@ _COLORS = {"Synced": "green", "Healthy": "green", "Progressing": "yellow", "OutO
 
 
 class Row(NamedTuple):
-    """What runs, and what Argo CD says of it.
+    """A workload, with its state in Argo CD.
 
     Attributes:
-        environment: The folder of dist that is applied.
+        environment: Name of the environment.
         service: Name of the workload.
-        image: Of its first container; empty: nothing runs yet.
-        sync: Whether the cluster has what is committed.
-        health: Whether that works.
+        image: Image of its first container; empty if it does not exist yet.
+        sync: Sync status.
+        health: Health status.
     """
 
     environment: str
@@ -49,31 +46,31 @@ class Origin:
     """A bare repository that follows the commits of a working tree.
 
     Args:
-        working_tree: Where a person commits.
-        bare: The repository: a folder that does not exist yet.
-        branches: All get what is committed at the start.
+        working_tree: Working tree in which a person commits.
+        bare: Path of the repository, which does not exist yet.
+        branches: Branches that start at the current commit.
 
     Raises:
-        CalledProcessError: If Git fails.
+        GitError: If Git fails.
     """
 
-    def __init__(self, working_tree: Path, bare: Path, *, branches: set[str]) -> None:
+    def __init__(self, working_tree: Path, bare: Path, *, branches: Iterable[str]) -> None:
         self.bare = bare
         self._working_tree = working_tree
         self._head = ""
-        self._git("init", "--quiet", "--bare", str(bare))
-        self.follow(*sorted(branches))
+        git(working_tree, "init", "--quiet", "--bare", str(bare))
+        self.follow(*branches)
 
     def follow(self, *branches: str) -> bool:
-        """Fetch what is committed, if that is new; tell whether it was."""
-        head = self._git("rev-parse", "HEAD")
+        """Move branches to the current commit; return whether it is a new one."""
+        head = git(self._working_tree, "rev-parse", "HEAD")
         if head == self._head:
             return False
-        self._git(
-            f"--git-dir={self.bare}",
+        git(
+            self.bare,
             "fetch",
             "--quiet",
-            # A clone without its whole history may be shown, too.
+            # From a shallow clone, too.
             "--update-shallow",
             str(self._working_tree),
             *(f"+HEAD:refs/heads/{branch}" for branch in branches),
@@ -81,24 +78,15 @@ class Origin:
         self._head = head
         return True
 
-    def _git(self, *arguments: str) -> str:
-        return subprocess.run(  # noqa: S603 - Git, with our own arguments
-            ["git", *arguments],  # noqa: S607 - the user's own Git
-            cwd=self._working_tree,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        ).stdout.strip()
-
 
 def rows(client: Client, application: Manifest) -> list[Row]:
-    """The workloads of one environment.
+    """Return the workloads of one environment.
 
     Args:
-        client: Of the API server.
-        application: As it was told to Argo CD.
+        client: Client of the API server.
+        application: Manifest of its Application.
     """
-    environment = Path(application["spec"]["source"]["path"]).name
+    environment = _environment(application)
     status = client.get(Reference.of(application)).get("status", {})
     return [
         Row(
@@ -123,15 +111,15 @@ def _image(client: Client, resource: Manifest) -> str:
 
 
 def run(repository: Path, console: Console) -> None:
-    """Show both environments until Ctrl-C.
+    """Show all environments until Ctrl-C.
 
     Args:
         repository: Root of the working tree whose commits are delivered.
-        console: Gets the table.
+        console: Console for the table.
 
     Raises:
         ControlPlaneError: If there is no control plane.
-        StartError: If it does not start.
+        StartError: If it does not start, or one of its programs ends.
     """
     try:
         with argocd(locate()) as argo:
@@ -143,39 +131,54 @@ def run(repository: Path, console: Console) -> None:
 def _run(repository: Path, console: Console, argo: ArgoCd) -> None:
     server = argo.cluster.server
     bare = server.folder / "origin.git"
-    manifests = applications(repository / "dist" / "argocd", repository=bare.as_uri())
-    environments = {
-        Path(manifest["spec"]["source"]["path"]).name: manifest
-        for manifest in manifests
-        if manifest["kind"] == "Application"
-    }
-    branches = {
-        name: manifest["spec"]["source"]["targetRevision"]
-        for name, manifest in environments.items()
-    }
-    origin = Origin(repository, bare, branches=set(branches.values()))
-    console.print(
-        f"""\
-To look around:       kubectl --kubeconfig {server.kubeconfig} get pods --all-namespaces
-                      kubectl is {server.kubectl}
-To deliver to dev:    change the tag of payment-api in images.yaml, `make synth`, commit
-To promote:           git push {bare} HEAD:{branches["staging"]}
-To end it:            Ctrl-C
-"""
-    )
+    manifests = applications(repository / DIST / "argocd", repository=bare.as_uri())
+    chain = [manifest for manifest in manifests if manifest["kind"] == "Application"]
+    origin = Origin(repository, bare, branches=map(_branch, chain))
+    console.print(_instructions(chain, origin, argo))
     with closing(server.client()) as client, _shown(console) as show:
         for manifest in manifests:
             client.apply(manifest, field_manager="demo")
         while True:
-            show([row for each in environments.values() for row in rows(client, each)])
+            show([row for each in chain for row in rows(client, each)])
             time.sleep(_PERIOD_SECONDS)
-            if origin.follow(branches["dev"]):
-                refresh(client, environments["dev"]["metadata"]["name"])
+            require_running(argo.programs)
+            if origin.follow(_branch(chain[0])):
+                refresh(client, chain[0]["metadata"]["name"])
+
+
+def _instructions(chain: Sequence[Manifest], origin: Origin, argo: ArgoCd) -> str:
+    """Return what a person can do: commits reach the first environment, pushes the others."""
+    server = argo.cluster.server
+    first, *others = chain
+    return "\n".join(
+        [
+            "To look around:",
+            f"  kubectl --kubeconfig {server.kubeconfig} get pods --all-namespaces",
+            f"  (kubectl is {server.kubectl})",
+            f"To deliver to {_environment(first)}:",
+            "  change a tag in images.yaml, run `make synth`, and commit",
+            *(
+                f"To promote to {_environment(each)}:\n"
+                f"  git push {origin.bare} HEAD:{_branch(each)}"
+                for each in others
+            ),
+            "To stop: Ctrl-C",
+            "",
+        ]
+    )
+
+
+def _environment(application: Manifest) -> str:
+    return PurePosixPath(application["spec"]["source"]["path"]).name
+
+
+def _branch(application: Manifest) -> str:
+    return str(application["spec"]["source"]["targetRevision"])
 
 
 @contextmanager
 def _shown(console: Console) -> Iterator[Callable[[list[Row]], None]]:
-    """Show rows as a table that changes in place; without a terminal, a line for each change."""
+    """Show rows as a live table on a terminal, or else print a line for each change."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda rows: live.update(_table(rows), refresh=True)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from delivery.clusters.argocd import NAMESPACE, applications
+from delivery.commands import CommandError, kubectl, run
 from delivery.control_plane.build import pinned
 from delivery.errors import DeliveryError
 from delivery.git import git, resolve
@@ -20,18 +20,18 @@ from delivery.network.cluster import load
 
 NAME = "fraud-detection"
 CONTEXT = f"kind-{NAME}"
-"""How kind calls the cluster in the kubeconfig."""
+"""Context of the cluster in the kubeconfig, as kind names it."""
 
 _OLDEST = (0, 24)
-"""The first version whose network enforces NetworkPolicies (kubernetes-sigs/kind#842)."""
+"""First version whose network enforces NetworkPolicies (kubernetes-sigs/kind#842)."""
 _SECONDS = 20 * 60
-"""Within which everything must run; most of it goes into pulling images."""
+"""Time limit of an Application; pulling images takes most of it."""
 _POLL_SECONDS = 5
-_LAST_LINES = 15
+_REMEDY = "install Docker, kind and kubectl"
 
 
 class KindError(DeliveryError):
-    """The cluster cannot be made, or does not become what it should; the message says why."""
+    """The cluster cannot be created or does not become healthy; the message says why."""
 
 
 def up(
@@ -41,18 +41,18 @@ def up(
     logs: Path | None = None,
     report: Callable[[str], None],
 ) -> None:
-    """Bring the cluster up, or up to date, and wait until all that is applied works.
+    """Create or update the cluster, and wait until everything in it is healthy.
 
     Args:
         repository: Root of the working tree; Argo CD fetches from its remote `origin`.
-        environment: Apply this folder of `dist/` alone, as the checked-out branch has it on the
-            remote, or the checked-out commit where there is no branch. Default: all, each from its
-            own branch.
-        logs: Folder for events and logs if that fails. Default: none are collected.
-        report: Is told what happens, a line each.
+        environment: Environment to apply from the checked-out branch on the remote, or from the
+            checked-out commit if there is no branch. Default: all, each from its own branch.
+        logs: Folder for events and logs after a failure. Default: none are collected.
+        report: Called with each step.
 
     Raises:
-        KindError: If it fails, or an Application takes more than 20 minutes.
+        CommandError: If kind or kubectl is missing or fails.
+        KindError: If an Application fails, or takes more than 20 minutes.
         GitError: If there is no remote.
     """
     chosen = select(environments(repository), environment)
@@ -69,25 +69,25 @@ def up(
 
 
 def fetch_address(remote: str) -> str:
-    """The address by which Argo CD fetches a remote, without credentials.
+    """Return the HTTPS address of a remote, without credentials, for Argo CD.
 
     Args:
-        remote: As Git knows it: HTTPS or SSH.
+        remote: URL of the remote in Git: HTTPS or SSH.
 
     Raises:
-        KindError: If it is neither, such as a folder of this machine.
+        KindError: If it is neither, such as a folder on this machine.
     """
     # Git's short form of SSH, user@host:path.
     parts = urlsplit(re.sub(r"^(?:[\w.-]+@)?([\w.-]+):(?!//)", r"ssh://\1/", remote))
     if parts.scheme not in {"https", "ssh"} or not parts.hostname:
-        raise KindError(f"Argo CD cannot fetch from {remote!r}: `origin` must be HTTPS or SSH.")
+        raise KindError(f"Argo CD cannot fetch from {remote!r}: set `origin` to HTTPS or SSH.")
     return f"https://{parts.hostname}{parts.path}"
 
 
 def _wanted(
     repository: Path, chosen: Sequence[Environment], *, revised: bool
 ) -> list[dict[str, Any]]:
-    """The project, and the Applications of the chosen environments."""
+    """Return the project and the Applications of the chosen environments."""
     address = fetch_address(git(repository, "remote", "get-url", "origin"))
     names = {each.application for each in chosen}
     wanted = [
@@ -104,51 +104,61 @@ def _wanted(
 
 
 def _revision(repository: Path) -> str:
-    """The branch that is checked out, if the remote has the same; the commit if there is none."""
+    """Return the checked-out branch, which must be pushed, or the commit if there is none."""
     commit = resolve(repository, "HEAD")
     branch = git(repository, "branch", "--show-current")
     if not branch:
         return commit
     if not git(repository, "ls-remote", "origin", f"refs/heads/{branch}").startswith(commit):
         raise KindError(
-            f"Argo CD would not see what is checked out: origin has another {branch}. Push it."
+            f"origin/{branch} is not what is checked out, and Argo CD fetches from origin: push it."
         )
     return branch
 
 
 def _require_kind() -> None:
-    said = _run("kind", "version")
-    found = re.match(r"kind v(\d+)\.(\d+)", said)
+    version = run("kind", "version", remedy=_REMEDY)
+    found = re.match(r"kind v(\d+)\.(\d+)", version)
     if not found or tuple(map(int, found.groups())) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         raise KindError(
-            f"This is {said.split(' go')[0].strip()}; NetworkPolicies need kind v{oldest} or newer."
+            f"{version.split(' go')[0].strip()} does not enforce NetworkPolicies: install kind "
+            f"v{oldest} or newer."
         )
 
 
 def _make_cluster(repository: Path, report: Callable[[str], None]) -> None:
-    if NAME in _run("kind", "get", "clusters").split():
+    if NAME in run("kind", "get", "clusters", remedy=_REMEDY).split():
         report(f"use the cluster {NAME}")
         return
-    report(f"make the cluster {NAME}")
-    config = repository / "docs" / "kind" / "cluster.yaml"
-    _run("kind", "create", "cluster", f"--name={NAME}", f"--config={config}", "--wait=5m")
+    report(f"create the cluster {NAME}")
+    run(
+        "kind",
+        "create",
+        "cluster",
+        f"--name={NAME}",
+        f"--config={repository / 'docs' / 'kind' / 'cluster.yaml'}",
+        "--wait=5m",
+        remedy=_REMEDY,
+    )
 
 
 def _install(repository: Path, report: Callable[[str], None]) -> None:
     version = pinned("argo-cd").version
     report(f"install Argo CD {version} and metrics-server")
     _apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    _kubectl(
+    kubectl(
+        CONTEXT,
         "apply",
-        # The one way in which its largest definition fits.
+        # Its largest CRD does not fit into the annotation of a client-side apply.
         "--server-side",
         f"--namespace={NAMESPACE}",
         f"--filename=https://raw.githubusercontent.com/argoproj/argo-cd/{version}/manifests/install.yaml",
     )
-    _kubectl("apply", f"--kustomize={repository / 'docs' / 'kind' / 'metrics-server'}")
+    kubectl(CONTEXT, "apply", f"--kustomize={repository / 'docs' / 'kind' / 'metrics-server'}")
     for namespace in (NAMESPACE, "kube-system"):
-        _kubectl(
+        kubectl(
+            CONTEXT,
             "wait",
             "deployment",
             "--all",
@@ -175,7 +185,7 @@ def _await_application(environment: Environment, report: Callable[[str], None]) 
         before = now
         if states == ("Synced", "Healthy", "Succeeded"):
             return
-        # Argo CD has then tried as often as it is told to.
+        # Argo CD has used up its retries then.
         if states[2] in {"Failed", "Error"}:
             raise KindError(f"{now}: {operation.get('message', 'Argo CD does not say why')}")
         if time.monotonic() > deadline:
@@ -184,24 +194,26 @@ def _await_application(environment: Environment, report: Callable[[str], None]) 
 
 
 def _require_hooks(repository: Path, environment: Environment) -> None:
-    """Argo CD may say Synced, Healthy and Succeeded of a sync that left the hooks out."""
+    """Check the Jobs after a sync: one that heals skips them, and still counts as Succeeded."""
     for manifest in load(repository)[environment.name]:
         metadata = manifest["metadata"]
         hook = metadata.get("annotations", {}).get("argocd.argoproj.io/hook")
         if manifest["kind"] == "Job" and hook == "PostSync":
             job = _get("job", metadata["name"], environment.namespace)
             if not job.get("status", {}).get("succeeded"):
-                raise KindError(f"The Job {metadata['name']} of {environment.name} did not succeed")
+                raise KindError(
+                    f"The Job {metadata['name']} of {environment.name} did not succeed."
+                )
 
 
 @contextmanager
 def _collected(
     chosen: Sequence[Environment], logs: Path | None, report: Callable[[str], None]
 ) -> Iterator[None]:
-    """Collect events and logs if it fails, however much of the cluster there is."""
+    """Collect events and logs after a failure, as far as the cluster exists."""
     try:
         yield
-    except KindError:
+    except (CommandError, KindError):
         if logs is not None:
             report(f"collect events and logs in {logs}")
             _collect(chosen, logs)
@@ -209,60 +221,40 @@ def _collected(
 
 
 def _collect(chosen: Sequence[Environment], logs: Path) -> None:
-    kubectl = ("kubectl", f"--context={CONTEXT}")
+    ask = ("kubectl", f"--context={CONTEXT}")
     commands: dict[str, Sequence[str]] = {
-        "events.txt": (*kubectl, "get", "events", "-A", "--sort-by=.metadata.creationTimestamp"),
-        "pods.txt": (*kubectl, "get", "pods", "-A", "--output=wide"),
-        "applications.yaml": (*kubectl, "get", "applications", "-A", "--output=yaml"),
-        # The logs of the nodes and of all containers on them.
+        "events.txt": (*ask, "get", "events", "-A", "--sort-by=.metadata.creationTimestamp"),
+        "pods.txt": (*ask, "get", "pods", "-A", "--output=wide"),
+        "applications.yaml": (*ask, "get", "applications", "-A", "--output=yaml"),
+        # Logs of the nodes and of all containers on them.
         "export.txt": ("kind", "export", "logs", f"--name={NAME}", str(logs / "nodes")),
     }
     for each in chosen:
         commands[f"{each.namespace}.txt"] = (
-            *kubectl,
+            *ask,
             "describe",
             "pods,jobs,persistentvolumeclaims",
             f"--namespace={each.namespace}",
         )
     logs.mkdir(parents=True, exist_ok=True)
     for name, command in commands.items():
-        with (logs / name).open("wb") as output:
-            subprocess.run(  # noqa: S603 - kind and kubectl
-                command, stdout=output, stderr=subprocess.STDOUT, check=False
-            )
+        (logs / name).write_text(_answer(command), encoding="utf-8")
+
+
+def _answer(command: Sequence[str]) -> str:
+    """Return the output of a command, or why it failed."""
+    try:
+        return run(*command, remedy=_REMEDY)
+    except CommandError as error:
+        return f"{error}\n"
 
 
 def _get(kind: str, name: str, namespace: str) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(
-        _kubectl("get", kind, name, f"--namespace={namespace}", "--output=json")
+        kubectl(CONTEXT, "get", kind, name, f"--namespace={namespace}", "--output=json")
     )
     return answer
 
 
 def _apply(manifest: Mapping[str, Any]) -> None:
-    _kubectl("apply", "--server-side", "--filename=-", given=json.dumps(manifest))
-
-
-def _kubectl(*arguments: str, given: str = "") -> str:
-    # Never the cluster that somebody's kubeconfig happens to name.
-    return _run("kubectl", f"--context={CONTEXT}", *arguments, given=given)
-
-
-def _run(program: str, *arguments: str, given: str = "") -> str:
-    try:
-        done = subprocess.run(  # noqa: S603 - kind and kubectl
-            [program, *arguments],
-            input=given,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise KindError(
-            f"There is no {program} on this machine: install Docker, kind and kubectl."
-        ) from error
-    if done.returncode != 0:
-        said = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
-        raise KindError(f"`{program} {' '.join(arguments)}` failed:\n{said}")
-    return done.stdout
+    kubectl(CONTEXT, "apply", "--server-side", "--filename=-", given=json.dumps(manifest))

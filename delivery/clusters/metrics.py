@@ -1,6 +1,6 @@
-"""A stand-in for metrics-server: tells the autoscalers how busy each pod is said to be.
+"""A stand-in for metrics-server: it reports a configured CPU usage for each pod.
 
-Nothing really runs, so nobody could measure it; without any answer every HorizontalPodAutoscaler
+Nothing really runs, so nothing can be measured, and without metrics every HorizontalPodAutoscaler
 would be Degraded. Pods have metrics at once, where a real metrics-server needs a scrape or two.
 """
 
@@ -24,14 +24,14 @@ _CONTAINER_MILLICORES = 1
 
 
 class Metrics:
-    """What the pods use, as it is said."""
+    """The configured CPU usage of pods."""
 
     def __init__(self) -> None:
         self.millicores: dict[tuple[str, str], int] = {}
-        """Of each container of a pod, by its namespace and its label `app.kubernetes.io/name`."""
+        """CPU usage per container, by the pod's namespace and label `app.kubernetes.io/name`."""
 
     def of(self, pod: Manifest) -> Manifest:
-        """What is said of one pod; nearly nothing where nothing is said."""
+        """Return the metrics of one pod; 1m of CPU per container by default."""
         metadata = pod["metadata"]
         name = metadata.get("labels", {}).get("app.kubernetes.io/name", "")
         cpu = self.millicores.get((metadata["namespace"], name), _CONTAINER_MILLICORES)
@@ -52,12 +52,12 @@ def serve_metrics(server: ApiServer) -> Iterator[Metrics]:
     """Serve `metrics.k8s.io` through an API server.
 
     Args:
-        server: Sends its clients here for that group.
+        server: API server that forwards requests for that group.
     """
     metrics = Metrics()
     http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server, metrics))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # A certificate of this machine is at hand, and the API server does not look at it.
+    # The API server does not verify the certificate, so its own one will do.
     context.load_cert_chain(server.certificate, server.certificate.with_suffix(".key"))
     http.socket = context.wrap_socket(http.socket, server_side=True)
     thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -105,12 +105,12 @@ def _register(server: ApiServer, port: int) -> None:
 
 def _handler(server: ApiServer, metrics: Metrics) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Answers the API server on behalf of whoever asked it."""
+        """Handler of the requests that the API server forwards."""
 
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            """Tell what there is, or the metrics of some pods."""
+            """Answer with the served resources, or with the metrics of pods."""
             url = urlsplit(self.path)
             if url.path == _PATH:
                 answer: Manifest = {
@@ -149,6 +149,6 @@ def _handler(server: ApiServer, metrics: Metrics) -> type[BaseHTTPRequestHandler
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing on the terminal of a person."""
+            """Keep the terminal clean."""
 
     return Handler

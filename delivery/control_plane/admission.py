@@ -1,8 +1,8 @@
-"""What an API server's admission plugins know of the rules, a moment after they are stored.
+"""Rules that an API server's admission plugins may not have seen yet.
 
-The plugins read LimitRanges, ResourceQuotas and StorageClasses from caches that follow the store
-by a watch. Whoever makes a rule and then what it is about gets, now and then, the answer of before:
-of 500 claims right after their LimitRange, 14 were judged by the old one, and 45 on a busy machine.
+The plugins read LimitRanges, ResourceQuotas and StorageClasses from caches that watch the store, so
+an object that follows its rule at once is sometimes judged by the previous rule: 14 of 500 claims
+right after their LimitRange, and 45 on a busy machine.
 """
 
 import re
@@ -13,22 +13,22 @@ from delivery.control_plane.programs import wait_until
 from delivery.manifests.manifest import Manifest
 
 RULES = frozenset({"LimitRange", "ResourceQuota", "StorageClass"})
-"""The kinds that are read from such a cache."""
+"""Kinds that the plugins read from a cache."""
 _SECONDS = 30
-_UNTOLD_SECONDS = 0.5
-# An alpha metric of 1.37. Of a kind, it has the lower case and an s: `storageclasss`.
+_GRACE_SECONDS = 0.5
+# An alpha metric of 1.37. Its resource is the kind in lower case plus an s: `storageclasss`.
 _SEEN = re.compile(
     r'^informer_store_resource_version{[^}]*resource="(\w+)s"[^}]*} (\S+)$', re.MULTILINE
 )
 
 
 class Admission:
-    """Knows which rules the plugins may not have seen yet.
+    """A record of the rules that the plugins may not have seen yet.
 
-    An API server tells since 1.37; an older one gets half a second.
+    An API server reports what they have seen since 1.37; an older one gets half a second.
 
     Args:
-        client: Of the API server.
+        client: Client of the API server.
     """
 
     def __init__(self, client: Client) -> None:
@@ -41,24 +41,24 @@ class Admission:
         return bool(self._unseen)
 
     def note(self, live: Manifest) -> None:
-        """Note an object that was just written; only a rule matters.
+        """Note an object that was just written; only rules matter.
 
         Args:
-            live: As the API server answered it.
+            live: The object in the API server's answer.
         """
         if live["kind"] in RULES:
             self._unseen[live["kind"]] = int(live["metadata"]["resourceVersion"])
 
     def start_quota(self, quota: Manifest) -> Manifest:
-        """Have a ResourceQuota enforced although no controller runs: say that nothing is used yet.
+        """Set the status of a ResourceQuota to unused, as its controller would, and note it.
 
-        Without a status it refuses everything that it counts.
+        Without a status a quota refuses everything that it counts.
 
         Args:
-            quota: The object, already applied.
+            quota: The applied object.
 
         Returns:
-            The object as it is then; it is noted.
+            The object with its status.
         """
         hard = quota["spec"]["hard"]
         status = {"hard": hard, "used": dict.fromkeys(hard, "0")}
@@ -67,7 +67,7 @@ class Admission:
         return started
 
     def wait(self) -> None:
-        """Wait until the plugins go by all rules that were noted.
+        """Wait until the plugins apply all noted rules.
 
         Raises:
             StartError: If they do not within half a minute.
@@ -77,7 +77,7 @@ class Admission:
                 self._has_seen,
                 programs=[],
                 seconds=_SECONDS,
-                what=f"the API server does not go by a new {' or '.join(sorted(self._unseen))} yet",
+                what=f"the API server still ignores a new {' or '.join(sorted(self._unseen))}",
                 pause=0,
             )
             self._unseen.clear()
@@ -85,6 +85,6 @@ class Admission:
     def _has_seen(self) -> bool:
         seen = dict(_SEEN.findall(self._client.text("/metrics")))
         if not seen:
-            time.sleep(_UNTOLD_SECONDS)
+            time.sleep(_GRACE_SECONDS)
             return True
         return all(float(seen[kind.lower()]) >= version for kind, version in self._unseen.items())

@@ -1,15 +1,13 @@
 """An API server alone: etcd and kube-apiserver, ready in about three seconds.
 
-It validates, defaults, admits and stores as any other. Nothing acts on what it stores: there is no
-controller, so a new namespace has no `default` ServiceAccount and a ResourceQuota no status until
-somebody writes them; `make_namespace` and `Admission.start_quota` do.
+It validates, defaults, admits and stores as any other. No controller acts on what it stores, so a
+new namespace has no `default` ServiceAccount and a ResourceQuota has no status until somebody
+writes them, as `make_namespace` and `Admission.start_quota` do.
 """
 
 import base64
 import json
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -17,15 +15,16 @@ from pathlib import Path
 
 from delivery.control_plane.build import ApiServerAssets, locate_api_server
 from delivery.control_plane.client import ApiError, Client
-from delivery.control_plane.programs import Program, StartError, serve, start
+from delivery.control_plane.programs import Program, StartError, require_running, serve, start
+from delivery.temporary import temporary_folder
 
 _USER = "fraud-detection"
-# RFC 5915 around 32 random bytes on the curve P-256; the public key, which may be left out, is.
+# RFC 5915 around 32 random bytes on the curve P-256, without the optional public key.
 _KEY_START = bytes.fromhex("30310201010420")
 _KEY_END = bytes.fromhex("a00a06082a8648ce3d030107")
-# Less garbage collection: half a second less until it is ready, for 90 MB more.
-_HASTE = {"GOGC": "400"}
-# Nobody reads them, and without them `Admission` has an answer in a third of the time.
+# Less garbage collection: ready half a second earlier, for 90 MB more.
+_FAST_START = {"GOGC": "400"}
+# Nobody reads them, and without them `Admission` gets its answer in a third of the time.
 _BULKY_METRICS = (
     "apiserver_request_body_size_bytes",
     "apiserver_request_duration_seconds",
@@ -40,17 +39,17 @@ _BULKY_METRICS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ApiServer:
-    """A running API server, for one user who may do everything.
+    """A running API server with one user, who may do everything.
 
     Attributes:
-        url: Where it answers, on 127.0.0.1.
-        token: Of the user.
-        certificate: The authority that signed its certificate.
-        kubeconfig: All of that for kubectl and other programs.
-        kubectl: Program of the same version.
-        service_account_key: Signs the tokens of pods.
-        folder: Its data and logs; gone afterwards.
-        programs: What runs.
+        url: Address on 127.0.0.1.
+        token: Bearer token of the user.
+        certificate: File with the authority that signed its certificate.
+        kubeconfig: kubeconfig of the user, for kubectl and other programs.
+        kubectl: kubectl of the same version.
+        service_account_key: Key that signs the tokens of pods.
+        folder: Its data and logs; removed in the end.
+        programs: Its processes.
     """
 
     url: str
@@ -63,36 +62,47 @@ class ApiServer:
     programs: tuple[Program, ...]
 
     def client(self) -> Client:
-        """Make a client, to be closed; each thread needs one of its own."""
+        """Make a client, to be closed; each thread needs its own."""
         return Client(self.url, token=self.token, certificate=self.certificate)
+
+    def require_running(self) -> None:
+        """Check that its programs still run.
+
+        Raises:
+            StartError: If one of them has ended.
+        """
+        require_running(self.programs)
 
 
 @contextmanager
 def api_server(assets: ApiServerAssets | None = None) -> Iterator[ApiServer]:
-    """Run an API server on 127.0.0.1, with the admission plugins that are on by default.
+    """Run an API server on 127.0.0.1, with the default admission plugins.
 
-    Any number may run side by side. To be used by the main thread: where that ends, Linux ends the
-    programs.
+    Any number may run side by side. Call it from the main thread: Linux ends the programs with the
+    thread that started them.
 
     Args:
-        assets: The programs. Default: those that `locate_api_server` finds.
+        assets: The programs. Default: as `locate_api_server` finds them.
 
     Raises:
         ControlPlaneError: If there are no programs.
-        StartError: If it does not start; its folder is left for a look at the logs.
+        StartError: If it does not start; its folder stays until the next start, for its logs.
     """
     assets = assets or locate_api_server()
-    with _temporary_folder() as folder, ExitStack() as stack:
+    with (
+        temporary_folder("control-plane-", keep_after=(StartError,)) as folder,
+        ExitStack() as stack,
+    ):
         yield _start(stack, assets, folder)
 
 
 def make_namespace(client: Client, name: str, *, labels: Mapping[str, str] | None = None) -> None:
-    """Make a namespace in which pods are admitted although no controller runs.
+    """Create a namespace that admits pods without any controller.
 
     Args:
-        client: Of the API server.
-        name: Of the namespace.
-        labels: For example of Pod Security. Default: none.
+        client: Client of the API server.
+        name: Name of the namespace.
+        labels: Labels, such as those of Pod Security. Default: none.
     """
     client.create(
         {
@@ -115,7 +125,7 @@ def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer
     tokens = _write(folder / "tokens.csv", f"{token},{_USER},{_USER},system:masters\n")
     key = _write(folder / "service-account.key", _private_key())
     certificate = folder / "certificates" / "apiserver.crt"
-    # In our own folder, so that no two can take each other's store for their own.
+    # In our own folder, so that no two API servers can share a store by mistake.
     socket = f"unix://{folder}/etcd.sock"
     etcd = start(
         stack,
@@ -125,14 +135,14 @@ def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer
             f"--listen-client-urls={socket}",
             f"--advertise-client-urls={socket}",
             f"--listen-peer-urls=unix://{folder}/peer.sock",
-            # Nobody ever asks for them.
+            # They are required, but not used.
             "--initial-advertise-peer-urls=http://localhost:0",
             "--initial-cluster=default=http://localhost:0",
             "--unsafe-no-fsync",
             "--log-level=warn",
         ],
         logs=folder,
-        environment=_HASTE,
+        environment=_FAST_START,
     )
     kube_apiserver, port = serve(
         stack,
@@ -144,7 +154,7 @@ def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer
             f"--cert-dir={certificate.parent}",
             f"--token-auth-file={tokens}",
             "--anonymous-auth=false",
-            # There is one user. RBAC would only add its default roles, which take half a second.
+            # There is one user. RBAC would only create its default roles, for half a second.
             "--authorization-mode=AlwaysAllow",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
@@ -154,7 +164,7 @@ def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer
         ],
         ready=lambda port: _is_ready(Client(_url(port), token=token, certificate=certificate)),
         logs=folder,
-        environment=_HASTE,
+        environment=_FAST_START,
         beside=[etcd],
     )
     return ApiServer(
@@ -189,7 +199,7 @@ def _private_key() -> str:
 
 
 def _kubeconfig(url: str, token: str, certificate: Path) -> str:
-    """The file that kubectl reads; JSON is YAML."""
+    """Return a kubeconfig; JSON is YAML."""
     cluster = {"server": url, "certificate-authority": str(certificate)}
     config = {
         "apiVersion": "v1",
@@ -205,17 +215,3 @@ def _kubeconfig(url: str, token: str, certificate: Path) -> str:
 def _write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """A folder that only we may read, gone afterwards; after a failed start it stays."""
-    folder = Path(tempfile.mkdtemp(prefix="control-plane-"))
-    try:
-        yield folder
-    except StartError:
-        raise
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    shutil.rmtree(folder)

@@ -1,7 +1,7 @@
-"""Where the programs of the control plane are, and how they get there.
+"""The programs of the control plane: built, or found.
 
-`delivery control-plane` builds them with Go, as the modules below `tools/control-plane/` pin them,
-into a per-user cache that all clones of the repository share.
+`delivery control-plane` builds them with Go from the modules that `tools/control-plane/` pins, into
+a per-user cache that all clones of the repository share.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ _FLAGS = ("-mod=readonly", "-trimpath")
 _LINKER_FLAGS = "-s -w"
 _ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off"}
 _VERSION_VARIABLES = {
-    # The API server tells its version to every client.
+    # The API server reports its version to every client.
     "kubernetes": "k8s.io/component-base/version.gitVersion",
     "kubeconform": "main.version",
 }
@@ -40,16 +40,16 @@ _LAST_LINES = 15
 
 
 class ControlPlaneError(DeliveryError):
-    """There is no control plane, or it cannot be built; the message says what to do."""
+    """The control plane is missing, or cannot be built; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """A module that a go.mod asks for.
+    """A module that a go.mod requires.
 
     Attributes:
-        path: Its name among Go modules.
-        version: For example `v1.37.2`.
+        path: Module path.
+        version: Version, such as `v1.37.2`.
     """
 
     path: str
@@ -58,7 +58,7 @@ class Requirement:
 
 @dataclass(frozen=True, kw_only=True)
 class ApiServerAssets:
-    """What an API server alone needs.
+    """The programs of an API server alone.
 
     Attributes:
         etcd: Program.
@@ -70,20 +70,29 @@ class ApiServerAssets:
     kube_apiserver: Path
     kubectl: Path
 
+    @classmethod
+    def in_folder(cls, folder: Path) -> "ApiServerAssets":
+        """Name the programs in a folder, whether they exist or not."""
+        return cls(
+            etcd=folder / "etcd",
+            kube_apiserver=folder / "kube-apiserver",
+            kubectl=folder / "kubectl",
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlaneAssets:
-    """What a control plane with simulated kubelets and Argo CD needs.
+    """The programs and files of a control plane with simulated kubelets and Argo CD.
 
     Attributes:
-        api_server: For the API server.
+        api_server: Programs of the API server.
         kube_controller_manager: Program.
         kube_scheduler: Program.
         kwok: Program.
-        kwok_stages: The lives of KWOK's nodes and pods; each is a `--config` of kwok.
+        kwok_stages: Life cycles of KWOK's nodes and pods; each is a `--config` of kwok.
         argocd_application_controller: Program.
         argocd_repo_server: Program.
-        argocd_install: Manifest of Argo CD without a user interface, its CRDs included.
+        argocd_install: Manifest of Argo CD without its user interface, but with its CRDs.
         argocd_crds: Manifests of its CRDs alone.
         redis: Program.
         kustomize: Program.
@@ -107,10 +116,10 @@ class ControlPlaneAssets:
 
 
 def pinned(name: str) -> Requirement:
-    """The module whose programs we build: the one requirement that a go.mod makes directly.
+    """Return the module whose programs we build: the only direct requirement of a go.mod.
 
     Args:
-        name: A folder below `tools/control-plane/`.
+        name: Folder below `tools/control-plane/`.
     """
     text = (PINS / name / "go.mod").read_text(encoding="utf-8")
     [(path, version)] = re.findall(r"^require (\S+) (\S+)$", text, flags=re.MULTILINE)
@@ -118,27 +127,27 @@ def pinned(name: str) -> Requirement:
 
 
 def locate_api_server() -> ApiServerAssets:
-    """Find etcd, kube-apiserver and kubectl, in `KUBEBUILDER_ASSETS` or among what was built.
+    """Find etcd, kube-apiserver and kubectl, in `KUBEBUILDER_ASSETS` or in the cache.
 
     Raises:
         ControlPlaneError: If they are in neither.
     """
     folder = _folder()
     _require(folder, _API_SERVER)
-    return _api_server(folder)
+    return ApiServerAssets.in_folder(folder)
 
 
 def locate() -> ControlPlaneAssets:
-    """Find everything: where `KUBEBUILDER_ASSETS` names a control plane, there; or what was built.
+    """Find everything, in `KUBEBUILDER_ASSETS` if that is set to a control plane, or in the cache.
 
     Raises:
-        ControlPlaneError: If something is missing there.
+        ControlPlaneError: If something is missing.
     """
     folder = _folder()
     _require(folder, _PRODUCTS)
     manifests = folder / "argocd-manifests"
     return ControlPlaneAssets(
-        api_server=_api_server(folder),
+        api_server=ApiServerAssets.in_folder(folder),
         kube_controller_manager=folder / "kube-controller-manager",
         kube_scheduler=folder / "kube-scheduler",
         kwok=folder / "kwok",
@@ -155,32 +164,32 @@ def locate() -> ControlPlaneAssets:
 
 
 def build(console: Console) -> Path:
-    """Build what is not built yet; may be interrupted, and run twice at the same time.
+    """Build what is not built yet; may be interrupted, and may run twice at the same time.
 
     Args:
-        console: Gets a line per product, and the progress if it is a terminal.
+        console: Console for a line per product, and for the progress on a terminal.
 
     Returns:
-        The folder of the control plane: what `KUBEBUILDER_ASSETS` names, if that has one.
+        Folder of the control plane: `KUBEBUILDER_ASSETS`, if that contains one.
 
     Raises:
-        ControlPlaneError: If there is no Go, or it cannot build something.
+        ControlPlaneError: If Go is missing, or a build fails.
     """
     folder = _named_folder()
     if folder is not None:
-        console.print(f"named by KUBEBUILDER_ASSETS, nothing is built: {folder}")
+        console.print(f"nothing to build: KUBEBUILDER_ASSETS is {folder}")
         return folder
     folder = _cache_folder()
     if not _missing(folder, _PRODUCTS):
         console.print(f"already built: {folder}")
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, console), _aside(folder) as aside:
+    with _locked(folder, console), _staging(folder) as staging:
         missing = _missing(folder, _PRODUCTS)
         for number, name in enumerate(missing, start=1):
             with _shown(console, f"{number}/{len(missing)} {name}"):
-                _PRODUCTS[name](aside / name)
-                (aside / name).rename(folder / name)
+                _PRODUCTS[name](staging / name)
+                (staging / name).rename(folder / name)
     console.print(f"built: {folder}")
     return folder
 
@@ -190,7 +199,7 @@ def _folder() -> Path:
 
 
 def _named_folder() -> Path | None:
-    """What `KUBEBUILDER_ASSETS` names, if it has what that convention promises."""
+    """Return `KUBEBUILDER_ASSETS`, if it contains what its convention promises."""
     named = os.environ.get("KUBEBUILDER_ASSETS")
     if not named or _missing(Path(named), _API_SERVER):
         return None
@@ -198,7 +207,7 @@ def _named_folder() -> Path | None:
 
 
 def _cache_folder() -> Path:
-    """A folder for exactly these pins, products, Go and platform."""
+    """Return the folder for exactly these pins, products, Go version and platform."""
     key = hashlib.sha256(_go("env", "GOVERSION", "GOOS", "GOARCH", folder=PINS).encode())
     for file in sorted(PINS.glob("*/*")):
         key.update(f"{file.relative_to(PINS)}".encode() + file.read_bytes())
@@ -209,14 +218,6 @@ def _cache_folder() -> Path:
     return cache / "fraud-detection-config" / "control-plane" / key.hexdigest()[:16]
 
 
-def _api_server(folder: Path) -> ApiServerAssets:
-    return ApiServerAssets(
-        etcd=folder / "etcd",
-        kube_apiserver=folder / "kube-apiserver",
-        kubectl=folder / "kubectl",
-    )
-
-
 def _missing(folder: Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if not (folder / name).exists()]
 
@@ -225,7 +226,7 @@ def _require(folder: Path, names: Iterable[str]) -> None:
     missing = _missing(folder, names)
     if missing:
         raise ControlPlaneError(
-            f"There is no {', '.join(missing)} in {folder}: run `make control-plane`"
+            f"{', '.join(missing)} not found in {folder}: run `make control-plane`"
             f"{' without KUBEBUILDER_ASSETS' if folder == _named_folder() else ''}."
         )
 
@@ -234,9 +235,9 @@ def _compile(pin: str, package: str | None, target: Path) -> None:
     """Build one program of a pinned module.
 
     Args:
-        pin: The folder that pins it.
-        package: From the root of the module; None: our own, which stands beside the pins.
-        target: The program.
+        pin: Folder that pins the module.
+        package: Path from the root of the module; None for our own package beside the pins.
+        target: Path of the program.
     """
     module = pinned(pin)
     linker_flags = _LINKER_FLAGS
@@ -254,17 +255,17 @@ def _compile(pin: str, package: str | None, target: Path) -> None:
 
 
 def _link(program: str, target: Path) -> None:
-    """Give a program the further name by which it knows its role."""
+    """Give a program a second name: its role."""
     target.symlink_to(program)
 
 
 def _copy(pin: str, files: Sequence[str], target: Path) -> None:
-    """Keep files of a pinned module, so that Go's cache may go.
+    """Copy files of a pinned module, so that Go's module cache may be deleted.
 
     Args:
-        pin: The folder that pins it.
-        files: From the root of the module.
-        target: A folder for them all.
+        pin: Folder that pins the module.
+        files: Paths from the root of the module.
+        target: Folder for all of them.
     """
     module = json.loads(_go("mod", "download", "-json", pinned(pin).path, folder=PINS / pin))
     target.mkdir()
@@ -312,20 +313,20 @@ _PRODUCTS = {
 
 
 def _go(*arguments: str, folder: Path) -> str:
-    """What Go answers.
+    """Run Go and return its standard output.
 
     Args:
-        arguments: Of the command `go`.
-        folder: Where it runs.
+        arguments: Arguments of `go`.
+        folder: Working directory.
 
     Raises:
-        ControlPlaneError: If there is no Go, or it fails.
+        ControlPlaneError: If Go is missing or fails.
     """
     program = shutil.which("go")
     if program is None:
         raise ControlPlaneError(
-            "There is no Go to build it with: install Go, or name a folder with etcd, "
-            "kube-apiserver and kubectl, as setup-envtest installs it, in KUBEBUILDER_ASSETS."
+            "There is no Go on the PATH: install Go, or have setup-envtest install etcd, "
+            "kube-apiserver and kubectl and set KUBEBUILDER_ASSETS to their folder."
         )
     with subprocess.Popen(  # noqa: S603 - the user's own Go, with our own arguments
         [program, *arguments],
@@ -339,7 +340,7 @@ def _go(*arguments: str, folder: Path) -> str:
         try:
             answer, complaint = process.communicate()
         except BaseException:
-            # Its compilers too, before they write into a folder that is cleaned up.
+            # With its compilers, before they write into a folder that is being removed.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
@@ -350,8 +351,8 @@ def _go(*arguments: str, folder: Path) -> str:
 
 
 @contextmanager
-def _alone(folder: Path, console: Console) -> Iterator[None]:
-    """Wait for another build into the same folder; the lock ends with its process, however."""
+def _locked(folder: Path, console: Console) -> Iterator[None]:
+    """Wait for another build into the same folder; the system frees the lock with its process."""
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -362,18 +363,19 @@ def _alone(folder: Path, console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """A folder on the same file system, from which a finished product is renamed into place."""
-    prefix = ".aside-"
-    for left_by_a_killed_build in folder.glob(f"{prefix}*"):
-        shutil.rmtree(left_by_a_killed_build)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as aside:
-        yield Path(aside)
+def _staging(folder: Path) -> Iterator[Path]:
+    """Make a folder on the same file system, from which finished products are moved into place."""
+    prefix = ".staging-"
+    # The lock is ours, so these are of killed builds.
+    for abandoned in folder.glob(f"{prefix}*"):
+        shutil.rmtree(abandoned)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as staging:
+        yield Path(staging)
 
 
 @contextmanager
 def _shown(console: Console, what: str) -> Iterator[None]:
-    """Tell what is being made while that lasts, and then how long it took."""
+    """Show a task while it runs, and then how long it took."""
     started = time.monotonic()
     if not console.is_terminal:
         console.print(f"{what} …")

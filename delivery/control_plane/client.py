@@ -1,4 +1,4 @@
-"""A small client of a Kubernetes API server: plain objects over one connection."""
+"""A small client for a Kubernetes API server: plain objects over one connection."""
 
 import http.client
 import json
@@ -15,11 +15,15 @@ from delivery.manifests.manifest import Manifest
 _TIMEOUT_SECONDS = 60
 
 
+class UnreachableError(DeliveryError, ConnectionError):
+    """The API server does not answer, or not as an API server does."""
+
+
 class ApiError(DeliveryError):
-    """The API server refused a request.
+    """The API server answered that a request failed.
 
     Args:
-        status: The object of kind Status that it answered.
+        status: The object of kind Status in its answer.
     """
 
     def __init__(self, status: Manifest) -> None:
@@ -28,18 +32,18 @@ class ApiError(DeliveryError):
 
     @property
     def reason(self) -> str:
-        """Why, in one word, such as `NotFound`, `Conflict`, `Invalid` or `Forbidden`."""
+        """The reason in one word, such as `NotFound`, `Conflict`, `Invalid` or `Forbidden`."""
         return str(self.status.get("reason", ""))
 
 
 class Reference(NamedTuple):
-    """Which object.
+    """The address of an object, or of all objects of a kind.
 
     Attributes:
         api_version: Group and version, such as `apps/v1`.
-        kind: Of the object.
-        name: Of the object; empty: all of that kind.
-        namespace: Where it is. Default: nowhere, or for a list: in all.
+        kind: Kind of the object.
+        name: Name of the object. Default: all objects of the kind.
+        namespace: Namespace of the object. Default: none; for a list, all of them.
     """
 
     api_version: str
@@ -49,7 +53,7 @@ class Reference(NamedTuple):
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Reference":
-        """Refer to what a manifest describes."""
+        """Return the address of the object that a manifest describes."""
         metadata = manifest["metadata"]
         return cls(
             manifest["apiVersion"],
@@ -59,12 +63,24 @@ class Reference(NamedTuple):
         )
 
 
+class Resource(NamedTuple):
+    """A kind as the API server serves it.
+
+    Attributes:
+        name: Plural name in paths, such as `deployments`.
+        namespaced: Whether its objects live in namespaces.
+    """
+
+    name: str
+    namespaced: bool
+
+
 class Answer(NamedTuple):
-    """What the API server answered.
+    """An answer of the API server.
 
     Attributes:
         body: The object.
-        warnings: What it wants a person to know; in order.
+        warnings: Warnings for a person, in order.
     """
 
     body: Manifest
@@ -72,22 +88,25 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Talks to one API server; not for two threads at once.
+    """A client for one API server; not safe for use by two threads at once.
+
+    Every method raises UnreachableError if the server does not answer.
 
     Args:
-        url: Such as `https://127.0.0.1:6443`.
-        token: Of the user.
-        certificate: The file with the authority that signed the server's certificate.
+        url: Address, such as `https://127.0.0.1:6443`.
+        token: Bearer token of the user.
+        certificate: File with the authority that signed the server's certificate.
     """
 
     def __init__(self, url: str, *, token: str, certificate: Path) -> None:
+        self._url = url
         self._connection = http.client.HTTPSConnection(
             urlsplit(url).netloc,
             timeout=_TIMEOUT_SECONDS,
             context=ssl.create_default_context(cafile=certificate),
         )
         self._token = token
-        self._resources: dict[tuple[str, str], tuple[str, bool]] = {}
+        self._resources: dict[tuple[str, str], Resource] = {}
 
     def close(self) -> None:
         """Close the connection; the next request opens it again."""
@@ -97,7 +116,7 @@ class Client:
         """Read one object.
 
         Raises:
-            ApiError: If there is none, with the reason `NotFound`.
+            ApiError: If it does not exist, with the reason `NotFound`.
         """
         return self.request("GET", self._path(reference)).body
 
@@ -108,20 +127,20 @@ class Client:
 
         Args:
             api_version: Group and version.
-            kind: Of the objects; each gets it back, as in a list the API server leaves it out.
-            namespace: Where. Default: everywhere.
-            labels: A label selector. Default: all.
+            kind: Kind of the objects. Each item carries it, which a list of the API omits.
+            namespace: Namespace. Default: all.
+            labels: Label selector. Default: everything.
         """
         path = self._path(Reference(api_version, kind, namespace=namespace))
         items = self.request("GET", path, {"labelSelector": labels}).body["items"]
         return [{"apiVersion": api_version, "kind": kind, **item} for item in items]
 
     def create(self, manifest: Manifest, *, dry_run: bool = False) -> Answer:
-        """Make a new object, strictly validated.
+        """Create an object, strictly validated.
 
         Args:
             manifest: The object.
-            dry_run: Only pretend.
+            dry_run: Validate and admit it, but store nothing.
 
         Raises:
             ApiError: If it is refused.
@@ -140,10 +159,10 @@ class Client:
         """Apply an object server-side, strictly validated.
 
         Args:
-            manifest: The object, as far as the field manager cares for it.
-            field_manager: Who owns these fields from now on.
-            force: Whether to take fields that another manager owns.
-            dry_run: Only pretend.
+            manifest: The fields of the object that the field manager sets.
+            field_manager: Owner of these fields from now on.
+            force: Whether to take over fields that another manager owns.
+            dry_run: Validate and admit it, but store nothing.
 
         Raises:
             ApiError: If it is refused, or another manager owns a field.
@@ -157,12 +176,12 @@ class Client:
         return self.request("PATCH", path, query, manifest, patch="apply-patch+yaml")
 
     def merge(self, reference: Reference, patch: Manifest, *, subresource: str = "") -> Manifest:
-        """Change some fields of an object as a JSON merge patch says.
+        """Change some fields of an object by a JSON merge patch.
 
         Args:
             reference: The object.
             patch: The fields; None removes one.
-            subresource: Such as `status`. Default: the object itself.
+            subresource: Subresource, such as `status`. Default: the object itself.
 
         Raises:
             ApiError: If it is refused.
@@ -177,11 +196,12 @@ class Client:
 
         Args:
             reference: The object.
-            dry_run: Only pretend.
-            propagation: What becomes of what it owns: `Background`, `Foreground` or `Orphan`.
+            dry_run: Validate the request, but delete nothing.
+            propagation: Policy for the objects that it owns: `Background`, `Foreground` or
+                `Orphan`.
 
         Raises:
-            ApiError: If it is refused, or there is none.
+            ApiError: If it is refused, or the object does not exist.
         """
         query = {**_options(dry_run=dry_run), "propagationPolicy": propagation}
         self.request("DELETE", self._path(reference), query)
@@ -195,34 +215,59 @@ class Client:
         *,
         patch: str = "json",
     ) -> Answer:
-        """Ask anything.
+        """Send a request.
 
         Args:
-            method: Of HTTP.
-            path: From the root.
-            query: Options; empty ones are left out.
-            body: An object or a patch. Default: none.
-            patch: The type of the body, without `application/`.
+            method: HTTP method.
+            path: Path from the root.
+            query: Query parameters; empty ones are omitted.
+            body: Object or patch. Default: none.
+            patch: Media type of the body, without `application/`.
 
         Raises:
-            ApiError: If the answer is not a success.
+            ApiError: If the request fails.
         """
         options = urlencode({key: value for key, value in (query or {}).items() if value})
         content = None if body is None else json.dumps(body)
         text, headers = self._send(method, f"{path}?{options}".rstrip("?"), content, patch)
         warnings = tuple(map(_warning, headers.get_all("Warning", [])))
-        return Answer(json.loads(text), warnings)
+        try:
+            return Answer(json.loads(text), warnings)
+        except ValueError as error:
+            raise UnreachableError(f"{self._url} is not a Kubernetes API server.") from error
 
     def text(self, path: str) -> str:
-        """Read something that is not an object, such as `/metrics`.
+        """Read plain text, such as `/metrics`.
 
         Args:
-            path: From the root.
+            path: Path from the root.
 
         Raises:
-            ApiError: If the answer is not a success.
+            ApiError: If the request fails.
         """
         return self._send("GET", path)[0].decode()
+
+    def resource(self, api_version: str, kind: str) -> Resource | None:
+        """Look up how the API server serves a kind; None if it does not.
+
+        Args:
+            api_version: Group and version.
+            kind: The kind.
+        """
+        if (api_version, kind) not in self._resources:
+            try:
+                served = self.request("GET", _root(api_version)).body["resources"]
+            except ApiError as error:
+                if error.reason != "NotFound":
+                    raise
+                return None
+            # A subresource has a kind, too: the kind of its body.
+            self._resources |= {
+                (api_version, each["kind"]): Resource(each["name"], each["namespaced"])
+                for each in served
+                if "/" not in each["name"]
+            }
+        return self._resources.get((api_version, kind))
 
     def _send(
         self, method: str, target: str, content: str | None = None, patch: str = "json"
@@ -233,39 +278,37 @@ class Client:
             "Content-Type": f"application/{patch}",
         }
         try:
-            self._connection.request(method, target, content, headers)
-            response = self._connection.getresponse()
-        except (http.client.RemoteDisconnected, ConnectionError):
-            # The server closes a connection that was idle for long.
+            try:
+                response = self._respond(method, target, content, headers)
+            except ConnectionError:
+                # The server closes a connection that was idle for long.
+                self._connection.close()
+                response = self._respond(method, target, content, headers)
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            self._connection.request(method, target, content, headers)
-            response = self._connection.getresponse()
-        text = response.read()
+            raise UnreachableError(
+                f"The API server at {self._url} does not answer: {str(error) or repr(error)}."
+            ) from error
         if response.status >= http.client.BAD_REQUEST:
             raise ApiError(_status(response, text))
         return text, response.headers
 
-    def _path(self, reference: Reference) -> str:
-        resource, namespaced = self._resource(reference.api_version, reference.kind)
-        parts = [_root(reference.api_version)]
-        if namespaced and reference.namespace:
-            parts += ["namespaces", reference.namespace]
-        return "/".join([*parts, resource, reference.name]).rstrip("/")
+    def _respond(
+        self, method: str, target: str, content: str | None, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        self._connection.request(method, target, content, headers)
+        return self._connection.getresponse()
 
-    def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
-        """How the paths call a kind, and whether its objects live in namespaces."""
-        if (api_version, kind) not in self._resources:
-            # Subresources have a kind, too: that of what they take.
-            self._resources |= {
-                (api_version, resource["kind"]): (resource["name"], resource["namespaced"])
-                for resource in self.request("GET", _root(api_version)).body["resources"]
-                if "/" not in resource["name"]
-            }
-        try:
-            return self._resources[api_version, kind]
-        except KeyError:
-            message = f"the API server knows no kind {kind} in {api_version}"
-            raise ApiError({"reason": "NotFound", "code": 404, "message": message}) from None
+    def _path(self, reference: Reference) -> str:
+        resource = self.resource(reference.api_version, reference.kind)
+        if resource is None:
+            message = f"the API server knows no kind {reference.kind} in {reference.api_version}"
+            raise ApiError({"reason": "NotFound", "code": 404, "message": message})
+        parts = [_root(reference.api_version)]
+        if resource.namespaced and reference.namespace:
+            parts += ["namespaces", reference.namespace]
+        return "/".join([*parts, resource.name, reference.name]).rstrip("/")
 
 
 def _root(api_version: str) -> str:
@@ -277,11 +320,11 @@ def _options(*, dry_run: bool) -> dict[str, str]:
 
 
 def _status(response: http.client.HTTPResponse, text: bytes) -> Manifest:
-    """What the API server says about a failure."""
+    """Return the Status of a failure."""
     try:
         status: Manifest = json.loads(text)
     except ValueError:
-        # Below a path that it does not know, it does not even speak JSON.
+        # Under a path that it does not know, the API server answers in plain text.
         return {
             "code": response.status,
             "reason": response.reason.replace(" ", ""),
@@ -291,5 +334,5 @@ def _status(response: http.client.HTTPResponse, text: bytes) -> Manifest:
 
 
 def _warning(header: str) -> str:
-    """The text of an HTTP warning such as `299 - "text"`, in which quotes are escaped."""
+    """Return the text of an HTTP warning such as `299 - "text"`, in which quotes are escaped."""
     return str(json.loads(header.split(" ", 2)[2]))

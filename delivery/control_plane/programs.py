@@ -1,4 +1,4 @@
-"""Programs that run beside us: started with a log, waited for, stopped by their own id."""
+"""Programs that run in the background: started with a log, awaited, stopped by process id."""
 
 import ctypes
 import os
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -31,9 +31,9 @@ class Program:
     """A running program.
 
     Attributes:
-        name: How errors and the log call it.
+        name: Name in errors and of the log.
         process: The operating system's process.
-        log: What it wrote to standard output and standard error.
+        log: File with its standard output and standard error.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Program:
     log: Path
 
     def stop(self) -> None:
-        """End it and all that it started, at once: nothing that it holds is of any further use."""
+        """Kill it and its children: nothing that they hold is needed any more."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def end_of_log(self) -> str:
-        """The last lines of the log, for a person."""
+        """Return the last lines of the log, for a person."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([f"{self.log}:", *(f"  {line}" for line in lines[-_LAST_LINES:])])
 
@@ -59,16 +59,16 @@ def start(
     logs: Path,
     environment: Mapping[str, str] | None = None,
 ) -> Program:
-    """Start a program that ends with the stack.
+    """Start a program that is stopped with the stack.
 
-    On Linux it also ends with us, however we end. macOS has nothing like that: there it survives
-    a SIGKILL of ours.
+    On Linux the kernel also stops it when this process ends in any other way. macOS cannot do that:
+    there it survives a SIGKILL of this process.
 
     Args:
-        stack: Stops it, in reverse order of the starts.
+        stack: Stack that stops it, in reverse order of the starts.
         command: Program and arguments.
-        logs: The folder for its log, to which a program of the same name adds.
-        environment: Variables beside ours.
+        logs: Folder for its log; programs of the same name share one.
+        environment: Additional environment variables.
     """
     name = Path(command[0]).name
     log = logs / f"{name}.log"
@@ -79,8 +79,8 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
-            # A Ctrl-C at the terminal is for us, who stop the programs in order; and a group of its
-            # own is stopped whole.
+            # Ctrl-C at the terminal then reaches this process alone, which stops the programs in
+            # order, each with its whole process group.
             start_new_session=True,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - takes no lock
         )
@@ -97,24 +97,21 @@ def wait_until(
     what: str,
     pause: float = 0.05,
 ) -> None:
-    """Poll until something that some programs do together is so.
+    """Poll until a condition holds.
 
     Args:
-        ready: Whether it is; may raise OSError while it is not.
-        programs: All must go on running.
-        seconds: How long it may take.
-        what: What the error says, before the time.
-        pause: Between two polls, in seconds.
+        ready: The condition; an OSError counts as false.
+        programs: Programs that must keep running.
+        seconds: Time limit.
+        what: Start of the error message, before the time.
+        pause: Seconds between two polls.
 
     Raises:
         StartError: If a program ended or the time is up.
     """
     deadline = time.monotonic() + seconds
     while True:
-        for program in programs:
-            code = program.process.poll()
-            if code is not None:
-                raise StartError(f"{program.name} ended with {code}\n{program.end_of_log()}")
+        require_running(programs)
         try:
             if ready():
                 return
@@ -126,6 +123,24 @@ def wait_until(
         time.sleep(pause)
 
 
+def require_running(programs: Iterable[Program]) -> None:
+    """Check that programs still run.
+
+    Args:
+        programs: The programs.
+
+    Raises:
+        StartError: If one of them has ended.
+    """
+    for program in programs:
+        code = program.process.poll()
+        if code is not None:
+            how = (
+                f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+            )
+            raise StartError(f"{program.name} {how}\n{program.end_of_log()}")
+
+
 def serve(
     stack: ExitStack,
     command: Callable[[int], Sequence[str | Path]],
@@ -135,21 +150,21 @@ def serve(
     environment: Mapping[str, str] | None = None,
     beside: Sequence[Program] = (),
 ) -> tuple[Program, int]:
-    """Start a program that listens at a port, and wait until it is ready.
+    """Start a program that listens on a port, and wait until it is ready.
 
     Args:
-        stack: Stops it.
-        command: Program and arguments, given a free port of 127.0.0.1.
-        ready: Whether it is, given that port; may raise OSError while it is not.
-        logs: The folder for its log.
-        environment: Variables beside ours.
+        stack: Stack that stops it.
+        command: Function from a free port of 127.0.0.1 to program and arguments.
+        ready: Whether the program is ready on that port; an OSError counts as false.
+        logs: Folder for its log.
+        environment: Additional environment variables.
         beside: Programs that it needs.
 
     Returns:
-        The program, and the port.
+        The program and its port.
 
     Raises:
-        StartError: If one of them ended, or it is not ready in a minute.
+        StartError: If one of the programs ended, or it is not ready within a minute.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         port = _free_port()
@@ -162,7 +177,7 @@ def serve(
                 what=f"{program.name} was not ready",
             )
         except StartError:
-            # Somebody else may have taken the port since we chose it.
+            # Another program may have taken the port since we chose it.
             if attempt == _ATTEMPTS or _TAKEN not in program.log.read_text(encoding="utf-8"):
                 raise
         else:
@@ -178,5 +193,5 @@ def _free_port() -> int:
 
 
 def _end_with_parent() -> None:
-    """Between fork and exec: have the kernel kill this process when its parent dies."""
+    """Have the kernel kill this process when its parent dies; runs between fork and exec."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

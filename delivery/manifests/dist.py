@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from delivery.errors import DeliveryError
 from delivery.manifests.applications import FOLDER, parse
 from delivery.manifests.tree import DIST, manifests, read_dist
+from delivery.temporary import temporary_folder
 
 
 class RenderError(DeliveryError):
@@ -60,8 +60,8 @@ def rendered(repository: Path) -> Iterator[Path]:
     Raises:
         RenderError: If the render fails, or renders nothing into a folder that Argo CD applies.
     """
-    with tempfile.TemporaryDirectory(prefix=".synth-", dir=repository) as folder:
-        fresh = Path(folder) / DIST
+    with temporary_folder(".synth-", parent=repository) as folder:
+        fresh = folder / DIST
         _synth(repository, fresh)
         _require_complete(fresh)
         yield fresh
@@ -123,6 +123,8 @@ def prove(repository: Path, fresh: Path) -> list[Finding]:
 
 def _synth(repository: Path, output: Path) -> None:
     programs = Path(sys.executable).parent
+    temporary = output.with_name("tmp")
+    temporary.mkdir()
     try:
         process = subprocess.Popen(  # noqa: S603 - a program of this repository's own environment
             [programs / "cdk8s", "synth", "--check-upgrade", "false", "--output", output],
@@ -132,6 +134,8 @@ def _synth(repository: Path, output: Path) -> None:
                 "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
                 # The installed package may be that of another working tree.
                 "PYTHONPATH": str(repository / "constructs"),
+                # What cdk8s and jsii leave there goes with the render.
+                "TMPDIR": str(temporary),
             },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

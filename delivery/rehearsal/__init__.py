@@ -1,1 +1,1 @@
-"""What the next sync will really do: a change is played on a throwaway API server beforehand."""
+"""Rehearsal of the next sync: a change is played on a throwaway API server first."""

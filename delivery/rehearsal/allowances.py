@@ -1,4 +1,4 @@
-"""Blocking verdicts that somebody accepts: typed for one rehearsal, or recorded in a commit."""
+"""Accepted verdicts: given for one rehearsal, or recorded in a commit."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -6,23 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from delivery.errors import DeliveryError
 from delivery.git import git
 from delivery.rehearsal.verdicts import Verdict
 
 KEYWORD = "Rehearsal-Allow"
-"""Begins the line of a commit's message that records an allowance."""
+"""Start of the line in a commit message that records an allowance."""
 _LINE = re.compile(rf"^{KEYWORD}:(.*)$", re.MULTILINE)
+
+
+class AllowanceError(DeliveryError):
+    """An allowance cannot be read; the message quotes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """A verdict that somebody accepts.
+    """A blocking verdict that somebody accepts.
 
     Attributes:
-        kind: Of the object.
-        name: Of the object.
-        verdict: The verdict.
-        reason: Why.
+        kind: Kind of the object.
+        name: Name of the object.
+        verdict: The accepted verdict.
+        reason: Why it is acceptable.
     """
 
     kind: str
@@ -32,30 +37,33 @@ class Allowance:
 
     @classmethod
     def parse(cls, text: str, reason: str) -> "Allowance":
-        """Read it as it is typed on a command line.
+        """Read an allowance as typed on a command line.
 
         Args:
             text: `KIND/NAME=VERDICT`, the verdict with dashes.
-            reason: Why.
+            reason: Why it is acceptable.
 
         Raises:
-            ValueError: If the text is something else, or the verdict never blocks.
+            AllowanceError: If the text is malformed, or the verdict never blocks.
         """
         named, _, typed = text.partition("=")
         kind, _, name = named.partition("/")
         verdicts = {verdict.slug: verdict for verdict in Verdict if verdict.blocks}
         if not (kind and name and typed in verdicts):
-            raise ValueError(f"{text!r} is not KIND/NAME=VERDICT with one of {', '.join(verdicts)}")
+            raise AllowanceError(
+                f"Invalid allowance {text!r}: write KIND/NAME=VERDICT, where VERDICT is one of "
+                f"{', '.join(verdicts)}."
+            )
         return cls(kind=kind, name=name, verdict=verdicts[typed], reason=reason)
 
 
 class Line(NamedTuple):
-    """A line of a commit's message that begins with `KEYWORD`.
+    """A line of a commit message that starts with `KEYWORD`.
 
     Attributes:
-        commit: Which commit, in twelve digits.
-        author: Who wrote it.
-        text: What follows the keyword.
+        commit: Abbreviated hash of the commit, in twelve digits.
+        author: Author of the commit.
+        text: Rest of the line.
     """
 
     commit: str
@@ -63,40 +71,42 @@ class Line(NamedTuple):
     text: str
 
     def read(self, environments: Collection[str]) -> tuple[str, Allowance]:
-        """The environment that it is for, and what it allows there.
+        """Return the environment and what the line allows there.
 
         Args:
-            environments: All that there are: what is well for one may not be for another.
+            environments: All environments; a line must name one, as what suits one may not suit
+                another.
 
         Raises:
-            ValueError: If it is not `ENVIRONMENT KIND/NAME=VERDICT REASON`.
+            AllowanceError: If the line is not `ENVIRONMENT KIND/NAME=VERDICT REASON`.
         """
         match self.text.split(maxsplit=2):
             case [environment, allowed, reason] if environment in environments:
                 by = f"{reason} ({self.author}, {self.commit})"
                 return environment, Allowance.parse(allowed, by)
-        raise ValueError(
-            f"{KEYWORD} needs an environment ({', '.join(environments)}), KIND/NAME=VERDICT and a "
-            f"reason, on one line; this has {self.text.strip() or 'nothing'!r}"
+        raise AllowanceError(
+            f"Invalid allowance {self.text.strip()!r}: write `{KEYWORD}: ENVIRONMENT "
+            f"KIND/NAME=VERDICT REASON` on one line, where ENVIRONMENT is one of "
+            f"{', '.join(environments)}."
         )
 
 
 def recorded(repository: Path, base: str) -> Sequence[Line]:
-    """The lines in which commits since a base record allowances, the newest commit first.
+    """Return the allowances that commits since a base record, the newest commit first.
 
-    Any line of a message counts, not only those of its last paragraph: a squash moves them.
+    Any line of a message counts, not only the trailers: a squash moves them up.
 
     Args:
         repository: Root of the Git working tree.
-        base: The commit.
+        base: The base commit.
 
     Raises:
-        GitError: If there is no such commit.
+        GitError: If the commit does not exist.
     """
     form = ("--abbrev=12", "--format=%h%x00%an%x00%B%x00")
-    told = iter(git(repository, "log", *form, f"{base}..HEAD").split("\0"))
+    fields = iter(git(repository, "log", *form, f"{base}..HEAD").split("\0"))
     return [
         Line(commit.strip(), author, text)
-        for commit, author, message in zip(told, told, told, strict=False)
+        for commit, author, message in zip(fields, fields, fields, strict=False)
         for text in _LINE.findall(message)
     ]

@@ -7,7 +7,7 @@ from delivery.manifests import workloads
 from delivery.manifests.manifest import Manifest, selects
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
-from delivery.rehearsal.play import Outcome
+from delivery.rehearsal.outcomes import Outcome
 from delivery.rehearsal.verdicts import Verdict, template_changes, waits
 
 _FRESH = frozenset({Verdict.CREATED, Verdict.PODS_ROLL, Verdict.RECREATED})

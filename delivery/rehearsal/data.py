@@ -9,7 +9,7 @@ from delivery.manifests import workloads
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
-from delivery.rehearsal.play import Action, Outcome
+from delivery.rehearsal.outcomes import Action, Outcome
 
 _KEEPERS = frozenset({"PersistentVolumeClaim", "StatefulSet"})
 _SETTINGS = {

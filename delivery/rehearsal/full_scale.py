@@ -1,8 +1,8 @@
-"""Whether the pods of a tree are admitted: each template, and all of them at their maximum.
+"""Admission of a tree's pods: of each template, and of all pods at maximum scale.
 
-A workload whose pods are refused is accepted all the same: Pod Security, the LimitRange and the
-quota look at the pods. So they are really made, in a namespace of their own where nothing runs
-them and the quota starts to count at zero.
+The API server accepts a workload even if it refuses the workload's pods: Pod Security, LimitRange
+and ResourceQuota only judge pods. So the pods are created, in a namespace of their own, where
+nothing runs them and the quota counts from zero.
 """
 
 import re
@@ -18,36 +18,36 @@ from delivery.manifests.workloads import Objects
 
 OVER_QUOTA = "exceeded quota"
 _NAMED = re.compile(r'^[\w.]+ "[^"]+" is (forbidden|invalid): ')
-_FIRST = ("ServiceAccount", "LimitRange", "ResourceQuota")
-_SERVER_S_OWN = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields")
+_RULES = ("ServiceAccount", "LimitRange", "ResourceQuota")
+_SET_BY_SERVER = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields")
 
 
 def refusals(
     client: Client, objects: Objects, *, namespace: str, rolling: Collection[Key]
 ) -> dict[Key, str]:
-    """Make everything at its maximum, and say what is refused.
+    """Create all pods and claims at maximum scale, and return what is refused.
 
     Args:
-        client: Of the API server.
-        objects: All of one namespace, as the API server has them after the sync.
-        namespace: An empty one with the same labels, in which to make them.
-        rolling: The workloads whose pods this sync replaces: they have more of them for a while.
+        client: Client of the API server.
+        objects: All objects of one namespace, in the API server after the sync.
+        namespace: Empty namespace with the same labels, in which to create them.
+        rolling: Workloads whose pods this sync replaces; they have surge pods for a while.
 
     Returns:
-        What the API server said, by the object whose pods or claims it refused.
+        The API server's messages, by the object whose pods or claims it refused.
     """
     scale = _Scale(client, namespace)
-    for kind in _FIRST:
+    for kind in _RULES:
         for _, each in workloads.select(objects, kind):
             scale.make_rule(each)
     scale.admission.wait()
-    # Those that change come last: they are what no longer fits.
+    # Whatever changes comes last, so that it is what no longer fits.
     for key, each in sorted(objects.items(), key=lambda item: (item[0] in rolling, item[0])):
-        if key.kind not in _FIRST:
+        if key.kind not in _RULES:
             scale.make(key, each, workloads.most(key, each, objects) if _has_pods(key) else 0)
     for key in sorted(rolling):
         replicas = workloads.most(key, objects[key], objects)
-        scale.make_for_a_while(key, objects[key], workloads.surge(objects[key], replicas))
+        scale.make_surge(key, objects[key], workloads.surge(objects[key], replicas))
     return scale.refused
 
 
@@ -59,7 +59,7 @@ class _Scale:
     """A namespace that fills up.
 
     Args:
-        client: Of the API server.
+        client: Client of the API server.
         namespace: The namespace.
     """
 
@@ -67,14 +67,14 @@ class _Scale:
         self._client = client
         self._namespace = namespace
         self.admission = Admission(client)
-        """What the plugins know of the rules."""
+        """Rules that the admission plugins may not have seen yet."""
         self._quotas: list[Manifest] = []
         self._pods = 0
         self.refused: dict[Key, str] = {}
-        """What the API server said, by the object whose pods or claims it refused."""
+        """The API server's messages, by the object whose pods or claims it refused."""
 
     def make_rule(self, manifest: Manifest) -> None:
-        """Make an object that decides about the others."""
+        """Create an object that decides about others."""
         rule = self._client.apply(self._here(manifest), field_manager="rehearsal").body
         if rule["kind"] == "ResourceQuota":
             self._quotas.append(self.admission.start_quota(rule))
@@ -82,15 +82,15 @@ class _Scale:
             self.admission.note(rule)
 
     def make(self, key: Key, manifest: Manifest, replicas: int) -> None:
-        """Make an object that may count, or all pods and claims of one that makes such.
+        """Create an object that a quota may count, or all pods and claims of a workload.
 
         Args:
-            key: Of the object.
+            key: Key of the object.
             manifest: The object.
-            replicas: The number of pods.
+            replicas: Number of pods.
         """
         if not self._quotas:
-            # Nothing adds up, so one pod tells as much as all of them.
+            # Without a quota all pods of a template get the same answer.
             replicas = min(replicas, 1)
         elif self._is_counted(key):
             self._count(key, manifest)
@@ -101,20 +101,20 @@ class _Scale:
             self._make_pod(key, manifest)
 
     def _is_counted(self, key: Key) -> bool:
-        """Whether a quota may count objects of a kind, which it calls by their plural."""
+        """Whether a quota may count objects of a kind; it names kinds by their plural."""
         names = [key.kind.lower().removesuffix("y")]
         if key.kind == "PersistentVolumeClaim":
             names.append("storage")
         counted = " ".join(name for quota in self._quotas for name in quota["spec"]["hard"])
         return not _has_pods(key) and any(name in counted for name in names)
 
-    def make_for_a_while(self, key: Key, manifest: Manifest, replicas: int) -> None:
-        """Make further pods, and have the quota forget them afterwards.
+    def make_surge(self, key: Key, manifest: Manifest, replicas: int) -> None:
+        """Create the surge pods of a rollout, and then reset the quota to before them.
 
         Args:
-            key: Of what makes them.
-            manifest: The object.
-            replicas: The number of pods.
+            key: Key of the workload.
+            manifest: The workload.
+            replicas: Number of surge pods.
         """
         if not (self._quotas and replicas):
             return
@@ -129,19 +129,19 @@ class _Scale:
             )
 
     def _count(self, key: Key, manifest: Manifest) -> None:
-        """Make an object of which only its number and size matter here."""
+        """Create an object of which only a quota's answer matters."""
         manifest = self._here(manifest)
         if manifest["kind"] == "Service":
-            # They belong to the one that the sync has made.
+            # The Service that the sync created holds them.
             for field in ("clusterIP", "clusterIPs"):
                 manifest["spec"].pop(field, None)
-        self._try(key, manifest, lambda said: OVER_QUOTA in said)
+        self._try(key, manifest, lambda message: OVER_QUOTA in message)
 
     def _make_pod(self, key: Key, workload: Manifest) -> None:
         template = deepcopy(workloads.template(workload))
         templates = workload["spec"].get("volumeClaimTemplates", [])
         claims = [claim["metadata"]["name"] for claim in templates]
-        # As the controller does, before it makes the pod.
+        # As the StatefulSet controller does before it creates a pod.
         template["spec"].setdefault("volumes", []).extend(
             {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims
         )
@@ -161,29 +161,29 @@ class _Scale:
         self._try(key, pod, lambda _: True)
 
     def _try(self, key: Key, manifest: Manifest, counts: Callable[[str], bool]) -> None:
-        # The first one tells enough; the others of the same sort would say the same.
+        # One refusal of an object is enough: the others would read the same.
         if key in self.refused:
             return
         try:
             self._create(manifest)
         except ApiError as error:
-            said = str(error)
-            if counts(said):
+            message = str(error)
+            if counts(message):
                 # The names of our own pods mean nothing to a person.
-                self.refused[key] = _NAMED.sub("", said)
+                self.refused[key] = _NAMED.sub("", message)
 
     def _create(self, manifest: Manifest) -> None:
         try:
             self._client.create(manifest)
         except ApiError:
-            # The quota may not have forgotten yet what was there for a while. It nearly always has:
-            # a wait before each of some hundred rollouts would cost seconds for nothing.
+            # The plugin may still count the surge pods of the last rollout. It rarely does, and a
+            # wait before each of some hundred rollouts would cost seconds.
             if not self.admission.is_behind:
                 raise
             self.admission.wait()
             self._client.create(manifest)
 
     def _here(self, manifest: Manifest) -> Manifest:
-        kept = {k: v for k, v in manifest["metadata"].items() if k not in _SERVER_S_OWN}
+        kept = {k: v for k, v in manifest["metadata"].items() if k not in _SET_BY_SERVER}
         body = {key: value for key, value in manifest.items() if key != "status"}
         return deepcopy({**body, "metadata": {**kept, "namespace": self._namespace}})

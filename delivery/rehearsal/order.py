@@ -1,4 +1,4 @@
-"""In which order Argo CD applies and prunes: by phase, wave, kind and name."""
+"""The order in which Argo CD applies and prunes: by phase, wave, kind and name."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -39,17 +39,17 @@ _KINDS = (
     "Ingress",
     "APIService",
 )
-"""What comes first within a wave, as Argo CD has it from Helm; all other kinds come last."""
+"""Order of kinds within a wave, which Argo CD took from Helm; all other kinds come last."""
 
 
 class Step(NamedTuple):
-    """When something is done to an object; smaller comes first.
+    """A position in the sync; smaller comes first.
 
     Attributes:
-        phase: Its number.
-        wave: Of the phase.
-        applies: Within a wave, what is gone is pruned first.
-        kind: Its number.
+        phase: Index of the phase.
+        wave: Sync wave within the phase.
+        applies: Whether the object is applied; within a wave, pruning comes first.
+        kind: Index of the kind.
         key: The object.
     """
 
@@ -61,27 +61,27 @@ class Step(NamedTuple):
 
 
 def runs(desired: Desired) -> bool:
-    """Whether a sync that succeeds does anything with the object."""
+    """Whether a successful sync applies the object."""
     return not desired.hooks or bool(desired.hooks & set(PHASES))
 
 
 def applying(desired: Desired) -> Step:
-    """When an object is applied."""
-    phases = [number for number, phase in enumerate(PHASES) if phase in desired.hooks]
+    """Return the step that applies an object."""
+    phases = [index for index, phase in enumerate(PHASES) if phase in desired.hooks]
     phase = phases[0] if phases else SYNC
-    return Step(phase, desired.wave, True, _number(desired.key), desired.key)  # noqa: FBT003 - a field
+    return Step(phase, desired.wave, True, _index(desired.key), desired.key)  # noqa: FBT003 - a field
 
 
 def pruning(live: Mapping[Key, Manifest]) -> Iterable[Step]:
-    """When objects are pruned: the last wave first."""
+    """Return the steps that prune objects, the last wave first."""
     waves = {key: Desired(manifest=manifest, file="").wave for key, manifest in live.items()}
     forwards = sorted(set(waves.values()))
     backwards = dict(zip(forwards, reversed(forwards), strict=True))
     return [
-        Step(SYNC, backwards[wave], False, _number(key), key)  # noqa: FBT003 - a field
+        Step(SYNC, backwards[wave], False, _index(key), key)  # noqa: FBT003 - a field
         for key, wave in waves.items()
     ]
 
 
-def _number(key: Key) -> int:
+def _index(key: Key) -> int:
     return _KINDS.index(key.kind) if key.kind in _KINDS else len(_KINDS)

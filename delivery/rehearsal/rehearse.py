@@ -1,11 +1,10 @@
-"""Rehearses a change: two trees are played, and each object gets a verdict with its reasons."""
+"""Rehearsal of one environment: two trees are synced, and each object gets a verdict."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
-from delivery.control_plane.api_server import make_namespace
 from delivery.control_plane.client import Client
 from delivery.manifests.applications import Environment
 from delivery.manifests.diff import describe
@@ -17,23 +16,25 @@ from delivery.rehearsal.allowances import Allowance
 from delivery.rehearsal.consequences import Consequence, consequences
 from delivery.rehearsal.full_scale import OVER_QUOTA
 from delivery.rehearsal.order import PHASES, SYNC, applying
-from delivery.rehearsal.play import Action, Outcome, Stage
+from delivery.rehearsal.outcomes import Action, Outcome
+from delivery.rehearsal.scratch import ScratchNamespaces
+from delivery.rehearsal.sync import Syncer
 from delivery.rehearsal.verdicts import Verdict, judge
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What the sync does to one object, and why.
+    """The effect of the sync on one object.
 
     Attributes:
         key: The object.
-        verdict: In one word.
-        reasons: Sentences; the first says most.
-        changes: What differs, field by field.
-        file: Of `dist/`, in which it stands or stood.
-        source: File and line of the construct that makes or made it, where that is known.
-        old: Its name before, if that is what changes.
-        allowed: Why it does not block although its verdict would.
+        verdict: The effect in one word.
+        reasons: Explanations as sentences, the most important first.
+        changes: Differences, field by field.
+        file: File below `dist/` that contains the object, or did.
+        source: File and line of the construct that makes the object, or made it; None if unknown.
+        old: The object's previous key if it was renamed.
+        allowed: The reason why the verdict does not block although it normally would.
     """
 
     key: Key
@@ -47,21 +48,21 @@ class Finding:
 
     @property
     def blocks(self) -> bool:
-        """Whether the change should not be merged as it is."""
+        """Whether the change must not be merged as it is."""
         return self.verdict.blocks and self.allowed is None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
-    """What the next sync of an environment will do.
+    """The effect of the next sync of an environment.
 
     Attributes:
         environment: Its folder below `dist/`.
-        base: What its branch has now, as a person called it.
+        base: Name of the compared commit, as a person wrote it.
         kubernetes: Version of the API server.
-        findings: One for each object, those first that a reviewer must see.
-        consequences: What else will be so.
-        stops: Where the sync fails and goes no further; None: it does not fail.
+        findings: One finding for each object, the most serious first.
+        consequences: Further effects.
+        stops: The point at which the sync fails and stops; None if it does not fail.
     """
 
     environment: str
@@ -73,7 +74,7 @@ class Rehearsal:
 
     @property
     def blocks(self) -> bool:
-        """Whether the change should not be merged as it is."""
+        """Whether the change must not be merged as it is."""
         return any(finding.blocks for finding in self.findings)
 
 
@@ -85,50 +86,54 @@ def rehearse(
     *,
     neighbours: Sequence[str] = (),
     allowances: Sequence[Allowance] = (),
-    called: str = "",
-    alone: "Lock | None" = None,  # a function before Python 3.13
+    base_name: str = "",
+    cluster_lock: "Lock | None" = None,  # a function before Python 3.13
 ) -> Rehearsal:
-    """Play a change on an API server.
+    """Sync a change on an API server.
 
     Args:
-        client: Of an API server where nothing acts on what it stores.
-        application: What is synced.
-        base: What the cluster has now.
-        target: What it shall have.
+        client: Client of an API server that no controller acts on.
+        application: The Application that is synced.
+        base: Tree that the cluster has now.
+        target: Tree that the cluster gets.
         neighbours: Further namespaces of the real cluster.
         allowances: Verdicts that do not block.
-        called: What a person calls the base.
-        alone: Held while something is played that is not in a namespace. Default: nothing else is
-            played at the same time.
+        base_name: Name of the base in the report.
+        cluster_lock: Lock that rehearsals on the same API server share, held while cluster-scoped
+            objects exist. Default: no other rehearsal runs at the same time.
     """
-    stage = Stage(client, application, namespaces=neighbours, alone=alone or Lock())
-    with closing(stage):
-        stage.sync(base)
-        stage.settle()
-        before = stage.objects
-        outcomes = stage.sync(target)
-        after = stage.objects
+    # The other namespaces belong to other Applications; their labels do not matter here.
+    labels: dict[str, Mapping[str, str]] = {name: {} for name in neighbours}
+    scratch = ScratchNamespaces(client, {**labels, application.namespace: application.labels})
+    with closing(
+        Syncer(client, application, scratch, cluster_lock=cluster_lock or Lock())
+    ) as syncer:
+        syncer.sync(base)
+        syncer.settle()
+        before = syncer.objects
+        outcomes = syncer.sync(target)
+        after = syncer.objects
         verdicts = {key: judge(outcome, after) for key, outcome in outcomes.items()}
-        refused = _refused_pods(client, application, stage, verdicts, after)
+        refused = _refused_pods(client, application, scratch, verdicts, after)
     for key in refused:
         verdicts[key] = Verdict.REFUSED
     findings = {
         key: _finding(outcome, verdicts[key], refused.get(key), after)
         for key, outcome in outcomes.items()
     }
-    told = consequences(outcomes, verdicts, before, after)
-    told += [
-        Consequence(key, "stands there more than once: Argo CD applies the last one only")
+    notes = consequences(outcomes, verdicts, before, after)
+    notes += [
+        Consequence(key, "is defined more than once: Argo CD applies the last definition only")
         for key in target.repeated
     ]
     judged = [_allow(finding, allowances) for finding in _renamed(findings, outcomes, after)]
     order = list(Verdict)
     return Rehearsal(
         environment=application.name,
-        base=called,
+        base=base_name,
         kubernetes=str(client.request("GET", "/version").body["gitVersion"]),
         findings=sorted(judged, key=lambda finding: (order.index(finding.verdict), finding.key)),
-        consequences=sorted(told),
+        consequences=sorted(notes),
         stops=_stop(outcomes),
     )
 
@@ -136,14 +141,13 @@ def rehearse(
 def _refused_pods(
     client: Client,
     application: Environment,
-    stage: Stage,
+    scratch: ScratchNamespaces,
     verdicts: Mapping[Key, Verdict],
     after: Mapping[Key, Manifest],
 ) -> dict[Key, str]:
     if set(verdicts.values()) <= {Verdict.UNCHANGED}:
         return {}
-    namespace = stage.name("full-scale")
-    make_namespace(client, namespace, labels=application.labels)
+    namespace = scratch.make("full-scale", labels=application.labels)
     refused = full_scale.refusals(
         client,
         {
@@ -159,7 +163,7 @@ def _refused_pods(
             if verdict is Verdict.PODS_ROLL and key.namespace == application.namespace
         },
     )
-    return {key: said.replace(namespace, application.namespace) for key, said in refused.items()}
+    return {key: text.replace(namespace, application.namespace) for key, text in refused.items()}
 
 
 def _finding(
@@ -174,21 +178,21 @@ def _finding(
     if outcome.refusal is not None:
         reasons.insert(0, outcome.refusal.message)
     if verdict is Verdict.LEFT_BEHIND:
-        reasons.append("it is not in the tree any more, and stays all the same")
+        reasons.append("it is no longer in the tree, but stays in the cluster")
     if verdict is Verdict.PODS_ROLL:
         reasons += rollout.describe(key, after)
-    stands = outcome.wanted or outcome.was
+    desired = outcome.wanted or outcome.was
     return Finding(
         key=key,
         verdict=verdict,
         reasons=tuple(reasons),
         changes=_changes(outcome),
-        file=stands.file if stands else "",
+        file=desired.file if desired else "",
     )
 
 
 def _changes(outcome: Outcome) -> tuple[str, ...]:
-    """What differs, defaults filled in where the API server did that."""
+    """Return the differences, with defaults set wherever the API server set them."""
     if outcome.before is None or outcome.wanted is None:
         return ()
     if outcome.refusal is None and outcome.after and outcome.action is not Action.RECREATED:
@@ -201,46 +205,46 @@ def _renamed(
     outcomes: Mapping[Key, Outcome],
     after: Mapping[Key, Manifest],
 ) -> list[Finding]:
-    """The findings, with an old and a new name of one thing as one finding."""
-    gone, made = [], []
+    """Merge the findings on the old and the new name of an object into one."""
+    gone, created = [], []
     for key, finding in findings.items():
         outcome = outcomes[key]
         if outcome.wanted is None and outcome.was is not None:
             gone.append(outcome.was)
         elif outcome.before is None and outcome.wanted and finding.verdict is Verdict.CREATED:
-            made.append(outcome.wanted)
-    found = dict(findings)
+            created.append(outcome.wanted)
+    merged = dict(findings)
     left = {key for key, each in outcomes.items() if each.action is Action.LEFT}
-    for old, new in renames(gone, made):
-        lost = found.pop(old.key).reasons
+    for old, new in renames(gone, created):
+        lost = merged.pop(old.key).reasons
         empty = data.of_new_name(new.key)
-        # What the old one had and the new one has not is no less lost than under one name.
-        one = replace(outcomes[new.key], was=old, before=outcomes[old.key].before)
-        risks = [*([empty, *lost] if empty else []), *data.risks(one, after)]
-        stays = ["the old one stays, and nobody owns it"] if old.key in left else []
-        found[new.key] = replace(
-            found[new.key],
+        # The new object can lose data of the old one just as if it had kept the name.
+        as_one = replace(outcomes[new.key], was=old, before=outcomes[old.key].before)
+        risks = [*([empty, *lost] if empty else []), *data.risks(as_one, after)]
+        stays = ["the old object stays, and nothing manages it"] if old.key in left else []
+        merged[new.key] = replace(
+            merged[new.key],
             verdict=Verdict.DATA_AT_RISK if risks else Verdict.RECREATED,
             reasons=(*risks, *stays),
             old=old.key,
         )
-    return list(found.values())
+    return list(merged.values())
 
 
 def _allow(finding: Finding, allowances: Sequence[Allowance]) -> Finding:
     for each in allowances:
-        asked = (each.kind, each.name, each.verdict)
-        if asked == (finding.key.kind, finding.key.name, finding.verdict):
+        allowed = (each.kind, each.name, each.verdict)
+        if allowed == (finding.key.kind, finding.key.name, finding.verdict):
             return replace(finding, allowed=each.reason)
     return finding
 
 
 def _stop(outcomes: Mapping[Key, Outcome]) -> str | None:
-    """Where the sync fails for the first time."""
+    """Return the point at which the sync fails first."""
     refused = [each for each in outcomes.values() if each.refusal is not None and each.wanted]
     if not refused:
         return None
-    if any(each.refusal is not None and each.refusal.beforehand for each in refused):
+    if any(each.refusal is not None and each.refusal.before_sync for each in refused):
         return "before anything is applied"
     first = min(applying(each.wanted) for each in refused if each.wanted)
     return f"in wave {first.wave}" if first.phase == SYNC else f"in the phase {PHASES[first.phase]}"

@@ -1,10 +1,11 @@
-"""Says what a rehearsal found: to a person on a terminal, on a page of GitHub, or to a program."""
+"""Reports of rehearsals: as text, as Markdown for GitHub, and as JSON."""
 
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from delivery.errors import describe
 from delivery.manifests.tree import Key
 from delivery.rehearsal.allowances import KEYWORD
 from delivery.rehearsal.consequences import Consequence
@@ -14,43 +15,44 @@ from delivery.text import LIMIT, details, escaped, fenced, fitted
 
 _LONGEST_CELL = 300
 _REMEDIES = {
-    Verdict.REFUSED: "Correct it: it will not be accepted as it is.",
+    Verdict.REFUSED: "Correct it: the API server will not accept it as it is.",
     Verdict.REPLACE_NEEDED: (
-        "Leave the field as it is, or give the object a new name; or have somebody delete the "
-        "object right before the sync, and say so in a line of a commit's message:"
+        "Leave the field as it is, or rename the object. If somebody will delete the object right "
+        "before the sync, record that as a line of a commit message:"
     ),
     Verdict.DATA_AT_RISK: (
-        "Leave it as it is; or move the data first, and say so in a line of a commit's message:"
+        "Leave it as it is, or move the data first and record that as a line of a commit message:"
     ),
 }
 
 
 def to_text(rehearsals: Sequence[Rehearsal]) -> str:
-    """Say it in lines."""
+    """Report as plain text."""
     return "\n\n".join("\n".join(_text(each)) for each in rehearsals)
 
 
 def to_markdown(rehearsals: Sequence[Rehearsal], *, limit: int = LIMIT) -> str:
-    """Say it in tables, with folded details as far as there is room.
+    """Report as Markdown: tables, with as many folded details as fit.
 
     Args:
-        rehearsals: What was found.
-        limit: The most characters.
+        rehearsals: One rehearsal of each environment and version.
+        limit: Maximum number of characters.
     """
     tables = [_cut("\n".join(_table(each)), limit // len(rehearsals)) for each in rehearsals]
-    found = [(finding, each.environment) for each in rehearsals for finding in _loud(each)]
+    found = [(finding, each.environment) for each in rehearsals for finding in _changed(each)]
     found.sort(key=lambda pair: list(Verdict).index(pair[0].verdict))
     return fitted([*tables, *(_details(*pair) for pair in found)], limit=limit).rstrip()
 
 
 def to_json(rehearsals: Sequence[Rehearsal]) -> str:
-    """Say it to a program; the same two trees give the same bytes."""
+    """Report as JSON; the same two trees give the same bytes."""
     return json.dumps([_plain(each) for each in rehearsals], indent=2, ensure_ascii=False)
 
 
 def failure(error: Exception) -> str:
-    """Say, as Markdown, why there is no report."""
-    return f"### It could not be rehearsed\n\n{_cell(str(error))}"
+    """Report as Markdown why the rehearsal failed."""
+    reason = describe(error) if isinstance(error, OSError) else str(error)
+    return f"### Rehearsal failed\n\n{_cell(reason)}"
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Rehearsal]], str]] = {
@@ -67,22 +69,23 @@ def _headline(rehearsal: Rehearsal) -> str:
 
 def _summary(rehearsal: Rehearsal) -> str:
     count = Counter(finding.verdict for finding in rehearsal.findings)
-    told = ", ".join(f"{count[verdict]} {verdict.value}" for verdict in Verdict if count[verdict])
-    said = [
-        f"Against {rehearsal.base}, on Kubernetes {rehearsal.kubernetes}: {told or 'no object'}."
-    ]
+    counts = ", ".join(f"{count[each]} {each.value}" for each in Verdict if count[each])
+    summary = (
+        f"Compared with {rehearsal.base}, on Kubernetes {rehearsal.kubernetes}: "
+        f"{counts or 'no objects'}."
+    )
     if rehearsal.stops:
-        said.append(
-            f"The sync fails {rehearsal.stops}: nothing later is applied, nor anything pruned."
+        summary += (
+            f" The sync fails {rehearsal.stops}: nothing after that is applied, and nothing pruned."
         )
-    return " ".join(said)
+    return summary
 
 
-def _loud(rehearsal: Rehearsal) -> list[Finding]:
+def _changed(rehearsal: Rehearsal) -> list[Finding]:
     return [each for each in rehearsal.findings if each.verdict is not Verdict.UNCHANGED]
 
 
-def _called(finding: Finding) -> str:
+def _label(finding: Finding) -> str:
     old = f" (was {_old_name(finding.old, finding.key)})" if finding.old else ""
     return f"{finding.key}{old}"
 
@@ -92,7 +95,7 @@ def _old_name(old: Key, new: Key) -> str:
 
 
 def _advice(finding: Finding, environment: str) -> Iterator[str]:
-    """What to do about it."""
+    """Return what to do about a finding."""
     if finding.allowed is not None:
         yield f"Allowed: {finding.allowed}"
     elif finding.blocks:
@@ -104,17 +107,17 @@ def _advice(finding: Finding, environment: str) -> Iterator[str]:
 def _text(rehearsal: Rehearsal) -> Iterator[str]:
     yield _headline(rehearsal)
     yield _summary(rehearsal)
-    for finding in _loud(rehearsal):
+    for finding in _changed(rehearsal):
         yield ""
         source = f"  {finding.source}" if finding.source else ""
-        yield f"{finding.verdict.value}: {_called(finding)}{source}"
+        yield f"{finding.verdict.value}: {_label(finding)}{source}"
         for line in (*finding.reasons, *finding.changes):
             yield f"    {line}"
         for line in _advice(finding, rehearsal.environment):
             yield f"  > {line}"
     if rehearsal.consequences:
         yield ""
-        yield "Mind also:"
+        yield "Also note:"
         for each in rehearsal.consequences:
             yield f"    {each.key}: {each.text}"
 
@@ -123,16 +126,16 @@ def _table(rehearsal: Rehearsal) -> Iterator[str]:
     yield f"### {_headline(rehearsal)}"
     yield ""
     yield _summary(rehearsal)
-    loud = _loud(rehearsal)
-    if loud:
+    changed = _changed(rehearsal)
+    if changed:
         yield ""
         yield "| | object | why | source |"
         yield "|---|---|---|---|"
-        for finding in loud:
+        for finding in changed:
             yield _row(finding)
     if rehearsal.consequences:
         yield ""
-        yield "Mind also:"
+        yield "Also note:"
         yield ""
         for each in rehearsal.consequences:
             yield f"- `{each.key}`: {escaped(each.text)}"
@@ -143,7 +146,7 @@ def _row(finding: Finding) -> str:
     if finding.allowed is not None:
         verdict += ", allowed"
     why = (finding.reasons or finding.changes or ("",))[0]
-    cells = [verdict, f"`{_called(finding)}`", _cell(why), _link(finding.source)]
+    cells = [verdict, f"`{_label(finding)}`", _cell(why), _link(finding.source)]
     return f"| {' | '.join(cells)} |"
 
 
@@ -153,7 +156,7 @@ def _cell(text: str) -> str:
 
 
 def _link(source: str | None) -> str:
-    """The source, as a link where GitHub says what it shows."""
+    """Return the source, as a link if this runs on GitHub."""
     if source is None:
         return ""
     variables = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA")
@@ -166,21 +169,21 @@ def _link(source: str | None) -> str:
 
 
 def _details(finding: Finding, environment: str) -> str:
-    said = [fenced("\n".join((*finding.reasons, *finding.changes)) or finding.file)]
-    said += [
+    parts = [fenced("\n".join((*finding.reasons, *finding.changes)) or finding.file)]
+    parts += [
         f"`{line}`" if line.startswith(KEYWORD) else escaped(line)
         for line in _advice(finding, environment)
     ]
-    summary = f"{environment}: {finding.verdict.value}: {_called(finding)}"
-    return details(summary, "\n\n".join(said))
+    summary = f"{environment}: {finding.verdict.value}: {_label(finding)}"
+    return details(summary, "\n\n".join(parts))
 
 
 def _cut(table: str, limit: int) -> str:
-    """As many lines as there is room for."""
+    """Return as many lines of a table as fit."""
     if len(table) <= limit:
         return table
-    rest = "\n\nThe rest of this table has no room here."
-    return table[: table.rindex("\n", 0, limit - len(rest))] + rest
+    note = "\n\nTable truncated; `delivery rehearse` prints all of it."
+    return table[: table.rindex("\n", 0, limit - len(note))] + note
 
 
 def _plain(rehearsal: Rehearsal) -> dict[str, object]:

@@ -1,23 +1,40 @@
-"""Rehearses the environments of a repository: what its `dist/` says now, against a commit's."""
+"""Rehearsals of a repository's environments: the `dist/` of its working tree against commits."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from delivery.git import GitError, resolve
+from delivery.git import GitError, git, resolve
 from delivery.manifests.applications import FOLDER, Environment, declared, require_manifests, select
 from delivery.manifests.tree import Files, Key, TreeError, manifests, read_dist, read_folder, tree
-from delivery.rehearsal.allowances import Allowance, Line, recorded
+from delivery.rehearsal.allowances import Allowance, AllowanceError, Line, recorded
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.control_planes import Connect
 from delivery.rehearsal.rehearse import Finding, Rehearsal, rehearse
 from delivery.rehearsal.sources import PACKAGE, Sources
 
 REMOTE = "origin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """The state that an environment is compared with.
+
+    Attributes:
+        name: Its name in the report.
+        commit: The commit; None if the environment's branch does not exist yet.
+        files: The files of `dist/`.
+        lines: Allowances recorded since then.
+    """
+
+    name: str
+    commit: str | None
+    files: Files
+    lines: Sequence[Line]
 
 
 def run(
@@ -29,94 +46,118 @@ def run(
     allowances: Sequence[Allowance] = (),
     report: Callable[[str], None] = lambda _: None,
 ) -> list[Rehearsal]:
-    """Rehearse what the next sync of each environment will do.
+    """Rehearse the next sync of each environment.
 
     Args:
-        servers: Start API servers where nothing acts on what they store; each plays everything.
-        repository: Root of the Git working tree, whose `dist/` the environments shall have.
-        base: The commit whose dist they have now. Default: of each, the branch of the remote
-            `origin` that it tracks.
-        environment: Only this one. Default: all.
-        allowances: Verdicts that do not block, beside those that the commits since the base allow.
-        report: Is told what is going on.
+        servers: Context managers that start API servers; each of them rehearses everything.
+        repository: Root of the Git working tree, with the `dist/` that the environments get.
+        base: Commit with the `dist/` that they have now. Default: each environment's branch on
+            `origin`; all of an environment is new if its branch does not exist yet.
+        environment: Environment to rehearse. Default: all.
+        allowances: Verdicts that do not block, in addition to those that commits record.
+        report: Called with each step.
 
     Raises:
-        TreeError: If there is no such commit, branch or environment, or a file cannot be read.
+        TreeError: If the commit or the environment is unknown, or a file cannot be read.
     """
     now = read_dist(repository)
     known = declared(now)
     chosen = select(known, environment)
     require_manifests(now, chosen)
-    # Whatever is wrong with them should be said before anything is started.
-    commits = {
-        called: _commit(repository, called)
-        for called in [base or f"{REMOTE}/{each.branch}" for each in chosen]
+    # Errors in what was typed come before anything is started.
+    bases = {
+        each.name: _commit(repository, base) if base else _branch(repository, each.branch)
+        for each in chosen
     }
-    bases = {called: read_dist(repository, commit) for called, commit in commits.items()}
-    lines = {called: recorded(repository, commit) for called, commit in commits.items()}
     sources = Sources(read_folder(repository, PACKAGE))
     environments = [each.name for each in known]
 
-    def play(connect: Connect, application: Environment, alone: Lock) -> Rehearsal:
-        called = base or f"{REMOTE}/{application.branch}"
-        accepted, unread = _accepted(lines[called], application.name, environments)
+    def play(connect: Connect, application: Environment, cluster_lock: Lock) -> Rehearsal:
+        was = bases[application.name]
+        accepted, unread = _accepted(was.lines, application.name, environments)
         with closing(connect()) as client:
             rehearsal = rehearse(
                 client,
                 application,
-                tree(manifests(bases[called], application.folder)),
+                tree(manifests(was.files, application.folder)),
                 tree(manifests(now, application.folder)),
                 neighbours=[each.namespace for each in known],
                 allowances=[*allowances, *accepted],
-                called=called,
-                alone=alone,
+                base_name=was.name,
+                cluster_lock=cluster_lock,
             )
         return replace(
             rehearsal,
-            findings=_located(rehearsal.findings, sources, repository, commits[called]),
-            consequences=[*unread, *_by_hand(bases[called], now), *rehearsal.consequences],
+            findings=_located(rehearsal.findings, sources, repository, was.commit),
+            consequences=[*unread, *_by_hand(was, now), *rehearsal.consequences],
         )
 
     rehearsals: list[Rehearsal] = []
     for server in servers:
         report("start an API server")
         with server() as connect, ThreadPoolExecutor(len(chosen)) as threads:
-            report(f"play {', '.join(commits)}, then the working tree")
-            rehearsals += threads.map(partial(play, connect, alone=Lock()), chosen)
+            names = ", ".join(dict.fromkeys(each.name for each in bases.values()))
+            report(f"sync {names}, then the working tree")
+            rehearsals += threads.map(partial(play, connect, cluster_lock=Lock()), chosen)
     return rehearsals
 
 
-def _commit(repository: Path, name: str) -> str:
+def _commit(repository: Path, name: str) -> _Base:
     try:
-        return resolve(repository, name)
+        commit = resolve(repository, name)
     except GitError as error:
-        raise TreeError(f"There is no {name} here: fetch it, or name another BASE.") from error
+        raise TreeError(f"Unknown commit {name!r}: fetch it, or name another BASE.") from error
+    return _Base(
+        name=name,
+        commit=commit,
+        files=read_dist(repository, commit),
+        lines=recorded(repository, commit),
+    )
+
+
+def _branch(repository: Path, branch: str) -> _Base:
+    """Return an environment's branch on the remote, or an empty base if it does not exist yet."""
+    name = f"{REMOTE}/{branch}"
+    try:
+        return _commit(repository, name)
+    except TreeError:
+        if _is_on_remote(repository, branch):
+            raise
+    return _Base(name=f"nothing ({name} does not exist yet)", commit=None, files={}, lines=())
+
+
+def _is_on_remote(repository: Path, branch: str) -> bool:
+    """Whether the remote has a branch; assumed if it cannot be asked."""
+    try:
+        return bool(git(repository, "ls-remote", REMOTE, f"refs/heads/{branch}"))
+    except GitError:
+        return True
 
 
 def _accepted(
     lines: Iterable[Line], environment: str, environments: Collection[str]
 ) -> tuple[list[Allowance], list[Consequence]]:
-    """What commits allow in an environment, and what they try in vain to."""
+    """Return the allowances for an environment, and a note on each that cannot be read."""
     read = [_read(line, environments) for line in lines]
     unread = [each for each in read if isinstance(each, Consequence)]
-    meant = [each for each in read if not isinstance(each, Consequence)]
-    return [allowance for name, allowance in meant if name == environment], unread
+    pairs = [each for each in read if not isinstance(each, Consequence)]
+    return [allowance for name, allowance in pairs if name == environment], unread
 
 
 def _read(line: Line, environments: Collection[str]) -> tuple[str, Allowance] | Consequence:
     try:
         return line.read(environments)
-    except ValueError as error:
+    except AllowanceError as error:
         key = Key(kind="Commit", name=line.commit, namespace="", group="")
         return Consequence(key, f"allows nothing: {error}")
 
 
 def _located(
-    findings: Sequence[Finding], now: Sources, repository: Path, base: str
+    findings: Sequence[Finding], now: Sources, repository: Path, base: str | None
 ) -> list[Finding]:
-    """The findings with their sources; of what is gone, the source is that of the base."""
+    """Add the sources to findings; deleted objects have theirs in the base."""
     located = [replace(each, source=now.of(each.key, each.file)) for each in findings]
-    if all(each.source for each in located):
+    if base is None or all(each.source for each in located):
         return located
     try:
         was = Sources(read_folder(repository, PACKAGE, base))
@@ -128,11 +169,14 @@ def _located(
     ]
 
 
-def _by_hand(was: Files, now: Files) -> list[Consequence]:
-    """What changes of the objects that no sync applies."""
-    before, after = (tree(manifests(files, FOLDER)).objects for files in (was, now))
+def _by_hand(was: _Base, now: Files) -> list[Consequence]:
+    """Return the changed objects that no sync applies."""
+    # The environments that exist already report those of a new environment.
+    if was.commit is None:
+        return []
+    before, after = (tree(manifests(files, FOLDER)).objects for files in (was.files, now))
     return [
-        Consequence(key, "no sync applies it: somebody must, by hand")
+        Consequence(key, "no sync applies it: apply it by hand")
         for key, desired in sorted(after.items())
         if key not in before or before[key].manifest != desired.manifest
     ]

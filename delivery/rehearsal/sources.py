@@ -1,9 +1,9 @@
-"""Where in the constructs an object comes from: file and line, found by reading the source text.
+"""Sources of objects in the constructs: file and line, found by parsing the source text.
 
-cdk8s records no lines of Python, so they are found as a person would find them: `system.py` says
-which construct makes a chart, and in the construct's module stands the call that makes the kind,
-with the name among its arguments. Such a call is `k8s.Kube<Kind>` itself, or a function of ours
-that makes one. It is the line of what makes the object, not of a setting that it was given.
+cdk8s records no Python lines, so they are found as a person would find them: `system.py` shows
+which construct fills a chart, and the construct's module contains the call that makes the kind,
+with the name among its arguments. Such a call is `k8s.Kube<Kind>`, or a function of ours that makes
+one. The line is where the object is made, not where a setting comes from.
 """
 
 import ast
@@ -25,8 +25,8 @@ class _Module:
     """One module of the package.
 
     Attributes:
-        path: From the root of the repository.
-        body: What it says.
+        path: Path from the root of the repository.
+        body: Its syntax tree.
     """
 
     path: str
@@ -34,13 +34,13 @@ class _Module:
 
     @cached_property
     def calls(self) -> list[ast.Call]:
-        """All calls, in the order of their lines."""
+        """All calls, by line."""
         found = [node for node in ast.walk(self.body) if isinstance(node, ast.Call)]
         return sorted(found, key=lambda call: (call.lineno, call.col_offset))
 
     @cached_property
     def imports(self) -> dict[str, str]:
-        """The module of the package from which each name is imported."""
+        """The modules from which names are imported, by name."""
         return {
             name.name: node.module.rpartition(".")[2]
             for node in ast.walk(self.body)
@@ -49,7 +49,7 @@ class _Module:
         }
 
     def values(self, target: ast.expr) -> list[ast.expr]:
-        """What is assigned to a name or a field, anywhere."""
+        """Return everything that is assigned to a name or a field in the module."""
         return self._assigned.get(ast.unparse(target), [])
 
     @cached_property
@@ -63,10 +63,10 @@ class _Module:
 
 
 class Sources:
-    """The source of a repository's constructs.
+    """The source code of a repository's constructs.
 
     Args:
-        files: Of its folder `constructs/fraud_detection`.
+        files: Files of its folder `constructs/fraud_detection`.
     """
 
     def __init__(self, files: Files) -> None:
@@ -77,15 +77,15 @@ class Sources:
         }
 
     def of(self, key: Key, file: str) -> str | None:
-        """The file and line that make an object, such as `constructs/…/redis.py:57`.
+        """Return the file and line that make an object, such as `constructs/…/redis.py:57`.
 
         Args:
             key: The object.
-            file: Of `dist/`, in which it stands.
+            file: File of `dist/` that contains it.
 
         Returns:
-            None if no construct makes that file; the first line of the construct if no other line
-            can be told.
+            The first line of the construct if no better one is found; None if no construct makes
+            the file.
         """
         construct = self._constructs.get(PurePosixPath(file).stem)
         if construct is None:
@@ -96,7 +96,7 @@ class Sources:
 
     @cached_property
     def _constructs(self) -> dict[str, str]:
-        """The class that fills each chart, by the chart's id, which is the name of its file."""
+        """The class that fills each chart, by the chart's id: the name of its file."""
         system = self._modules.get(_SYSTEM)
         return {
             chart.args[0].value: call.func.id
@@ -111,7 +111,7 @@ class Sources:
 
     @cached_property
     def _makers(self) -> dict[str, set[str]]:
-        """The kinds that each function or class of ours makes, by its name."""
+        """The kinds that our functions and classes make, by name."""
         found: dict[str, set[str]] = {}
         for module in self._modules.values():
             for node in module.body.body:
@@ -129,17 +129,17 @@ class Sources:
             for call in module.calls
             if _kind(call) == key.kind or key.kind in self._makers.get(_name(call.func), ())
         ]
-        named = [call for call in makers if self._says(module, call, key.name)]
-        # A NetworkPolicy is made elsewhere, for each component that stands here.
+        named = [call for call in makers if self._names(module, call, key.name)]
+        # A NetworkPolicy is made elsewhere, for each component that is made here.
         components = [
             call
             for call in module.calls
-            if _name(call.func) == _COMPONENT and self._says(module, call, key.name)
+            if _name(call.func) == _COMPONENT and self._names(module, call, key.name)
         ]
         found = [*named, *components, *makers]
         return found[0].lineno if found else None
 
-    def _says(self, module: _Module, call: ast.Call, name: str) -> bool:
+    def _names(self, module: _Module, call: ast.Call, name: str) -> bool:
         """Whether an argument of a call, or of a call `metadata` in it, is the name."""
         arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
         for each in arguments[:]:
@@ -148,7 +148,7 @@ class Sources:
         return any(self._can_be(module, argument, name) for argument in arguments)
 
     def _can_be(self, module: _Module, expression: ast.expr, name: str) -> bool:
-        """Whether an expression may stand for the name, as far as the module itself tells."""
+        """Whether an expression can evaluate to the name, as far as the module alone shows."""
         if isinstance(expression, ast.Constant):
             return bool(expression.value == name)
         if isinstance(expression, ast.JoinedStr):
@@ -160,7 +160,7 @@ class Sources:
         if isinstance(expression, ast.Name):
             return any(self._can_be(module, each, name) for each in module.values(expression))
         if isinstance(expression, ast.Attribute):
-            # A field of something that was made here, with the field as an argument.
+            # A field of an object that was made here with that field as an argument.
             return any(
                 keyword.arg == expression.attr and self._can_be(module, keyword.value, name)
                 for made in module.values(expression.value)
@@ -179,7 +179,7 @@ def _line_of_class(module: _Module, name: str) -> int:
 
 
 def _name(expression: ast.expr | None) -> str:
-    """The last part of a dotted name."""
+    """Return the last part of a dotted name."""
     if isinstance(expression, ast.Attribute):
         return expression.attr
     return expression.id if isinstance(expression, ast.Name) else ""

@@ -1,56 +1,56 @@
-"""What the sync does to each object, in one word, read off from what the API server did."""
+"""Verdicts on objects, derived from what the API server did."""
 
 from enum import Enum
 
 from delivery.manifests import workloads
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.workloads import Objects
-from delivery.rehearsal.play import Action, Outcome, same
+from delivery.rehearsal.outcomes import Action, Outcome, same
 
 _ROLLING = frozenset({"DaemonSet", "Deployment", "StatefulSet"})
 
 
 class Verdict(Enum):
-    """What the sync does to an object; those that a reviewer must see stand first."""
+    """The effect of the sync on an object, the most serious first."""
 
     REFUSED = "refused"
-    """It is not applied, and the sync fails; or its pods are never made."""
+    """It is not applied and the sync fails, or its pods are never created."""
     REPLACE_NEEDED = "replace needed"
-    """A field cannot be changed: the sync fails until somebody deletes the object."""
+    """An immutable field changes: the sync fails until somebody deletes the object."""
     DATA_AT_RISK = "data at risk"
-    """The sync may succeed, and what was stored is lost or not found again."""
+    """The sync may succeed, but stored data is lost or no longer found."""
     PRUNED = "pruned"
-    """It is deleted: it is not in the tree any more."""
+    """It is no longer in the tree, and is deleted."""
     LEFT_BEHIND = "left behind"
-    """It is not in the tree any more, and stays all the same."""
+    """It is no longer in the tree, but stays in the cluster."""
     RECREATED = "deleted and created again"
-    """A hook with a change, or an object with a new name."""
+    """A hook changes, or an object gets a new name."""
     PODS_ROLL = "pods roll"
     """Its pods are replaced by new ones."""
     IN_PLACE = "in place"
-    """It changes, and no pod is replaced for that."""
+    """It changes without replacing a pod."""
     CREATED = "created"
     """It is new."""
     UNCHANGED = "unchanged"
-    """The API server saw nothing to change."""
+    """Applying it changes nothing."""
 
     @property
     def slug(self) -> str:
-        """As it is typed on a command line."""
+        """The verdict as typed on a command line."""
         return self.value.replace(" ", "-")
 
     @property
     def blocks(self) -> bool:
-        """Whether the change should not be merged as it is."""
+        """Whether the change must not be merged as it is."""
         return self in {Verdict.REFUSED, Verdict.REPLACE_NEEDED, Verdict.DATA_AT_RISK}
 
 
 def judge(outcome: Outcome, objects: Objects) -> Verdict:
-    """The verdict on one object, before anybody asks about its data or its pods' admission.
+    """Judge one object, apart from its data and the admission of its pods.
 
     Args:
-        outcome: What became of it.
-        objects: All, as the API server has them after the sync.
+        outcome: The result of the sync for the object.
+        objects: All objects in the API server after the sync.
     """
     if outcome.refusal is not None:
         barred = outcome.refusal.by_transition
@@ -73,7 +73,7 @@ _BY_ACTION = {
 
 
 def template_changes(outcome: Outcome) -> bool:
-    """Whether the template of a workload's pods is another one, defaults filled in."""
+    """Whether the pod template of a workload changes, with all defaults set."""
     before, after = outcome.before, outcome.after
     return (
         outcome.key.kind in _ROLLING
@@ -93,6 +93,6 @@ def _rolls(outcome: Outcome, objects: Objects) -> bool:
 
 
 def waits(workload: Manifest) -> bool:
-    """Whether a workload leaves its pods alone although their template changed."""
+    """Whether a workload keeps its pods when their template changes."""
     spec = workload["spec"]
     return bool(spec.get("paused") or spec.get("updateStrategy", {}).get("type") == "OnDelete")

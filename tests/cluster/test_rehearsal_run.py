@@ -1,4 +1,4 @@
-"""The command on a real API server: what it prints, how it ends, and no false alarm."""
+"""`delivery rehearse` on a real API server: reports, exit codes, and no false alarms."""
 
 import json
 import os
@@ -6,8 +6,7 @@ import random
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -20,8 +19,7 @@ from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import Client
 from delivery.manifests.applications import declared, select
 from delivery.manifests.tree import Desired, Files, manifests, read_dist, tree
-from delivery.rehearsal.control_planes import IDLE_SECONDS
-from delivery.rehearsal.play import same
+from delivery.rehearsal.outcomes import same
 from delivery.rehearsal.rehearse import rehearse
 from delivery.rehearsal.verdicts import Verdict
 from repository import REPOSITORY
@@ -36,7 +34,7 @@ class Checkout:
     """A working tree with our dist and constructs, all committed.
 
     Args:
-        folder: An empty one.
+        folder: Empty folder for it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,10 +45,10 @@ class Checkout:
         shutil.copy(REPOSITORY / "cdk8s.yaml", folder)
         self.git("init", "--quiet", "--initial-branch", "develop")
         self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", "What the branches have")
+        self.git("commit", "--quiet", "--message", "The base")
 
     def commit(self, message: str) -> None:
-        """Commit all there is."""
+        """Commit everything."""
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
 
@@ -74,7 +72,7 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
-    """The working tree in which the command is typed."""
+    """The working tree in which the command runs."""
     for variable in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA"):
         monkeypatch.delenv(variable, raising=False)
     checkout = Checkout(tmp_path)
@@ -83,18 +81,18 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
 
 
 @pytest.fixture
-def type_in(server: ApiServer, checkout: Checkout) -> Callable[..., Result]:  # noqa: ARG001 - typed there
-    """Types `delivery rehearse` with some arguments, for the API server that stands ready."""
+def run(server: ApiServer, checkout: Checkout) -> Callable[..., Result]:  # noqa: ARG001 - runs there
+    """Runs `delivery rehearse` with some arguments, on a running API server."""
 
-    def type_in(*arguments: str) -> Result:
+    def run(*arguments: str) -> Result:
         command = ["rehearse", "--kubeconfig", str(server.kubeconfig), *arguments]
         return CliRunner().invoke(main, command)
 
-    return type_in
+    return run
 
 
 def drop_selector(checkout: Checkout) -> None:
-    """A new label for alert-monitor, everywhere."""
+    """Change the label of alert-monitor everywhere."""
     checkout.edit(
         "staging/alert-monitor.yaml",
         "app.kubernetes.io/name: alert-monitor",
@@ -103,7 +101,7 @@ def drop_selector(checkout: Checkout) -> None:
 
 
 def lose_volume(checkout: Checkout) -> None:
-    """Checkpoints in the pod itself, and no claim any more."""
+    """Move the checkpoints into the pod, and drop their claim."""
     claim = r"apiVersion: v1\nkind: PersistentVolumeClaim\n.*?---\n"
     checkout.edit("staging/flink.yaml", claim, "")
     mounted = r"persistentVolumeClaim:\s+claimName: flink-checkpoints"
@@ -111,7 +109,7 @@ def lose_volume(checkout: Checkout) -> None:
 
 
 def loosen_pod(checkout: Checkout) -> None:
-    """Let payment-api be root."""
+    """Let payment-api run as root."""
     checkout.edit("staging/payment-api.yaml", "runAsNonRoot: true", "runAsNonRoot: false")
     checkout.edit("staging/payment-api.yaml", "runAsUser: 10001", "runAsUser: 0")
 
@@ -125,11 +123,11 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_the_documented_report_is_what_is_printed(
-    checkout: Checkout, type_in: Callable[..., Result], name: str
+    checkout: Checkout, run: Callable[..., Result], name: str
 ) -> None:
-    """Rewrite them with REWRITE_REPORTS=1. Lines of the constructs and counts may move freely."""
+    """REWRITE_REPORTS=1 rewrites them. Line numbers and counts of unchanged objects may differ."""
     BAD[name](checkout)
-    result = type_in("HEAD", "--environment", "staging", "--format", "markdown")
+    result = run("HEAD", "--environment", "staging", "--format", "markdown")
     assert result.exit_code == 1
     report = REPORTS / f"{name}.md"
     if os.environ.get("REWRITE_REPORTS"):
@@ -138,41 +136,39 @@ def test_the_documented_report_is_what_is_printed(
 
 
 def steady(report: str) -> str:
-    """A report without what changes with every edit of something else."""
+    """Return a report without what every other change of the repository changes."""
     return re.sub(r"\.py:\d+|\d+ unchanged|v\d+\.\d+\.\d+", "", report)
 
 
-def test_nothing_blocks_where_nothing_changes(type_in: Callable[..., Result]) -> None:
-    """The most common of all pull requests for an environment: none of its business."""
-    result = type_in("HEAD", "--format", "json")
+def test_nothing_blocks_where_nothing_changes(run: Callable[..., Result]) -> None:
+    """Most pull requests do not concern an environment at all."""
+    result = run("HEAD", "--format", "json")
     assert result.exit_code == 0
     for rehearsal in json.loads(result.stdout):
         assert {each["verdict"] for each in rehearsal["findings"]} == {"unchanged"}
         assert rehearsal["consequences"] == []
 
 
-def test_the_same_trees_give_the_same_bytes(
-    checkout: Checkout, type_in: Callable[..., Result]
-) -> None:
-    """A program compares them, and a comment that says the same is not posted twice."""
+def test_the_same_trees_give_the_same_bytes(checkout: Checkout, run: Callable[..., Result]) -> None:
+    """A comment on a pull request is only updated if it changes."""
     drop_selector(checkout)
     lose_volume(checkout)
     loosen_pod(checkout)
-    first, second = (type_in("HEAD", "--format", "json").stdout for _ in range(2))
+    first, second = (run("HEAD", "--format", "json").stdout for _ in range(2))
     assert first == second
     assert "replace-needed" in first
 
 
 def test_it_is_compared_with_what_each_environment_tracks(
-    checkout: Checkout, type_in: Callable[..., Result]
+    checkout: Checkout, run: Callable[..., Result]
 ) -> None:
-    """Of the remote, as a local branch may be anywhere."""
+    """The remote's branch counts, as a local one may be anywhere."""
     checkout.git("update-ref", "refs/remotes/origin/develop", "HEAD")
     checkout.edit("staging/alert-monitor.yaml", "cpu: 500m", "cpu: 600m")
     checkout.git("add", "--all")
     checkout.git("commit", "--quiet", "--message", "Only staging")
     checkout.git("update-ref", "refs/remotes/origin/main", "HEAD")
-    result = type_in("--format", "json")
+    result = run("--format", "json")
     found = {
         each["environment"]: (each["base"], {f["verdict"] for f in each["findings"]})
         for each in json.loads(result.stdout)
@@ -183,28 +179,27 @@ def test_it_is_compared_with_what_each_environment_tracks(
     }
 
 
-def test_an_unknown_base_cannot_be_rehearsed(type_in: Callable[..., Result]) -> None:
-    """A clone of one branch does not have the other one."""
-    result = type_in()
+def test_an_unknown_base_cannot_be_rehearsed(run: Callable[..., Result]) -> None:
+    """A single-branch clone does not have the other branch."""
+    result = run()
     assert result.exit_code == 2
-    assert "There is no origin/develop here: fetch it, or name another BASE." in result.stderr
+    assert "Unknown commit 'origin/develop': fetch it, or name another BASE." in result.stderr
 
 
-def test_an_unknown_environment_cannot_be_rehearsed(type_in: Callable[..., Result]) -> None:
-    """The message names those that there are."""
-    result = type_in("HEAD", "--environment", "production")
+def test_an_unknown_environment_cannot_be_rehearsed(run: Callable[..., Result]) -> None:
+    """The error lists the known ones."""
+    result = run("HEAD", "--environment", "nowhere")
     assert result.exit_code == 2
-    assert "There is no production in dist/argocd: dev, staging." in result.stderr
+    known = ", ".join(each.name for each in declared(read_dist(REPOSITORY)))
+    assert f"Unknown environment 'nowhere'; known environments: {known}." in result.stderr
 
 
-def test_an_allowed_verdict_does_not_block(
-    checkout: Checkout, type_in: Callable[..., Result]
-) -> None:
-    """The reason is in the report, for whoever asks later."""
+def test_an_allowed_verdict_does_not_block(checkout: Checkout, run: Callable[..., Result]) -> None:
+    """The report gives the reason to whoever asks later."""
     checkout.edit("dev/flink.yaml", "storage: 2Gi", "storage: 1Gi")
     typed = ("HEAD", "--environment", "dev")
-    assert type_in(*typed).exit_code == 1
-    result = type_in(*typed, "--allow", CLAIM, "--reason", "dev starts empty")
+    assert run(*typed).exit_code == 1
+    result = run(*typed, "--allow", CLAIM, "--reason", "dev starts empty")
     assert result.exit_code == 0
     assert "Allowed: dev starts empty" in result.stdout
 
@@ -213,73 +208,73 @@ CLAIM = "PersistentVolumeClaim/flink-checkpoints=data-at-risk"
 
 
 def shrink(checkout: Checkout) -> None:
-    """Make the volume of the checkpoints smaller, in both environments."""
+    """Shrink the volume of the checkpoints in both environments."""
     checkout.edit("dev/flink.yaml", "storage: 2Gi", "storage: 1Gi")
     checkout.edit("staging/flink.yaml", "storage: 5Gi", "storage: 1Gi")
 
 
 def blocked(result: Result) -> dict[str, bool]:
-    """Whether something blocks, by environment."""
+    """Return whether something blocks, by environment."""
     return {each["environment"]: each["blocks"] for each in json.loads(result.stdout)}
 
 
 def test_a_commit_allows_a_verdict_in_one_environment(
-    checkout: Checkout, type_in: Callable[..., Result]
+    checkout: Checkout, run: Callable[..., Result]
 ) -> None:
-    """Dev may lose what staging must not; and who allowed it is in the report."""
+    """What dev may lose, staging may not; the report names who allowed it."""
     shrink(checkout)
     checkout.commit(f"Shrink\n\nRehearsal-Allow: dev {CLAIM} it may start empty")
-    result = type_in("HEAD^", "--format", "json")
+    result = run("HEAD^", "--format", "json")
     assert blocked(result) == {"dev": False, "staging": True}
     assert result.exit_code == 1
     assert re.search(r"it may start empty \(Somebody, [0-9a-f]{12}\)", result.stdout)
 
 
 def test_a_commit_before_the_base_allows_nothing(
-    checkout: Checkout, type_in: Callable[..., Result]
+    checkout: Checkout, run: Callable[..., Result]
 ) -> None:
-    """What was accepted once was another change."""
+    """An old allowance was for another change."""
     checkout.commit(f"Shrink\n\nRehearsal-Allow: dev {CLAIM} it may start empty")
     shrink(checkout)
     checkout.commit("Shrink again")
-    assert blocked(type_in("HEAD^", "--format", "json")) == {"dev": True, "staging": True}
+    assert blocked(run("HEAD^", "--format", "json")) == {"dev": True, "staging": True}
 
 
-def test_an_allowance_that_cannot_be_read_is_told(
-    checkout: Checkout, type_in: Callable[..., Result]
-) -> None:
-    """It allows nothing, and must not stop the rehearsal: no history is rewritten for it."""
+def test_a_malformed_allowance_is_reported(checkout: Checkout, run: Callable[..., Result]) -> None:
+    """It allows nothing, but must not stop the rehearsal: the commit cannot be changed any more."""
     shrink(checkout)
     checkout.commit(f"Shrink\n\nRehearsal-Allow: prod {CLAIM} it may start empty")
-    result = type_in("HEAD^", "--environment", "dev")
+    result = run("HEAD^", "--environment", "dev")
     assert result.exit_code == 1
-    assert re.search(r"Commit/[0-9a-f]{12}: allows nothing: .* \(dev, staging\)", result.stdout)
+    assert re.search(
+        r"Commit/[0-9a-f]{12}: allows nothing: Invalid allowance 'prod ", result.stdout
+    )
 
 
 def test_the_pages_have_the_markdown(
-    checkout: Checkout, type_in: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
+    checkout: Checkout, run: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """One rehearsal is enough for the log, the comment and the page of the run."""
+    """One rehearsal serves the log, the comment and the summary of a run."""
     drop_selector(checkout)
     folder = tmp_path_factory.mktemp("pages")
     pages = [f"--markdown={folder / name}" for name in ("a.md", "b.md")]
-    result = type_in("HEAD", *pages)
+    result = run("HEAD", *pages)
     assert result.stdout.startswith("Rehearsal of dev: ")
     assert {page.read_text(encoding="utf-8") for page in folder.iterdir()} == {
-        type_in("HEAD", "--format", "markdown").stdout
+        run("HEAD", "--format", "markdown").stdout
     }
 
 
 def test_the_pages_say_why_there_is_no_report(
-    type_in: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
+    run: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """An old one would else be taken for the newest."""
+    """An old report would otherwise be taken for the new one."""
     page = tmp_path_factory.mktemp("pages") / "page.md"
-    assert type_in("nonsense", f"--markdown={page}").exit_code == 2
+    assert run("nonsense", f"--markdown={page}").exit_code == 2
     assert page.read_text(encoding="utf-8").splitlines() == [
-        "### It could not be rehearsed",
+        "### Rehearsal failed",
         "",
-        "There is no nonsense here: fetch it, or name another BASE.",
+        "Unknown commit 'nonsense': fetch it, or name another BASE.",
     ]
 
 
@@ -293,28 +288,23 @@ def test_the_pages_say_why_there_is_no_report(
     ids=["no reason", "never blocks", "no name"],
 )
 def test_an_allowance_says_what_and_why(
-    type_in: Callable[..., Result], arguments: tuple[str, ...]
+    run: Callable[..., Result], arguments: tuple[str, ...]
 ) -> None:
-    """One that allows nothing would be found out too late."""
-    assert type_in("HEAD", *arguments).exit_code == 2
+    """A mistake would otherwise be noticed after the rehearsal, or never."""
+    assert run("HEAD", *arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("option", ["--keep", "--kubernetes=1.37"])
-def test_a_given_api_server_is_neither_kept_nor_chosen(
-    type_in: Callable[..., Result], option: str
-) -> None:
-    """It is whatever it is, and whoever started it ends it."""
-    result = type_in("HEAD", option)
+def test_a_given_api_server_has_the_version_that_it_has(run: Callable[..., Result]) -> None:
+    """Ignoring one of the two options would rehearse on another version than asked for."""
+    result = run("HEAD", "--kubernetes=1.37")
     assert result.exit_code == 2
-    assert "goes with neither" in result.stderr
+    assert "--kubeconfig and --kubernetes exclude each other" in result.stderr
 
 
-def test_what_is_applied_by_hand_is_named(
-    checkout: Checkout, type_in: Callable[..., Result]
-) -> None:
+def test_what_is_applied_by_hand_is_named(checkout: Checkout, run: Callable[..., Result]) -> None:
     """No sync applies dist/argocd."""
     checkout.edit("argocd/fraud-detection.yaml", "selfHeal: true", "selfHeal: false")
-    [rehearsal] = json.loads(type_in("HEAD", "--environment", "dev", "--format", "json").stdout)
+    [rehearsal] = json.loads(run("HEAD", "--environment", "dev", "--format", "json").stdout)
     assert [each["name"] for each in rehearsal["consequences"]] == [
         "fraud-detection-system",
         "fraud-detection-system-staging",
@@ -322,39 +312,39 @@ def test_what_is_applied_by_hand_is_named(
 
 
 def test_what_is_gone_has_its_source_in_the_base(
-    checkout: Checkout, type_in: Callable[..., Result]
+    checkout: Checkout, run: Callable[..., Result]
 ) -> None:
-    """Its construct may be gone, too."""
+    """Its construct may be deleted, too."""
     (checkout.folder / "dist/dev/alert-monitor.yaml").unlink()
     system = checkout.folder / "constructs/fraud_detection/system.py"
     text = system.read_text(encoding="utf-8")
     system.write_text(text.replace('chart("alert-monitor")', 'chart("other")'), encoding="utf-8")
-    [rehearsal] = json.loads(type_in("HEAD", "--environment", "dev", "--format", "json").stdout)
+    [rehearsal] = json.loads(run("HEAD", "--environment", "dev", "--format", "json").stdout)
     [gone] = [
         each
         for each in rehearsal["findings"]
         if (each["kind"], each["verdict"]) == ("Deployment", "pruned")
     ]
-    assert gone["source"].startswith("constructs/fraud_detection/alert_monitor.py:")
+    assert gone["source"].startswith("constructs/fraud_detection/services/alert_monitor.py:")
 
 
 def test_a_real_cluster_is_refused(
-    client: Client, type_in: Callable[..., Result], request: pytest.FixtureRequest
+    client: Client, run: Callable[..., Result], request: pytest.FixtureRequest
 ) -> None:
-    """Whoever names the wrong kubeconfig would have pods run there."""
+    """With the wrong kubeconfig, the rehearsal would run pods in production."""
     node = client.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "real"}}).body
     path = "/api/v1/nodes/real"
     request.addfinalizer(lambda: client.request("DELETE", path))
     assert node["metadata"]["name"] == "real"
-    result = type_in("HEAD")
+    result = run("HEAD")
     assert result.exit_code == 2
-    assert "leads to a cluster with nodes" in result.stderr
+    assert "names a cluster with nodes" in result.stderr
 
 
-def test_a_version_that_is_not_here_is_named(
+def test_a_missing_version_is_an_error(
     checkout: Checkout, api_server_assets: ApiServerAssets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message says which are."""
+    """The error lists the installed versions."""
     del checkout
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(api_server_assets.etcd.parent))
     result = CliRunner().invoke(main, ["rehearse", "HEAD", "--kubernetes", "1.2"])
@@ -362,60 +352,13 @@ def test_a_version_that_is_not_here_is_named(
     assert re.search(r"There is no Kubernetes 1\.2 here, only v1\.\d+", result.stderr)
 
 
-@pytest.fixture
-def keep(
-    checkout: Checkout,  # noqa: ARG001 - typed there
-    api_server_assets: ApiServerAssets,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[], Path]]:
-    """Types `delivery rehearse --keep`, and gives what tells how to reach what is kept."""
-    cache = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(api_server_assets.etcd.parent))
-
-    def keep() -> Path:
-        typed = ["rehearse", "HEAD", "--environment", "dev", "--keep"]
-        assert CliRunner().invoke(main, typed).exit_code == 0
-        [record] = (cache / "fraud-detection-config" / "rehearsal").glob("*.json")
-        return record
-
-    yield keep
-    CliRunner().invoke(main, ["rehearse", "--stop"])
-
-
-def data_of(record: Path) -> Path:
-    """Where the API server that a record tells of has its data."""
-    told = json.loads(record.read_text(encoding="utf-8"))
-    return Path(told["certificate"]).parent.parent
-
-
-def test_a_kept_api_server_is_used_again_and_ends(keep: Callable[[], Path]) -> None:
-    """The second call has no start to wait for, and nothing stays on the machine for ever."""
-    data = data_of(keep())
-    assert data_of(keep()) == data
-    assert CliRunner().invoke(main, ["rehearse", "--stop"]).stdout == "stopped\n"
-    wait_until_gone(data)
-    assert CliRunner().invoke(main, ["rehearse", "--stop"]).stdout == "nothing was kept\n"
-
-
-def test_a_kept_api_server_that_nobody_uses_ends(keep: Callable[[], Path]) -> None:
-    """Its record is as old as its last use; the next rehearsal starts another one."""
-    record = keep()
-    data = data_of(record)
-    long_ago = time.time() - IDLE_SECONDS - 1
-    os.utime(record, (long_ago, long_ago))
-    wait_until_gone(data)
-    assert data_of(keep()) != data
-
-
-def test_each_version_plays_everything(
+def test_each_version_rehearses_everything(
     checkout: Checkout,
     api_server_assets: ApiServerAssets,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """A cluster that is about to be upgraded may refuse what it takes today."""
+    """A cluster may refuse after its upgrade what it accepts today."""
     folder = tmp_path_factory.mktemp("versions")
     for version in ("1.36.1", "1.37.2"):
         programs = folder / version
@@ -441,10 +384,8 @@ def test_each_version_plays_everything(
     del checkout
 
 
-def test_environments_are_not_in_each_others_way(
-    checkout: Checkout, type_in: Callable[..., Result]
-) -> None:
-    """They are played at the same time, and what is not in a namespace is there only once."""
+def test_environments_do_not_collide(checkout: Checkout, run: Callable[..., Result]) -> None:
+    """They are rehearsed at the same time, but an address of the cluster exists only once."""
     for name, namespace in (("dev", "fraud-detection"), ("staging", "fraud-detection-staging")):
         service = {
             "apiVersion": "v1",
@@ -455,7 +396,7 @@ def test_environments_are_not_in_each_others_way(
         path = checkout.folder / "dist" / name / "fixed.yaml"
         path.write_text(json.dumps(service), encoding="utf-8")
     for _ in range(3):
-        found = json.loads(type_in("HEAD", "--format", "json").stdout)
+        found = json.loads(run("HEAD", "--format", "json").stdout)
         verdicts = [
             (each["name"], each["verdict"])
             for rehearsal in found
@@ -466,7 +407,7 @@ def test_environments_are_not_in_each_others_way(
 
 
 def test_what_is_applied_again_as_it_was_does_not_change(client: Client) -> None:
-    """So an object that reads the same in both trees is not played twice."""
+    """The rehearsal relies on it: it does not apply an unchanged manifest again."""
     namespace = "applied-twice"
     make_namespace(client, namespace)
     for each in manifests(read_dist(REPOSITORY), PurePosixPath("dist/staging")):
@@ -477,13 +418,13 @@ def test_what_is_applied_again_as_it_was_does_not_change(client: Client) -> None
 
 
 class Commit(NamedTuple):
-    """A change that somebody makes any day.
+    """An everyday change.
 
     Attributes:
-        file: Of the environment.
-        old: A pattern in it.
-        new: What replaces each match; `{}` is a number that no earlier commit had.
-        expect: The verdict of each object that is not unchanged.
+        file: File of the environment.
+        old: Pattern in the file.
+        new: Replacement of each match; `{}` is a number that no earlier commit used.
+        expect: Verdict of each changed object.
     """
 
     file: str
@@ -571,10 +512,10 @@ EVERYDAY = [
 
 
 def test_a_history_of_everyday_changes_has_exactly_its_verdicts(client: Client) -> None:
-    """An alarm that is often false is not listened to."""
+    """Nobody heeds a check with frequent false alarms."""
     files = dict(read_dist(REPOSITORY))
     [application] = select(declared(files), "staging")
-    chance = random.Random(6)  # noqa: S311 - the same history every time
+    chance = random.Random(6)  # noqa: S311 - a repeatable history
     wrong = {}
     for number in range(1, COMMITS + 1):
         commit = chance.choice(EVERYDAY)
@@ -597,14 +538,6 @@ def test_a_history_of_everyday_changes_has_exactly_its_verdicts(client: Client) 
 
 
 def _near(commit: Commit, files: Files, folder: PurePosixPath) -> list[Desired]:
-    """What a commit can affect: its own file and the rules of the namespace."""
+    """Return the objects that a commit can affect: its own file and the namespace's rules."""
     near = {folder / commit.file, folder / "namespace.yaml"}
     return manifests({path: files[path] for path in near}, folder)
-
-
-def wait_until_gone(folder: Path) -> None:
-    """Wait for the end of the programs whose data were there."""
-    deadline = time.monotonic() + 30
-    while folder.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -1,6 +1,6 @@
-"""`delivery kind`, with programs in place of kind and kubectl that write down how they are called.
+"""`delivery kind`, with stand-ins for kind and kubectl that record how they are called.
 
-What only a real cluster can show, the workflow e2e.yml does.
+The workflow e2e.yml covers what only a real cluster can show.
 """
 
 import json
@@ -51,10 +51,10 @@ WORKS = ("Synced", "Healthy", "Succeeded")
 
 
 class Machine:
-    """A machine with a checkout of this repository, which has been pushed, and with kind.
+    """A machine with kind and a pushed checkout of this repository.
 
     Args:
-        folder: An empty folder, which is the checkout.
+        folder: Empty folder for the checkout.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,17 +98,17 @@ class Machine:
         self.git("commit", "--quiet", "--allow-empty", "--message=x")
 
     def says(self, **texts: str) -> None:
-        """Set what the programs answer."""
+        """Set the answers of the programs."""
         for name, text in texts.items():
             (self.folder / name).write_text(f"{text}\n", encoding="utf-8")
 
     def refuses(self, *calls: str) -> None:
-        """Have every call fail that starts so."""
+        """Make every call fail that starts like one of these."""
         for call in calls:
             (self.folder / f"refuse-{call}").write_text(call, encoding="utf-8")
 
     def states(self, *states: tuple[str, str, str]) -> None:
-        """Set what Argo CD says, in this order; the last one stays."""
+        """Set the states that Argo CD reports, in order; the last one stays."""
         for number, (sync, health, phase) in enumerate(states):
             status = {
                 "sync": {"status": sync},
@@ -120,16 +120,16 @@ class Machine:
             )
 
     def run(self, *options: str) -> Result:
-        """Type the command."""
+        """Run the command."""
         return CliRunner().invoke(main, ["kind", *options])
 
     @property
     def calls(self) -> list[str]:
-        """What was called so far."""
+        """The calls so far."""
         return (self.folder / "calls").read_text(encoding="utf-8").splitlines()
 
     def applied(self, kind: str) -> list[Mapping[str, Any]]:
-        """The objects of a kind that were applied."""
+        """Return the applied objects of a kind."""
         lists = [json.loads(path.read_bytes()) for path in self.folder.glob("applied-*.json")]
         return [
             manifest
@@ -151,7 +151,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_all_environments_come_up(machine: Machine) -> None:
-    """As in the README: one command, and what to type next."""
+    """One command brings up everything, and says what to type next."""
     result = machine.run()
     assert result.exit_code == 0, result.output
     assert "kubectl --context kind-fraud-detection get applications" in result.stdout
@@ -160,7 +160,7 @@ def test_all_environments_come_up(machine: Machine) -> None:
 
 
 def test_no_other_cluster_is_touched(machine: Machine) -> None:
-    """Whatever cluster the kubeconfig names, it may be production; it is not even looked at."""
+    """The current context of the kubeconfig may be production."""
     machine.states(("OutOfSync", "Missing", "Failed"))
     machine.run("--logs", "logs")
     calls = [call for call in machine.calls if call.startswith("kubectl")]
@@ -169,7 +169,7 @@ def test_no_other_cluster_is_touched(machine: Machine) -> None:
 
 
 def test_the_cluster_has_the_nodes_and_ports_of_the_configuration(machine: Machine) -> None:
-    """Staging's brokers need three nodes."""
+    """Three brokers need three nodes."""
     machine.run()
     [created] = [call for call in machine.calls if call.startswith("kind create")]
     assert f"--config={machine.folder}/docs/kind/cluster.yaml" in created
@@ -177,12 +177,12 @@ def test_the_cluster_has_the_nodes_and_ports_of_the_configuration(machine: Machi
     assert [node["role"] for node in cluster["nodes"]] == ["control-plane", "worker", "worker"]
     ports = cluster["nodes"][0]["extraPortMappings"]
     assert [port["hostPort"] for port in ports] == [80, 443]
-    # With a network of its own it would enforce no policy until somebody installs another one.
+    # Without its default network nothing would enforce policies.
     assert "networking" not in cluster
 
 
 def test_a_second_run_uses_the_cluster_of_the_first(machine: Machine) -> None:
-    """Making it anew would take minutes and lose the data."""
+    """A new cluster would take minutes and lose the data."""
     machine.says(clusters="other\nfraud-detection")
     result = machine.run()
     assert result.exit_code == 0, result.output
@@ -190,7 +190,7 @@ def test_a_second_run_uses_the_cluster_of_the_first(machine: Machine) -> None:
 
 
 def test_argo_cd_has_the_version_that_the_tests_run(machine: Machine) -> None:
-    """It is pinned in one place."""
+    """Only one version is pinned, and tested."""
     machine.run()
     version = pinned("argo-cd").version
     [call] = [call for call in machine.calls if "install.yaml" in call]
@@ -208,7 +208,7 @@ def test_the_autoscalers_have_their_metrics(machine: Machine) -> None:
 
 
 def test_argo_cd_fetches_from_the_callers_repository(machine: Machine) -> None:
-    """Whoever tries a fork sees the fork; the project must allow it, too."""
+    """A fork delivers itself; the project must allow it, too."""
     machine.run()
     address = "https://github.com/somebody/config.git"
     assert {a["spec"]["source"]["repoURL"] for a in machine.applied("Application")} == {address}
@@ -222,11 +222,11 @@ def test_each_environment_comes_from_its_own_branch(machine: Machine) -> None:
     revisions = [
         each["spec"]["source"]["targetRevision"] for each in machine.applied("Application")
     ]
-    assert revisions == ["develop", "main"]
+    assert revisions == [each.branch for each in environments(REPOSITORY / "dist")]
 
 
 def test_one_environment_comes_from_the_branch_that_is_checked_out(machine: Machine) -> None:
-    """So that a change can be tried before it lands."""
+    """A change can be tried before it lands."""
     machine.run("--environment", "dev")
     [application] = machine.applied("Application")
     assert application["spec"]["source"]["path"] == "dist/dev"
@@ -234,7 +234,7 @@ def test_one_environment_comes_from_the_branch_that_is_checked_out(machine: Mach
 
 
 def test_without_a_branch_it_comes_from_the_commit(machine: Machine) -> None:
-    """GitHub checks out the merge of a pull request so."""
+    """GitHub checks out the merge of a pull request without a branch."""
     machine.git("checkout", "--quiet", "--detach")
     machine.run("--environment", "dev")
     [application] = machine.applied("Application")
@@ -242,32 +242,34 @@ def test_without_a_branch_it_comes_from_the_commit(machine: Machine) -> None:
 
 
 def test_what_is_not_pushed_is_refused(machine: Machine) -> None:
-    """Argo CD would apply something else, and all would look well."""
+    """Argo CD would apply something else, and everything would look fine."""
     machine.commit()
     result = machine.run("--environment", "dev")
-    assert result.exit_code == 1
-    assert "origin has another feature. Push it." in result.stderr
+    assert result.exit_code == 2
+    assert "origin/feature is not what is checked out" in result.stderr
     assert not (machine.folder / "calls").exists()
 
 
 def test_an_environment_that_does_not_exist_is_refused(machine: Machine) -> None:
-    """With the names of those that do, before a cluster is made."""
+    """The error lists the known ones, before a cluster is created."""
     result = machine.run("--environment", "prod")
-    assert result.exit_code == 1
-    assert result.stderr.endswith("Error: There is no prod in dist: dev, staging.\n")
+    assert result.exit_code == 2
+    known = ", ".join(each.name for each in environments(REPOSITORY / "dist"))
+    assert f"Unknown environment 'prod'; known environments: {known}." in result.stderr
 
 
 @pytest.mark.parametrize("version", ["v0.23.0", "v0.9.0"])
 def test_a_kind_that_enforces_no_policy_is_refused(machine: Machine, version: str) -> None:
-    """Everything would run, and nothing would be isolated."""
+    """Everything would run, but nothing would be isolated."""
     machine.says(version=f"kind {version} go1.21.10 linux/amd64")
     result = machine.run()
-    assert result.exit_code == 1
-    assert f"This is kind {version}; NetworkPolicies need kind v0.24 or newer." in result.stderr
+    assert result.exit_code == 2
+    assert f"kind {version} does not enforce NetworkPolicies" in result.stderr
+    assert "install kind v0.24 or newer" in result.stderr
 
 
 @pytest.mark.parametrize("version", ["v0.24.0", "v0.31.0-alpha+abc", "v1.0.0"])
-def test_a_kind_that_enforces_policies_is_taken(machine: Machine, version: str) -> None:
+def test_a_kind_that_enforces_policies_is_accepted(machine: Machine, version: str) -> None:
     """Pre-releases, too."""
     machine.says(version=f"kind {version} go1.25.5 linux/amd64")
     assert machine.run().exit_code == 0
@@ -277,28 +279,28 @@ def test_a_kind_that_enforces_policies_is_taken(machine: Machine, version: str) 
 def test_a_missing_program_is_named(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    """Rather than a trace."""
+    """The error says what to install, instead of a traceback."""
     programs = machine.folder / "bin"
     (programs / program).unlink()
     for other in ("cat", "git"):
         (programs / other).symlink_to(str(shutil.which(other)))
     monkeypatch.setenv("PATH", str(programs))
     result = machine.run()
-    assert result.exit_code == 1
-    assert f"There is no {program} on this machine" in result.stderr
+    assert result.exit_code == 2
+    assert f"There is no {program} on the PATH: install" in result.stderr
 
 
 def test_a_refused_call_is_shown_with_its_reason(machine: Machine) -> None:
     """For example when Docker does not run."""
     machine.refuses("kind create")
     result = machine.run()
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "`kind create cluster" in result.stderr
     assert "refused: refuse-kind create" in result.stderr
 
 
 def test_it_waits_until_everything_works(machine: Machine) -> None:
-    """None of the three alone means that it works; each step is told once."""
+    """None of the three states alone means that it works; each change is reported once."""
     machine.states(
         ("OutOfSync", "Missing", "Running"),
         ("Synced", "Progressing", "Running"),
@@ -310,19 +312,19 @@ def test_it_waits_until_everything_works(machine: Machine) -> None:
     )
     result = machine.run("--environment", "dev")
     assert result.exit_code == 0, result.output
-    told = [
+    reported = [
         line for line in result.stderr.splitlines() if line.startswith("fraud-detection-system")
     ]
-    assert len(told) == 6
-    assert told[-1] == "fraud-detection-system: Synced, Healthy, Succeeded"
+    assert len(reported) == 6
+    assert reported[-1] == "fraud-detection-system: Synced, Healthy, Succeeded"
 
 
 @pytest.mark.parametrize("phase", ["Failed", "Error"])
 def test_a_failed_sync_ends_it(machine: Machine, phase: str) -> None:
-    """Argo CD has tried often enough by then; waiting on would only hide the reason."""
+    """Argo CD has used up its retries by then; waiting would only hide the reason."""
     machine.states(("OutOfSync", "Missing", phase))
     result = machine.run()
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert f"fraud-detection-system: OutOfSync, Missing, {phase}: because" in result.stderr
 
 
@@ -331,28 +333,28 @@ def test_it_does_not_wait_for_ever(machine: Machine, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(kind, "_SECONDS", 0)
     machine.states(("Synced", "Progressing", "Running"))
     result = machine.run()
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "Synced, Progressing, Running, after 0 minutes" in result.stderr
 
 
 @pytest.mark.parametrize("status", [{}, {"failed": 1}, {"active": 1}])
 def test_the_smoke_test_must_have_succeeded(machine: Machine, status: dict[str, int]) -> None:
-    """A sync that heals leaves the hooks out, and Argo CD still calls it Succeeded."""
+    """A sync that heals skips the hooks, and Argo CD still reports it as Succeeded."""
     machine.says(job=json.dumps({"status": status}))
     result = machine.run("--environment", "dev")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "The Job smoke-test of dev did not succeed" in result.stderr
 
 
 def test_the_smoke_test_is_looked_for_where_it_runs(machine: Machine) -> None:
-    """Staging has none, and needs none."""
+    """Only an environment that declares one has it."""
     machine.run()
     [call] = [call for call in machine.calls if " get job " in call]
     assert " get job smoke-test --namespace=fraud-detection " in call
 
 
 def test_events_and_logs_are_collected_when_it_fails(machine: Machine) -> None:
-    """The runner is gone by the time that somebody looks, and its cluster with it."""
+    """The runner and its cluster are gone by the time somebody looks."""
     machine.states(("OutOfSync", "Missing", "Failed"))
     machine.run("--environment", "dev", "--logs", "logs")
     logs = machine.folder / "logs"
@@ -368,7 +370,7 @@ def test_events_and_logs_are_collected_when_it_fails(machine: Machine) -> None:
 
 
 def test_what_cannot_be_collected_does_not_hide_the_reason(machine: Machine) -> None:
-    """There may be no cluster at all; what the programs then say is kept."""
+    """There may be no cluster at all; the files then say why they are empty."""
     machine.refuses("kind create", "kubectl")
     result = machine.run("--logs", "logs")
     assert "`kind create cluster" in result.stderr
@@ -376,7 +378,7 @@ def test_what_cannot_be_collected_does_not_hide_the_reason(machine: Machine) -> 
 
 
 def test_nothing_is_collected_when_it_works(machine: Machine) -> None:
-    """An empty folder would be uploaded as if there was something to see."""
+    """An empty folder would be uploaded as if there were something to see."""
     machine.run("--logs", "logs")
     assert not (machine.folder / "logs").exists()
 
@@ -393,12 +395,12 @@ def test_nothing_is_collected_when_it_works(machine: Machine) -> None:
     ],
 )
 def test_a_remote_is_fetched_by_https(remote: str, address: str) -> None:
-    """Argo CD has no SSH key, and must not be given the caller's token."""
+    """Argo CD has no SSH key, and must not get the caller's token."""
     assert fetch_address(remote) == address
 
 
 @pytest.mark.parametrize("remote", ["/srv/config.git", "../config", "file:///srv/config.git", ""])
 def test_a_remote_on_this_machine_is_refused(remote: str) -> None:
-    """From inside the cluster there is no such folder."""
+    """That folder does not exist inside the cluster."""
     with pytest.raises(KindError, match="cannot fetch from"):
         fetch_address(remote)

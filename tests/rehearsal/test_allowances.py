@@ -1,10 +1,10 @@
-"""What may go through although it blocks: recorded in the messages of commits, for all to read."""
+"""Allowances in commit messages: which lines count, and what they allow."""
 
 from pathlib import Path
 
 import pytest
 
-from delivery.rehearsal.allowances import Allowance, Line, recorded
+from delivery.rehearsal.allowances import Allowance, AllowanceError, Line, recorded
 from delivery.rehearsal.verdicts import Verdict
 from remotes import run_git
 
@@ -22,25 +22,25 @@ def repository(tmp_path: Path) -> Path:
 
 
 def commit(repository: Path, message: str) -> str:
-    """Commit nothing but a message; the first twelve digits of the commit."""
+    """Make an empty commit; return the first twelve digits of its hash."""
     run_git(repository, "commit", "--quiet", "--allow-empty", "--message", message)
     return run_git(repository, "rev-parse", "HEAD")[:12]
 
 
 def texts(repository: Path) -> list[str]:
-    """What the lines since the base say."""
+    """Return the texts of the lines since the base."""
     return [line.text.strip() for line in recorded(repository, "base")]
 
 
 def test_commits_since_the_base_count(repository: Path) -> None:
-    """What was allowed once is not allowed for ever."""
+    """An old allowance was for another change."""
     assert texts(repository) == []
     commit(repository, f"Move redis\n\nRehearsal-Allow: {MOVED}")
     assert texts(repository) == [MOVED]
 
 
 def test_the_other_parent_of_a_merge_counts(repository: Path) -> None:
-    """CI sees a pull request as its merge, whose first parent is the base."""
+    """CI checks out a pull request as a merge whose first parent is the base."""
     run_git(repository, "switch", "--quiet", "--create", "change")
     commit(repository, f"Move redis\n\nRehearsal-Allow: {MOVED}")
     run_git(repository, "switch", "--quiet", "-")
@@ -49,25 +49,25 @@ def test_the_other_parent_of_a_merge_counts(repository: Path) -> None:
 
 
 def test_a_squashed_message_counts(repository: Path) -> None:
-    """It has the messages of all commits one after the other."""
+    """GitHub joins the messages of all commits, so the line is not among the trailers."""
     commit(repository, f"All\n\n* Move redis\n\nRehearsal-Allow: {MOVED}\n\n* More\n\nA word.")
     assert texts(repository) == [MOVED]
 
 
 def test_a_message_may_have_several(repository: Path) -> None:
-    """Of two environments, for example."""
+    """A change may need one for each environment."""
     commit(repository, "Move\n\nRehearsal-Allow: dev a\nRehearsal-Allow: staging b")
     assert texts(repository) == ["dev a", "staging b"]
 
 
-def test_a_word_about_it_does_not_count(repository: Path) -> None:
-    """Only a line of its own does."""
+def test_a_mention_in_a_sentence_does_not_count(repository: Path) -> None:
+    """Whoever explains the keyword allows nothing."""
     commit(repository, f"Explain\n\nWith Rehearsal-Allow: {MOVED} it would pass.")
     assert texts(repository) == []
 
 
-def test_whoever_allowed_it_is_named(repository: Path) -> None:
-    """The report says so to whoever asks later."""
+def test_the_reason_names_author_and_commit(repository: Path) -> None:
+    """A reviewer may want to ask the author."""
     made = commit(repository, f"Move redis\n\nRehearsal-Allow: {MOVED}")
     [line] = recorded(repository, "base")
     assert line.read(ENVIRONMENTS) == (
@@ -93,7 +93,7 @@ def test_whoever_allowed_it_is_named(repository: Path) -> None:
         "staging StatefulSet/redis=pruned it was moved",
     ],
 )
-def test_what_cannot_be_read_is_said(text: str) -> None:
-    """A misspelt line would else look as if the rehearsal did not listen."""
-    with pytest.raises(ValueError, match=r"KIND/NAME=VERDICT"):
+def test_a_malformed_line_is_an_error(text: str) -> None:
+    """Its author would otherwise wonder why the verdict still blocks."""
+    with pytest.raises(AllowanceError, match=r"KIND/NAME=VERDICT"):
         Line("0123456789ab", "A Person", text).read(ENVIRONMENTS)

@@ -1,4 +1,4 @@
-"""The report of a rehearsal: what a person, a page of GitHub and a program are told."""
+"""Reports of a rehearsal: as text, as Markdown for GitHub, and as JSON."""
 
 import json
 import re
@@ -16,17 +16,17 @@ SOURCE = "constructs/fraud_detection/services/redis.py:74"
 
 
 def key(name: str, kind: str = "Deployment") -> Key:
-    """An object."""
+    """Return the key of an object."""
     return Key(kind=kind, name=name, namespace="shop", group="apps")
 
 
 def finding(name: str, verdict: Verdict, **fields: object) -> Finding:
-    """A finding with as little as it can have."""
+    """Return a minimal finding."""
     return Finding(key=key(name), verdict=verdict, file="dist/dev/a.yaml", **fields)  # type: ignore[arg-type]
 
 
 def rehearsal(*findings: Finding, **fields: object) -> Rehearsal:
-    """A rehearsal of one environment."""
+    """Return a rehearsal of one environment."""
     return Rehearsal(
         environment="dev",
         base="origin/develop",
@@ -38,95 +38,99 @@ def rehearsal(*findings: Finding, **fields: object) -> Rehearsal:
 
 @pytest.fixture(autouse=True)
 def not_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests."""
+    """Reports have no links, even if the tests run on GitHub."""
     monkeypatch.delenv("GITHUB_SHA", raising=False)
 
 
-def test_what_did_not_change_is_only_counted() -> None:
-    """Most of it never does."""
-    said = rehearsal(finding("web", Verdict.UNCHANGED))
+def test_unchanged_objects_are_only_counted() -> None:
+    """Most objects never change, and would hide the others."""
+    unchanged = rehearsal(finding("web", Verdict.UNCHANGED))
     for form in (to_text, to_markdown):
-        assert "1 unchanged" in form([said])
-        assert "web" not in form([said])
+        assert "1 unchanged" in form([unchanged])
+        assert "web" not in form([unchanged])
 
 
 def test_the_markdown_starts_with_a_table() -> None:
-    """The verdict is seen before anything is unfolded."""
+    """A reader sees the verdict before unfolding anything."""
     text = to_markdown([rehearsal(finding("web", Verdict.PODS_ROLL, reasons=("slowly",)))])
     assert text.startswith("### Rehearsal of dev: nothing blocks\n")
     assert text.index("| pods roll | `Deployment/web` | slowly |") < text.index("<details>")
 
 
 def test_what_blocks_says_what_to_do() -> None:
-    """The reader knows what is wrong; not yet what now."""
-    said = [rehearsal(finding("web", Verdict.DATA_AT_RISK, reasons=("it is lost",)))]
+    """A reader who knows what is wrong does not know yet how to go on."""
+    rehearsals = [rehearsal(finding("web", Verdict.DATA_AT_RISK, reasons=("it is lost",)))]
     for form in (to_text, to_markdown):
-        assert "blocked" in form(said)
-        assert "move the data first" in form(said)
-        assert "Rehearsal-Allow: dev Deployment/web=data-at-risk REASON" in form(said)
+        assert "blocked" in form(rehearsals)
+        assert "move the data first" in form(rehearsals)
+        assert "Rehearsal-Allow: dev Deployment/web=data-at-risk REASON" in form(rehearsals)
 
 
 def test_what_is_allowed_says_why() -> None:
-    """Whoever asks later finds the reason."""
-    said = [rehearsal(finding("web", Verdict.DATA_AT_RISK, allowed="dev starts empty"))]
+    """The reason answers whoever asks later."""
+    rehearsals = [rehearsal(finding("web", Verdict.DATA_AT_RISK, allowed="dev starts empty"))]
     for form in (to_text, to_markdown):
-        assert "nothing blocks" in form(said)
-        assert "Allowed: dev starts empty" in form(said)
-    assert "| data at risk, allowed | `Deployment/web` |" in to_markdown(said)
+        assert "nothing blocks" in form(rehearsals)
+        assert "Allowed: dev starts empty" in form(rehearsals)
+    assert "| data at risk, allowed | `Deployment/web` |" in to_markdown(rehearsals)
 
 
-def test_the_environment_of_each_detail_is_told() -> None:
-    """Two of them often change alike."""
-    said = [rehearsal(finding("web", Verdict.IN_PLACE))]
-    assert "<details><summary>dev: in place: Deployment/web</summary>" in to_markdown(said)
+def test_each_detail_names_its_environment() -> None:
+    """Environments often change in the same way."""
+    rehearsals = [rehearsal(finding("web", Verdict.IN_PLACE))]
+    assert "<details><summary>dev: in place: Deployment/web</summary>" in to_markdown(rehearsals)
 
 
 def test_a_page_without_a_report_says_why() -> None:
-    """Nobody must take it for one on which nothing blocks."""
-    said = failure(ValueError("there is no *origin/develop* here\n@everyone"))
-    assert said.startswith(
-        "### It could not be rehearsed\n\nthere is no \\*origin/develop\\* here "
-    )
-    assert "@everyone" not in said
+    """A reader must not take it for a page on which nothing blocks."""
+    page = failure(ValueError("there is no *origin/develop* here\n@everyone"))
+    assert page.startswith("### Rehearsal failed\n\nthere is no \\*origin/develop\\* here ")
+    assert "@everyone" not in page
 
 
-def test_the_end_of_a_failing_sync_is_told() -> None:
-    """What comes later is judged all the same."""
-    said = [rehearsal(finding("web", Verdict.REFUSED), stops="in wave 2")]
-    assert "The sync fails in wave 2: nothing later is applied" in to_text(said)
+def test_an_error_of_the_system_names_its_cause() -> None:
+    """Its number means nothing to a reader of the page."""
+    full = OSError(28, "No space left on device", "/disk/etcd")
+    assert failure(full).endswith("No space left on device: /disk/etcd")
+
+
+def test_the_point_where_a_sync_fails_is_reported() -> None:
+    """Objects after it are judged, too, but the sync does not reach them."""
+    rehearsals = [rehearsal(finding("web", Verdict.REFUSED), stops="in wave 2")]
+    assert "The sync fails in wave 2: nothing after that is applied" in to_text(rehearsals)
 
 
 @pytest.mark.parametrize("form", [to_text, to_markdown])
 def test_a_new_name_shows_the_old_one(form: object) -> None:
-    """They are one thing."""
+    """Both names belong to one object."""
     renamed = finding("shop", Verdict.RECREATED, old=key("web"))
     assert callable(form)
     assert "Deployment/shop (was web)" in form([rehearsal(renamed)])
 
 
 def test_a_new_namespace_shows_the_old_one() -> None:
-    """The name alone would say that nothing has changed."""
+    """The name alone would look unchanged."""
     old = key("web")._replace(namespace="annex")
     moved = rehearsal(finding("web", Verdict.RECREATED, old=old))
     assert "Deployment/web (was in annex)" in to_text([moved])
 
 
 def test_what_is_refused_cannot_be_allowed() -> None:
-    """The API server does not listen to us."""
-    said = to_text([rehearsal(finding("web", Verdict.REFUSED))])
-    assert "Correct it" in said
-    assert "Rehearsal-Allow" not in said
+    """The API server refuses it whatever a commit allows."""
+    text = to_text([rehearsal(finding("web", Verdict.REFUSED))])
+    assert "Correct it" in text
+    assert "Rehearsal-Allow" not in text
 
 
-def test_consequences_are_told() -> None:
-    """They stand with none of the changed objects alone."""
-    said = [rehearsal(consequences=[Consequence(key("web", "Service"), "selects no pod")])]
+def test_consequences_are_reported() -> None:
+    """They may concern objects that do not change."""
+    rehearsals = [rehearsal(consequences=[Consequence(key("web", "Service"), "selects no pod")])]
     for form in (to_text, to_markdown):
-        assert re.search(r"Service/web`?: selects no pod", form(said))
+        assert re.search(r"Service/web`?: selects no pod", form(rehearsals))
 
 
 def test_a_source_is_a_link_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reviewer clicks on it."""
+    """A reviewer gets to the construct with one click."""
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.test")
     monkeypatch.setenv("GITHUB_REPOSITORY", "some/repository")
     monkeypatch.setenv("GITHUB_SHA", "abc")
@@ -136,7 +140,7 @@ def test_a_source_is_a_link_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quoted_text_stays_text() -> None:
-    """A ConfigMap may hold Markdown, or somebody may try to say something in our name."""
+    """A ConfigMap may contain Markdown, and an attacker could write in the name of the bot."""
     evil = "x | y\n```\n</details> <img> @everyone"
     text = to_markdown([rehearsal(finding("web", Verdict.IN_PLACE, changes=(evil,)))])
     assert "````text" in text
@@ -145,8 +149,8 @@ def test_quoted_text_stays_text() -> None:
 
 
 @pytest.mark.parametrize("objects", [10, 3000])
-def test_the_markdown_has_room_in_a_comment(objects: int) -> None:
-    """GitHub refuses more than 65,536 characters as a whole."""
+def test_the_markdown_fits_into_a_comment(objects: int) -> None:
+    """GitHub rejects comments of more than 65,536 characters."""
     many = [
         finding(f"web-{n}", Verdict.PODS_ROLL, reasons=("why " * 50,), changes=("what " * 50,) * 9)
         for n in range(objects)
@@ -158,13 +162,13 @@ def test_the_markdown_has_room_in_a_comment(objects: int) -> None:
     assert text.count("### Rehearsal of dev") == 2
 
 
-def test_the_json_has_all_there_is() -> None:
-    """A program looks at every object, those without a change too."""
-    [said] = json.loads(
+def test_the_json_is_complete() -> None:
+    """A program may need every object, even the unchanged ones."""
+    [parsed] = json.loads(
         to_json([rehearsal(finding("web", Verdict.REPLACE_NEEDED, reasons=("a", "b")))])
     )
-    assert said["blocks"]
-    [found] = said["findings"]
+    assert parsed["blocks"]
+    [found] = parsed["findings"]
     assert (found["kind"], found["name"], found["verdict"]) == (
         "Deployment",
         "web",
@@ -174,21 +178,21 @@ def test_the_json_has_all_there_is() -> None:
 
 
 def test_an_allowance_is_read_as_it_is_typed() -> None:
-    """With dashes, as a shell takes it."""
+    """The verdict is typed with dashes, which a shell does not split."""
     assert Allowance.parse("StatefulSet/redis=data-at-risk", "why") == Allowance(
         kind="StatefulSet", name="redis", verdict=Verdict.DATA_AT_RISK, reason="why"
     )
 
 
 def test_the_details_of_the_worst_come_first() -> None:
-    """They are what there must be room for."""
+    """A long report omits the last details."""
     harmless, bad = finding("a", Verdict.IN_PLACE), finding("b", Verdict.REFUSED)
     text = to_markdown([rehearsal(harmless), rehearsal(bad)])
     assert text.index("dev: refused: Deployment/b") < text.index("dev: in place: Deployment/a")
 
 
 def test_a_long_reason_is_cut_in_the_table() -> None:
-    """It stands below in full; a cell of a page would push the others aside."""
+    """The details have all of it; a long cell would squeeze the other columns."""
     text = to_markdown([rehearsal(finding("web", Verdict.REFUSED, reasons=("x" * 301,)))])
     assert f"| {'x' * 300}… |" in text
     assert "x" * 301 in text

@@ -1,4 +1,4 @@
-"""Where an object comes from: a reviewer clicks on the line, so it has to be the right one."""
+"""Sources of objects: a reviewer clicks on the line, so it must be the right one."""
 
 import traceback
 from pathlib import PurePosixPath
@@ -18,17 +18,17 @@ from repository import REPOSITORY
 
 @pytest.fixture(scope="module")
 def sources() -> Sources:
-    """Of our own constructs."""
+    """The source code of our constructs."""
     return Sources(read_folder(REPOSITORY, PACKAGE))
 
 
 def objects(environment: str) -> list[Desired]:
-    """What stands in its folder of dist."""
+    """Return the objects in the environment's folder of dist."""
     return manifests(read_dist(REPOSITORY), PurePosixPath("dist", environment))
 
 
 def made(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
-    """Through which lines of the constructs each object is really made, by `Kind/name`."""
+    """Return the lines of the constructs that really make each object, by `Kind/name`."""
     found: dict[str, set[str]] = {}
 
     def watch(name: str, kind: type[Any]) -> None:
@@ -57,37 +57,37 @@ def made(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> dict[str,
 def test_each_object_of_dist_has_the_line_that_makes_it(
     sources: Sources, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The render itself is asked through which lines it comes to each of them."""
+    """The stack of a real render shows which lines make each object."""
     lines = made(environment, monkeypatch)
     for desired in objects(environment.name):
         source = sources.of(desired.key, desired.file)
         if desired.key.kind == "NetworkPolicy" and "namespace" not in desired.file:
-            # They are made for all components at the end, by a line that is the same for all.
+            # One line makes the policies of all components, at the end.
             assert "Component(name=" in line_of(source), desired.key
         else:
             assert source in lines[str(desired.key)], desired.key
 
 
-@pytest.mark.parametrize("environment", ["dev", "staging"])
-def test_no_two_objects_of_a_kind_have_one_line(sources: Sources, environment: str) -> None:
-    """A line that makes many would show none of them."""
-    found = [(each.key.kind, sources.of(each.key, each.file)) for each in objects(environment)]
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda environment: environment.name)
+def test_no_two_objects_of_a_kind_have_one_line(sources: Sources, environment: Environment) -> None:
+    """A line that makes several objects would explain none of them."""
+    found = [(each.key.kind, sources.of(each.key, each.file)) for each in objects(environment.name)]
     assert len(found) == len(set(found))
 
 
 def line_of(source: str | None) -> str:
-    """What stands on a line."""
+    """Return the text of a line."""
     path, _, line = str(source).rpartition(":")
     return (REPOSITORY / path).read_text(encoding="utf-8").splitlines()[int(line) - 1]
 
 
 def test_an_object_of_no_construct_has_no_source(sources: Sources) -> None:
-    """Somebody may have put a file there by hand; the proof of dist says so."""
+    """A file may be added by hand; `delivery check` reports it."""
     key = Key(kind="Service", name="some", namespace="shop", group="")
     assert sources.of(key, "dist/dev/by-hand.yaml") is None
 
 
-def test_an_unknown_name_has_a_line_of_its_construct(sources: Sources) -> None:
-    """Better the right construct than no line."""
+def test_an_unknown_name_has_the_line_of_its_construct(sources: Sources) -> None:
+    """The right construct is better than no line."""
     key = Key(kind="Lease", name="some", namespace="shop", group="")
     assert "class Redis(" in line_of(sources.of(key, "dist/dev/redis.yaml"))

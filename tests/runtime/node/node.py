@@ -22,7 +22,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import urlsplit
 
-from delivery.clusters.cluster import is_ready, make_volumes
+from delivery.clusters.simulated import is_ready, make_volumes
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import Reference

@@ -1,6 +1,6 @@
-"""A whole cluster without a container: real controllers and scheduler, simulated kubelets.
+"""A cluster without containers: real controllers and scheduler, simulated kubelets.
 
-KWOK says of every pod that it runs and is ready, and of every Job's that it is done.
+KWOK reports every pod as running and ready, and every pod of a Job as succeeded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ from delivery.control_plane.programs import Program, start, wait_until
 from delivery.manifests.manifest import Manifest
 
 _NODES = ("node-1", "node-2", "node-3")
-"""As many as staging's brokers, of which no two share a node."""
+"""Three nodes, as three brokers need of which no two share one."""
 _CAPACITY = {"cpu": "16", "memory": "64Gi", "pods": "110"}
 _VOLUMES_PER_NODE = 8
 _VOLUME = "100Gi"
@@ -25,13 +25,13 @@ _READY_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cluster:
+class SimulatedCluster:
     """A running cluster.
 
     Attributes:
         server: Its API server.
-        metrics: What the autoscalers are told.
-        programs: What runs.
+        metrics: CPU usage that the autoscalers see.
+        programs: Its processes.
     """
 
     server: ApiServer
@@ -40,14 +40,14 @@ class Cluster:
 
 
 @contextmanager
-def cluster(assets: ControlPlaneAssets) -> Iterator[Cluster]:
+def simulated_cluster(assets: ControlPlaneAssets) -> Iterator[SimulatedCluster]:
     """Run a cluster of three nodes on 127.0.0.1; any number may run side by side.
 
     Args:
         assets: The programs.
 
     Raises:
-        StartError: If it does not start; its folder is left for a look at the logs.
+        StartError: If it does not start; its folder stays until the next start, for its logs.
     """
     with api_server(assets.api_server) as server, ExitStack() as stack:
         arguments = [f"--kubeconfig={server.kubeconfig}"]
@@ -59,13 +59,13 @@ def cluster(assets: ControlPlaneAssets) -> Iterator[Cluster]:
                 f"--service-account-private-key-file={server.service_account_key}",
                 "--leader-elect=false",
                 "--secure-port=0",
-                # KWOK says once in ten minutes that a node lives; a kubelet says it all the time.
+                # KWOK renews a node's lease every ten minutes, a kubelet every ten seconds.
                 "--node-monitor-grace-period=1h",
-                # Their defaults are made for containers that take minutes to warm up.
+                # The defaults suit containers that take minutes to warm up.
                 "--horizontal-pod-autoscaler-sync-period=5s",
                 "--horizontal-pod-autoscaler-cpu-initialization-period=1ms",
                 "--horizontal-pod-autoscaler-initial-readiness-delay=1ms",
-                # By default they are gentle with an API server that others use, too.
+                # The defaults spare an API server that others use, too.
                 "--kube-api-qps=1000",
                 "--kube-api-burst=2000",
             ],
@@ -100,7 +100,7 @@ def cluster(assets: ControlPlaneAssets) -> Iterator[Cluster]:
                 seconds=_READY_SECONDS,
                 what="the nodes were not ready",
             )
-        yield Cluster(server=server, metrics=metrics, programs=programs)
+        yield SimulatedCluster(server=server, metrics=metrics, programs=programs)
 
 
 def _make_nodes(client: Client) -> None:
@@ -116,11 +116,11 @@ def _make_nodes(client: Client) -> None:
 
 
 def make_volumes(client: Client, folders: Mapping[str, Iterable[Path]]) -> None:
-    """Make a default storage class and all its volumes beforehand: there is no provisioner.
+    """Create a default StorageClass and all its volumes, as there is no provisioner.
 
     Args:
-        client: Of the API server.
-        folders: By node: a folder of its disk for each volume.
+        client: Client of the API server.
+        folders: Folders on each node's disk, one per volume, by node.
     """
     client.create(
         {
@@ -131,7 +131,7 @@ def make_volumes(client: Client, folders: Mapping[str, Iterable[Path]]) -> None:
                 "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
             },
             "provisioner": "kubernetes.io/no-provisioner",
-            # As with any disk of one node: the volume is where the first pod is.
+            # As for any disk of one node: the first pod decides where the volume is.
             "volumeBindingMode": "WaitForFirstConsumer",
         }
     )
@@ -157,7 +157,7 @@ def make_volumes(client: Client, folders: Mapping[str, Iterable[Path]]) -> None:
 
 
 def is_ready(node: Manifest) -> bool:
-    """Whether a node says that it can run pods."""
+    """Whether a node reports that it can run pods."""
     return any(
         condition["type"] == "Ready" and condition["status"] == "True"
         for condition in node.get("status", {}).get("conditions", [])
@@ -165,7 +165,7 @@ def is_ready(node: Manifest) -> bool:
 
 
 def _are_ready(client: Client) -> bool:
-    """Whether pods can be scheduled: the nodes are untainted, too."""
+    """Whether pods can be scheduled: all nodes are ready and without taints."""
     return all(
         "taints" not in node["spec"] and is_ready(node) for node in client.list("v1", "Node")
     )

@@ -1,0 +1,45 @@
+"""Storage as a real cluster would provide it, where no controller provisions or binds volumes."""
+
+from delivery.control_plane.client import Client, Reference
+from delivery.manifests.manifest import Manifest
+
+_DEFAULT_CLASS = "default-of-the-cluster"
+"""StorageClass of the claims that name none: the name in the real cluster is unknown."""
+
+
+def claims(manifest: Manifest) -> list[Manifest]:
+    """Return the specs of the volume claims that an object is or makes."""
+    if manifest["kind"] == "PersistentVolumeClaim":
+        return [manifest.get("spec") or {}]
+    if manifest["kind"] == "StatefulSet":
+        templates = (manifest.get("spec") or {}).get("volumeClaimTemplates") or []
+        return [template.get("spec") or {} for template in templates]
+    return []
+
+
+def storage_class(name: str | None) -> Manifest:
+    """Describe a StorageClass that can expand its volumes.
+
+    Args:
+        name: Name of the class; None for the default class of the cluster.
+    """
+    default = {"storageclass.kubernetes.io/is-default-class": "true"}
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name or _DEFAULT_CLASS, "annotations": {} if name else default},
+        "provisioner": "kubernetes.io/no-provisioner",
+        "allowVolumeExpansion": True,
+    }
+
+
+def bind(client: Client, claim: Manifest) -> Manifest:
+    """Bind a PersistentVolumeClaim to a volume of the requested size, and return it."""
+    reference = Reference.of(claim)
+    client.merge(reference, {"spec": {"volumeName": "volume"}})
+    status = {
+        "phase": "Bound",
+        "accessModes": claim["spec"]["accessModes"],
+        "capacity": claim["spec"]["resources"]["requests"],
+    }
+    return client.merge(reference, {"status": status}, subresource="status")
