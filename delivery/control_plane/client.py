@@ -5,6 +5,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from email.message import Message
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -13,6 +14,8 @@ from delivery.errors import DeliveryError
 from delivery.manifests.manifest import Manifest
 
 _TIMEOUT_SECONDS = 60
+_OVERLOADED = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+"""The answers of an API server that has lost its store, for example: they refuse nothing."""
 
 
 class UnreachableError(DeliveryError, ConnectionError):
@@ -287,9 +290,14 @@ class Client:
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
+            reason = " ".join(str(error).split()) or repr(error)
+            message = f"The API server at {self._url} does not answer: {reason}."
+            raise UnreachableError(message) from error
+        if response.status in _OVERLOADED:
+            status = _status(response, text)
             raise UnreachableError(
-                f"The API server at {self._url} does not answer: {str(error) or repr(error)}."
-            ) from error
+                f"The API server at {self._url} does not answer: {status.get('message', status)}."
+            )
         if response.status >= http.client.BAD_REQUEST:
             raise ApiError(_status(response, text))
         return text, response.headers

@@ -1,4 +1,4 @@
-"""The API server alone, really started: what the rehearsal and the cluster tests build on."""
+"""A real API server alone, on which the rehearsal and the cluster tests rely."""
 
 import secrets
 import socket
@@ -37,8 +37,8 @@ def namespace(client: Client) -> str:
 def folders(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """Where an API server makes its folder: an empty place with a short path, for its sockets."""
-    # So that pytest's own folder is not made in there.
+    """The empty parent of the API servers' folders, with a path short enough for sockets."""
+    # Otherwise pytest would create its own folder in there.
     tmp_path_factory.getbasetemp()
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
@@ -46,7 +46,7 @@ def folders(
 
 
 def config_map(namespace: str, **data: str) -> Manifest:
-    """The simplest object."""
+    """Return the simplest object."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -56,7 +56,7 @@ def config_map(namespace: str, **data: str) -> Manifest:
 
 
 def pod(namespace: str, *, name: str = "some", memory: str = "64Mi") -> Manifest:
-    """A pod that Pod Security admits."""
+    """Return a pod that Pod Security admits."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -79,12 +79,12 @@ def pod(namespace: str, *, name: str = "some", memory: str = "64Mi") -> Manifest
 
 
 def apply(client: Client, manifest: Manifest, *, manager: str = "us") -> Manifest:
-    """Apply it, without force."""
+    """Apply an object without force."""
     return client.apply(manifest, field_manager=manager, force=False).body
 
 
 def test_kubectl_reaches_it_with_the_kubeconfig(server: ApiServer) -> None:
-    """A person looks with kubectl, and Argo CD reads the same file."""
+    """A person uses kubectl, and Argo CD reads the same file."""
     answer = subprocess.run(
         [server.kubectl, "--kubeconfig", server.kubeconfig, "get", "--raw", "/readyz"],
         check=True,
@@ -95,7 +95,7 @@ def test_kubectl_reaches_it_with_the_kubeconfig(server: ApiServer) -> None:
 
 
 def test_it_listens_on_this_machine_alone(server: ApiServer) -> None:
-    """Whoever is on the same network as a laptop has no business with it."""
+    """Others on the network of a laptop must not reach it."""
     port = int(server.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)):
         pass
@@ -104,21 +104,21 @@ def test_it_listens_on_this_machine_alone(server: ApiServer) -> None:
 
 
 def test_nobody_gets_in_without_the_token(server: ApiServer) -> None:
-    """The other users of this machine reach the port, too."""
+    """Other users of the machine can reach the port, too."""
     stranger = Client(server.url, token="guessed", certificate=server.certificate)  # noqa: S106 - a wrong one
     with closing(stranger), pytest.raises(ApiError, match="Unauthorized"):
         stranger.get(Reference("v1", "Namespace", "default"))
 
 
 def test_nobody_else_may_read_its_folder(server: ApiServer) -> None:
-    """It holds the token, and the store."""
+    """It contains the token and the store."""
     assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
 
 
 def test_two_run_side_by_side(
     server: ApiServer, client: Client, api_server_assets: ApiServerAssets
 ) -> None:
-    """A demo beside the tests; neither sees the other's objects."""
+    """A demo may run beside the tests; neither sees the other's objects."""
     with api_server(api_server_assets) as other, closing(other.client()) as other_client:
         assert other.url != server.url
         make_namespace(other_client, "only-there")
@@ -128,7 +128,7 @@ def test_two_run_side_by_side(
 
 
 def test_nothing_is_left_of_it(api_server_assets: ApiServerAssets, folders: Path) -> None:
-    """It may be started for every pull request, on a machine that lives for years."""
+    """A build machine may start it thousands of times."""
     with api_server(api_server_assets) as server:
         assert [*folders.iterdir()] == [server.folder]
     assert not [*folders.iterdir()]
@@ -138,7 +138,7 @@ def test_nothing_is_left_of_it(api_server_assets: ApiServerAssets, folders: Path
 def test_nothing_is_left_of_it_after_a_failure_of_ours(
     api_server_assets: ApiServerAssets, folders: Path
 ) -> None:
-    """A failed test and a Ctrl-C take the same way."""
+    """A failed test and a Ctrl-C clean up, too."""
     with pytest.raises(KeyboardInterrupt), api_server(api_server_assets) as server:
         raise KeyboardInterrupt
     assert not [*folders.iterdir()]
@@ -149,7 +149,7 @@ def test_nothing_is_left_of_it_after_a_failure_of_ours(
 def test_a_failed_start_keeps_and_shows_the_logs(
     api_server_assets: ApiServerAssets, folders: Path, tmp_path: Path, broken: str
 ) -> None:
-    """A program for another processor, a flag that a new version no longer knows."""
+    """The log names the cause, such as a flag that a new version does not know."""
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\necho no such flag\nexit 1\n", encoding="utf-8")
     program.chmod(0o755)
@@ -161,7 +161,7 @@ def test_a_failed_start_keeps_and_shows_the_logs(
 
 
 def test_an_applied_object_can_be_read(client: Client, namespace: str) -> None:
-    """Kinds of the core have other paths than all others, and cluster-scoped ones others still."""
+    """The paths of core, other and cluster-scoped kinds all differ."""
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -187,21 +187,21 @@ def test_an_applied_object_can_be_read(client: Client, namespace: str) -> None:
 
 
 def test_lists_are_of_one_namespace_or_of_all(client: Client, namespace: str) -> None:
-    """The items say what they are, so that they can be deleted, applied or compared."""
+    """Items carry kind and version, so that they can be deleted, applied or compared."""
     apply(client, config_map(namespace))
     [item] = client.list("v1", "ConfigMap", namespace=namespace)
     assert Reference.of(item) == Reference("v1", "ConfigMap", "some", namespace)
     assert namespace in {found["metadata"]["namespace"] for found in client.list("v1", "ConfigMap")}
 
 
-def test_lists_can_be_narrowed_by_labels(client: Client, namespace: str) -> None:
-    """As a Service does."""
+def test_lists_can_be_filtered_by_labels(client: Client, namespace: str) -> None:
+    """A selector finds the pods of a Service."""
     apply(client, config_map(namespace))
     assert not client.list("v1", "ConfigMap", namespace=namespace, labels="app=some")
 
 
 def test_a_dry_run_changes_nothing(client: Client, namespace: str) -> None:
-    """It only tells what would be."""
+    """It answers as if, and stores nothing."""
     manifest = config_map(namespace)
     assert client.apply(manifest, field_manager="us", dry_run=True).body["metadata"]["uid"]
     assert client.create(manifest, dry_run=True).body["metadata"]["uid"]
@@ -212,7 +212,7 @@ def test_a_dry_run_changes_nothing(client: Client, namespace: str) -> None:
 
 
 def test_a_deleted_object_is_gone(client: Client, namespace: str) -> None:
-    """Nothing holds it back where no controller runs."""
+    """No finalizer needs a controller here."""
     manifest = apply(client, config_map(namespace))
     client.delete(Reference.of(manifest))
     with pytest.raises(ApiError) as caught:
@@ -221,7 +221,7 @@ def test_a_deleted_object_is_gone(client: Client, namespace: str) -> None:
 
 
 def test_a_rule_holds_once_it_was_waited_for(client: Client, namespace: str) -> None:
-    """Without the wait about one claim in thirty is judged by the LimitRange of before."""
+    """Without the wait about one claim in thirty is judged by the previous LimitRange."""
     admission = Admission(client)
     claim = {
         "apiVersion": "v1",
@@ -251,7 +251,7 @@ def test_a_rule_holds_once_it_was_waited_for(client: Client, namespace: str) -> 
 def test_another_manager_s_field_is_a_conflict_without_force(
     client: Client, namespace: str
 ) -> None:
-    """Argo CD applies with force; whoever wants to know whom it overrules, without."""
+    """Applying without force shows whose fields Argo CD would take over."""
     apply(client, config_map(namespace, key="theirs"), manager="them")
     mine = config_map(namespace, key="mine")
     with pytest.raises(ApiError, match="conflict") as caught:
@@ -261,13 +261,13 @@ def test_another_manager_s_field_is_a_conflict_without_force(
 
 
 def test_a_field_that_is_left_out_is_removed(client: Client, namespace: str) -> None:
-    """This is how a line deleted from a manifest is deleted from the cluster."""
+    """A line deleted from a manifest must be deleted from the cluster."""
     apply(client, config_map(namespace, key="value"))
     assert "data" not in apply(client, config_map(namespace))
 
 
 def test_a_field_that_does_not_exist_is_refused(client: Client, namespace: str) -> None:
-    """A misspelt one would be dropped in silence."""
+    """A misspelt field would be dropped silently."""
     manifest = {**config_map(namespace), "dataa": {}}
     with pytest.raises(ApiError, match="dataa"):
         apply(client, manifest)
@@ -276,7 +276,7 @@ def test_a_field_that_does_not_exist_is_refused(client: Client, namespace: str) 
 
 
 def test_a_kind_that_does_not_exist_is_not_found(client: Client, namespace: str) -> None:
-    """An instance of a CRD before its CRD."""
+    """A custom resource may come before its CRD."""
     for api_version in ("v1", "example.test/v1"):
         manifest = {**config_map(namespace), "apiVersion": api_version, "kind": "Unheard"}
         with pytest.raises(ApiError) as caught:
@@ -284,8 +284,8 @@ def test_a_kind_that_does_not_exist_is_not_found(client: Client, namespace: str)
         assert caught.value.status["code"] == 404
 
 
-def test_warnings_are_handed_on(client: Client, namespace: str) -> None:
-    """Pod Security only warns about a Deployment; quotes in them are escaped."""
+def test_warnings_are_returned(client: Client, namespace: str) -> None:
+    """Pod Security only warns about a workload; quotes in warnings are escaped."""
     refused = pod(namespace)
     del refused["spec"]["securityContext"]["runAsNonRoot"]
     job = {
@@ -299,7 +299,7 @@ def test_warnings_are_handed_on(client: Client, namespace: str) -> None:
 
 
 def test_pod_security_is_enforced(client: Client, namespace: str) -> None:
-    """By the namespace's labels, in any cluster of this version."""
+    """The namespace's labels have the same effect as in any cluster of this version."""
     assert client.create(pod(namespace), dry_run=True).warnings == ()
     refused = pod(namespace)
     refused["spec"]["hostNetwork"] = True
@@ -308,7 +308,7 @@ def test_pod_security_is_enforced(client: Client, namespace: str) -> None:
 
 
 def test_a_quota_counts_although_no_controller_runs(client: Client, namespace: str) -> None:
-    """Admission adds up what each request needs; the controller would only mend the sum."""
+    """Admission adds up each request; the controller would only correct the sum."""
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -324,7 +324,7 @@ def test_a_quota_counts_although_no_controller_runs(client: Client, namespace: s
 
 
 def test_limits_have_their_defaults(client: Client, namespace: str) -> None:
-    """LimitRanger is on, as everywhere."""
+    """LimitRanger is enabled, as in any cluster."""
     apply(
         client,
         {
@@ -340,7 +340,7 @@ def test_limits_have_their_defaults(client: Client, namespace: str) -> None:
 
 
 def test_a_closed_connection_is_opened_again(client: Client) -> None:
-    """The server closes one that was idle for long, as a kept control plane's is."""
+    """The server closes a connection that is idle for long."""
     namespace = Reference("v1", "Namespace", "default")
     client.get(namespace)
     client._connection.sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001 - nobody waits for minutes

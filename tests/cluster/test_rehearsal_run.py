@@ -43,7 +43,7 @@ class Checkout:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
         shutil.copy(REPOSITORY / "cdk8s.yaml", folder)
-        self.git("init", "--quiet", "--initial-branch", "develop")
+        self.git("init", "--quiet", "--initial-branch", "change")
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", "The base")
 
@@ -184,6 +184,41 @@ def test_an_unknown_base_cannot_be_rehearsed(run: Callable[..., Result]) -> None
     result = run()
     assert result.exit_code == 2
     assert "Unknown commit 'origin/develop': fetch it, or name another BASE." in result.stderr
+
+
+def test_all_of_an_environment_is_new_before_its_branch_exists(
+    checkout: Checkout, run: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whoever adds an environment sees what its first sync will do, and the others as ever."""
+    first, *others = (each.environment for each in applications(read_dist(REPOSITORY)))
+    branches = {each.environment: each.branch for each in applications(read_dist(REPOSITORY))}
+    remote = tmp_path_factory.mktemp("remote")
+    checkout.git("clone", "--quiet", "--bare", ".", str(remote))
+    checkout.git("remote", "add", "origin", str(remote))
+    for name in others:
+        checkout.git("push", "--quiet", "origin", f"HEAD:refs/heads/{branches[name]}")
+    checkout.git("push", "--quiet", "origin", f":refs/heads/{branches[first]}")
+    checkout.git("fetch", "--quiet", "--prune", "origin")
+    result = run("--format", "json")
+    assert result.exit_code == 0, result.output
+    rehearsals = {each["environment"]: each for each in json.loads(result.stdout)}
+    assert rehearsals[first]["base"] == (f"nothing (origin/{branches[first]} does not exist yet)")
+    verdicts = {name: {f["verdict"] for f in each["findings"]} for name, each in rehearsals.items()}
+    assert verdicts == {first: {"created"}, **{name: {"unchanged"} for name in others}}
+
+
+def test_a_branch_that_was_not_fetched_is_not_new(
+    checkout: Checkout, run: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A single-branch clone would otherwise report every object as new."""
+    remote = tmp_path_factory.mktemp("remote")
+    for each in applications(read_dist(REPOSITORY)):
+        checkout.git("branch", "--force", each.branch)
+    checkout.git("clone", "--quiet", "--bare", ".", str(remote))
+    checkout.git("remote", "add", "origin", str(remote))
+    result = run()
+    assert result.exit_code == 2
+    assert re.search(r"Unknown commit 'origin/\w+': fetch it", result.stderr)
 
 
 def test_an_unknown_environment_cannot_be_rehearsed(run: Callable[..., Result]) -> None:

@@ -1,4 +1,4 @@
-"""Waiting until an API server's admission plugins know a rule; a stand-in says what they know."""
+"""Waiting until admission plugins have seen a rule; a stand-in reports what they have seen."""
 
 from unittest.mock import Mock, create_autospec
 
@@ -10,7 +10,7 @@ from delivery.manifests.manifest import Manifest
 
 
 def metrics(limit_ranges: int, quotas: int) -> str:
-    """As an API server shows its metrics, with the versions of two caches."""
+    """Return the metrics of an API server, with the versions of two caches."""
     versions = {"limitranges": limit_ranges, "nodes": 1, "resourcequotas": quotas}
     return "\n".join(
         [
@@ -27,19 +27,19 @@ def metrics(limit_ranges: int, quotas: int) -> str:
 
 
 def client(*answers: str) -> Mock:
-    """A client of an API server that has only metrics, which change from one look to the next."""
+    """Return a client of an API server that only has metrics, which change with each request."""
     stand_in: Mock = create_autospec(Client, instance=True)
     stand_in.text.side_effect = answers
     return stand_in
 
 
 def live(kind: str, version: int) -> Manifest:
-    """What the API server answers to a write."""
+    """Return the API server's answer to a write."""
     return {"kind": kind, "metadata": {"name": "some", "resourceVersion": str(version)}}
 
 
-def test_it_waits_until_every_rule_is_known() -> None:
-    """A claim right after its LimitRange is judged by the old one, once in thirty times."""
+def test_it_waits_until_every_rule_is_seen() -> None:
+    """One claim in thirty, right after its LimitRange, is judged by the previous one."""
     looks = client(metrics(5, 8), metrics(7, 8), metrics(6, 9), metrics(7, 9))
     admission = Admission(looks)
     admission.note(live("LimitRange", 7))
@@ -49,7 +49,7 @@ def test_it_waits_until_every_rule_is_known() -> None:
 
 
 def test_the_last_version_of_a_rule_counts() -> None:
-    """A quota is written twice: first what it allows, then that nothing is used yet."""
+    """A quota is written twice: first its spec, then its status."""
     looks = client(metrics(1, 8), metrics(1, 9))
     admission = Admission(looks)
     admission.note(live("ResourceQuota", 8))
@@ -58,8 +58,8 @@ def test_the_last_version_of_a_rule_counts() -> None:
     assert looks.text.call_count == 2
 
 
-def test_nothing_is_asked_where_no_rule_was_made() -> None:
-    """Each look at the metrics takes longer than most of what a rehearsal asks."""
+def test_nothing_is_requested_without_a_new_rule() -> None:
+    """The metrics take longer than most other requests of a rehearsal."""
     looks = client()
     admission = Admission(looks)
     admission.note(live("ConfigMap", 7))
@@ -68,7 +68,7 @@ def test_nothing_is_asked_where_no_rule_was_made() -> None:
 
 
 def test_a_rule_is_waited_for_once() -> None:
-    """The next object need not ask again."""
+    """The next object must not request the metrics again."""
     admission = Admission(client(metrics(7, 1)))
     admission.note(live("LimitRange", 7))
     assert admission.is_behind
@@ -77,8 +77,8 @@ def test_a_rule_is_waited_for_once() -> None:
     admission.wait()
 
 
-def test_an_api_server_that_does_not_tell_gets_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before 1.37 nobody can ask; it is nearly always a matter of milliseconds."""
+def test_an_older_api_server_gets_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 1.37 it has no such metric, and nearly always needs milliseconds."""
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
     admission = Admission(client("some_other_metric 1\n"))

@@ -1,0 +1,113 @@
+"""The client of an API server that dies, hangs or is none: one sentence, and never a refusal."""
+
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from delivery.control_plane import client as module
+from delivery.control_plane.client import ApiError, Client, Reference, UnreachableError
+from delivery.errors import DeliveryError
+
+KINDS = b'{"resources": [{"name": "nodes", "kind": "Node", "namespaced": false}]}'
+NODE = Reference("v1", "Node", "some")
+
+
+def answer(body: bytes, *, status: str = "200 OK", length: int | None = None) -> bytes:
+    """Return an HTTP response, which may promise more than it has."""
+    size = len(body) if length is None else length
+    return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\n\r\n".encode() + body
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[bytes]], Client]]:
+    """Starts a server with one answer per connection, and gives a client of it."""
+    # TLS is the standard library's; a stand-in has no certificate.
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: None)
+    monkeypatch.setattr(
+        http.client,
+        "HTTPSConnection",
+        lambda host, *, timeout, context: http.client.HTTPConnection(host, timeout=timeout),  # noqa: ARG005 - of HTTPS
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def start(answers: list[bytes]) -> Client:
+            threading.Thread(target=serve_all, args=[listener, answers], daemon=True).start()
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            return Client(url, token="some", certificate=Path("some"))  # noqa: S106 - no secret
+
+        yield start
+
+
+def serve_all(listener: socket.socket, answers: list[bytes]) -> None:
+    """Answer one request per connection, and then leave all others without an answer."""
+    for each in answers:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(each)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([b"", b""], id="closes the connection"),
+        pytest.param([answer(b'{"kind": ', length=1000)], id="dies in the middle"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Le"], id="dies in a header"),
+        pytest.param([b"SSH-2.0-OpenSSH_9.6\r\n"], id="speaks another protocol"),
+        pytest.param([answer(b"<html>")], id="is a web server"),
+        pytest.param(
+            [answer(b'{"message": "etcd is gone"}', status="504 Gateway Timeout")],
+            id="has lost its store",
+        ),
+    ],
+)
+def test_a_lost_server_is_one_sentence(
+    serve: Callable[[list[bytes]], Client], answers: list[bytes]
+) -> None:
+    """Whoever rehearses learns which server failed; a traceback would say where in Python."""
+    with closing(serve(answers)) as client, pytest.raises(DeliveryError) as caught:
+        client.get(NODE)
+    assert isinstance(caught.value, UnreachableError)
+    assert "http://127.0.0.1:" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_silent_server_is_one_sentence(
+    serve: Callable[[list[bytes]], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall may drop the answer."""
+    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.05)
+    with closing(serve([])) as client, pytest.raises(UnreachableError, match="timed out"):
+        client.get(NODE)
+
+
+def test_a_closed_connection_is_opened_again(serve: Callable[[list[bytes]], Client]) -> None:
+    """The server closes a connection that is idle while a render runs."""
+    with closing(serve([answer(KINDS), answer(b'{"kind": "Node"}')])) as client:
+        assert client.get(NODE) == {"kind": "Node"}
+
+
+def test_a_kind_is_looked_up_once(serve: Callable[[list[bytes]], Client]) -> None:
+    """Each object of a rehearsal would otherwise cost one request more."""
+    with closing(serve([answer(KINDS)])) as client:
+        assert client.resource("v1", "Node") == ("nodes", False)
+        assert client.resource("v1", "Node") == ("nodes", False)
+
+
+def test_an_unknown_kind_has_no_resource(serve: Callable[[list[bytes]], Client]) -> None:
+    """Its CRD may be missing."""
+    with closing(serve([answer(KINDS)])) as client:
+        assert client.resource("v1", "Unheard") is None
+
+
+def test_a_failed_lookup_is_not_an_unknown_kind(serve: Callable[[list[bytes]], Client]) -> None:
+    """A user without permission would otherwise be told that a Deployment does not exist."""
+    forbidden = answer(b'{"reason": "Forbidden", "message": "no"}', status="403 Forbidden")
+    with closing(serve([forbidden])) as client, pytest.raises(ApiError, match="no"):
+        client.resource("v1", "Node")
