@@ -190,8 +190,8 @@ def test_all_of_an_environment_is_new_before_its_branch_exists(
     checkout: Checkout, run: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Whoever adds an environment sees what its first sync will do, and the others as ever."""
-    first, *others = (each.environment for each in applications(read_dist(REPOSITORY)))
-    branches = {each.environment: each.branch for each in applications(read_dist(REPOSITORY))}
+    first, *others = (each.name for each in declared(read_dist(REPOSITORY)))
+    branches = {each.name: each.branch for each in declared(read_dist(REPOSITORY))}
     remote = tmp_path_factory.mktemp("remote")
     checkout.git("clone", "--quiet", "--bare", ".", str(remote))
     checkout.git("remote", "add", "origin", str(remote))
@@ -212,7 +212,7 @@ def test_a_branch_that_was_not_fetched_is_not_new(
 ) -> None:
     """A single-branch clone would otherwise report every object as new."""
     remote = tmp_path_factory.mktemp("remote")
-    for each in applications(read_dist(REPOSITORY)):
+    for each in declared(read_dist(REPOSITORY)):
         checkout.git("branch", "--force", each.branch)
     checkout.git("clone", "--quiet", "--bare", ".", str(remote))
     checkout.git("remote", "add", "origin", str(remote))
