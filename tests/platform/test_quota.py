@@ -8,8 +8,8 @@ import pytest
 from quantities import needs_of_pod, parse, peak
 from rendering import LIVE, Manifest, Manifests, containers
 
-HEADROOM = 2
-"""A quota of this many times the need would admit the whole system a second time."""
+HEADROOM = 2.5
+"""A quota of this many times the need stops no runaway before the cluster is full."""
 
 
 @pytest.fixture(params=LIVE, ids=attrgetter("environment.name"))
