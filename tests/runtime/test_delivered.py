@@ -19,10 +19,10 @@ EVERYSEC_SECONDS = 2
 """Redis flushes its log to disk once a second: anything older survives."""
 MESSAGES = {
     "alert-monitor": "alert-monitor at alert-monitor:8080 is unreachable",
-    "flink-jobmanager": "what lies between them is Redpanda, Flink and Redis",
-    "flink-taskmanager": "what lies between them is Redpanda, Flink and Redis",
+    "flink-jobmanager": "the fault is in Redpanda, Flink or Redis",
+    "flink-taskmanager": "the fault is in Redpanda, Flink or Redis",
     "payment-api": "payment-api at payment-api:8000 is unreachable",
-    "redis": "what lies between them is Redpanda, Flink and Redis",
+    "redis": "the fault is in Redpanda, Flink or Redis",
     "redpanda": "payment-api refused the transaction with status 500|waiting for Redpanda",
 }
 """A pattern that the smoke test's last message must match while a workload is missing."""

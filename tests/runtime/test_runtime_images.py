@@ -158,7 +158,7 @@ def test_the_stand_in_for_redpanda_refuses_what_it_does_not_know(empty: Sandbox)
 
 def test_the_topic_script_may_run_twice(system: Sandbox) -> None:
     """It is a hook, and runs in every sync."""
-    assert "Topic transactions is as wanted" in system.run("transactions-topic")
+    assert "Topic transactions is as configured" in system.run("transactions-topic")
 
 
 def test_the_smoke_test_passes(system: Sandbox) -> None:

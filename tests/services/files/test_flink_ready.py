@@ -124,7 +124,7 @@ def test_a_flink_that_does_not_answer_is_not_ready(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("overview", "reason"),
     [
-        ({"jobs": []}, "not ready: 0 jobs, not one"),
+        ({"jobs": []}, "not ready: 0 jobs instead of 1"),
         ({"jobs": [job(state="RESTARTING")]}, "not ready: the job is RESTARTING"),
         ({"jobs": [job(running=1)]}, "not ready: 1 of 2 tasks are running"),
         ({"jobs": [job()]}, "ready"),

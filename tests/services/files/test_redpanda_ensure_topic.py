@@ -182,7 +182,7 @@ def test_too_many_partitions_stay(cluster: Cluster) -> None:
     done = cluster.ensure()
     assert done.returncode == 0
     assert cluster.layout == (9, 3)
-    assert "9 partitions with 3 replicas each; 6 were wanted" in done.stdout
+    assert "9 partitions with 3 replicas each; 6 are configured" in done.stdout
 
 
 @pytest.mark.parametrize("replicas", [1, 5])
@@ -223,7 +223,7 @@ def test_brokers_that_stay_down_fail_it(cluster: Cluster) -> None:
     done = cluster.ensure()
     assert done.returncode == 1
     assert done.stderr == (
-        "Topic transactions is not as wanted after 0 s: the brokers at redpanda:9093 do not "
+        "Topic transactions is not as configured after 0 s: the brokers at redpanda:9093 do not "
         "answer: unable to request topic metadata: unable to dial: connection refused\n"
     )
 

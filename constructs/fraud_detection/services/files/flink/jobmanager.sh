@@ -3,16 +3,16 @@
 #
 #   jobmanager.sh [-Dkey=value]...
 #
-# Which checkpoint: the newest of any job, because every start makes a job of its own (with a fixed
-# id the TaskManagers that outlive a JobManager refuse the new one). Flink never falls back by
-# itself: a start that leads to no newer checkpoint counts as failed, and after STARTS of them the
-# next older one is tried. When all CANDIDATES have had their turn, the newest has its turn again: a
-# broker, a volume or an image that was the true cause may be mended by then. The job starts empty
-# only where there is no complete checkpoint at all; starting empty in place of a broken one would
-# forget every user's history and, reading from the latest offset, skip what had arrived meanwhile.
+# It takes the newest checkpoint of any job, because every start is a new job: with a fixed id the
+# TaskManagers that outlive a JobManager would refuse the next one. Flink never falls back by
+# itself: a start that leads to no newer checkpoint counts as failed, and after STARTS failures the
+# launcher tries the next older checkpoint. After all CANDIDATES it starts over with the newest one:
+# by then the real cause, such as a broker, a volume or an image, may be fixed. The job starts empty
+# only without any complete checkpoint; an empty start in place of a broken checkpoint would forget
+# the history of every user and, reading from the latest offset, skip the transactions in between.
 #
-# What is deleted: the folders of jobs that hold none of these candidates. The restored job leaves
-# its predecessor's folder alone (Flink's NO_CLAIM), so nothing else would ever bound the volume.
+# It deletes the folders of jobs that hold none of these candidates. The restored job leaves the
+# folder of its predecessor alone (NO_CLAIM in Flink), so nothing else would ever free that space.
 set -euo pipefail
 
 readonly STARTS=3
@@ -27,7 +27,8 @@ fail() {
   exit 1
 }
 
-# Flink drops what it cannot parse, --fromSavepoint included, and the job would start empty.
+# Flink ignores options that it cannot parse, --fromSavepoint included, and the job would start
+# empty.
 check_options() {
   local option
   for option in "$@"; do
@@ -35,9 +36,9 @@ check_options() {
   done
 }
 
-# A deleted or evicted pod is replaced while it is still stopping. The open file, and with it the
-# lock, passes on to Flink's own process and ends with it.
-be_the_only_one() {
+# A deleted or evicted pod is replaced while it is still stopping. The process of Flink inherits the
+# open file, and with it the lock, which ends with that process.
+lock_volume() {
   [[ -d $checkpoints ]] || fail "no folder $checkpoints: is the volume mounted?"
   exec {lock}>"$checkpoints/.lock"
   flock --timeout "$LOCK_SECONDS" "$lock" ||
@@ -53,8 +54,9 @@ list_jobs() {
   [[ -z $found ]] || mapfile -t jobs <<<"$found"
 }
 
-# The newest complete checkpoints, newest first. Flink renames _metadata into place after all else
-# is written; a crash of the node can leave it empty. By time: numbers repeat after a fallback.
+# Lists the newest complete checkpoints, newest first. Flink writes _metadata last and renames it
+# into place; a crash of the node can leave it empty. The order is by time: numbers repeat after a
+# fallback.
 list_candidates() {
   local found=""
   if ((${#jobs[@]})); then
@@ -68,7 +70,7 @@ list_candidates() {
   [[ -z $found ]] || mapfile -t -n "$CANDIDATES" candidates <<<"$found"
 }
 
-# A folder that cannot be deleted is no reason not to start.
+# A folder that cannot be deleted must not prevent the start.
 delete_old_jobs() {
   local job
   for job in "${jobs[@]}"; do
@@ -76,7 +78,7 @@ delete_old_jobs() {
   done
 }
 
-# The file holds the number of starts since a checkpoint became the newest, and its path.
+# The file holds the newest checkpoint and the number of starts since it appeared.
 choose_restore_point() {
   local newest=${candidates[0]} starts=0
   if [[ -f $attempts && $(<"$attempts") =~ ^([1-9][0-9]?)' '(.*)$ ]] &&
@@ -89,11 +91,11 @@ choose_restore_point() {
   echo "jobmanager.sh: resuming from $restore_point, start $((starts % STARTS + 1)) of $STARTS"
 }
 
-# A function, because after an error in arithmetic bash goes on with the next command of the file:
-# that would be an empty start.
+# A function, because after an arithmetic error bash continues with the next command of the file,
+# which would be an empty start.
 main() {
   check_options "$@"
-  be_the_only_one
+  lock_volume
   list_jobs
   list_candidates
   delete_old_jobs

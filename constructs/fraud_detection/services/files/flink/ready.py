@@ -1,7 +1,7 @@
-"""Tell whether the JobManager's one job runs in full.
+"""Readiness probe: succeed when the one job of the JobManager runs with all its tasks.
 
-The REST API answers, and counts the job as running, long before its tasks run. Runs with the Flink
-image's own Python and nothing but its standard library.
+The REST API answers, and reports the job as running, long before the tasks run. The script needs
+only the Python of the Flink image and its standard library.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 REST_PORT = 8081
 TIMEOUT = 3
-"""In seconds; shorter than the probe's own, which would end this program without a word."""
+"""In seconds; shorter than the timeout of the probe, which would end this script silently."""
 
 
 def fetch_overview() -> dict[str, Any]:
-    """Ask Flink for its jobs.
+    """Fetch the list of jobs from Flink.
 
     Raises:
-        OSError: If nobody answers in time.
+        OSError: If there is no answer in time.
         http.client.HTTPException: If the answer is not HTTP.
         ValueError: If the answer is not JSON.
     """
@@ -34,18 +34,18 @@ def fetch_overview() -> dict[str, Any]:
 
 
 def find_problem(overview: dict[str, Any]) -> str | None:
-    """Tell what is missing until the one job runs in full; None if nothing is.
+    """Return why the job is not ready, or None if all its tasks run.
 
     Args:
         overview: The answer to `/jobs/overview`.
 
     Raises:
         LookupError: If the answer lacks a field.
-        TypeError: If a field is of another type than Flink's.
+        TypeError: If a field has an unexpected type.
     """
     jobs = overview["jobs"]
     if len(jobs) != 1:
-        return f"{len(jobs)} jobs, not one"
+        return f"{len(jobs)} jobs instead of 1"
     state, tasks = jobs[0]["state"], jobs[0]["tasks"]
     if state != "RUNNING":
         return f"the job is {state}"

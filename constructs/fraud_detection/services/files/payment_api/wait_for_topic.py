@@ -1,8 +1,8 @@
 """Init container: wait until the broker answers and the topic exists.
 
-payment-api tries the broker only for about a minute, and then refuses every transaction until it is
-restarted. And it creates a missing topic itself, with one partition on one broker. Started after
-this script, it comes to neither.
+payment-api tries the broker for about a minute only, and then refuses every transaction until it is
+restarted. It also creates a missing topic, with one partition on one broker. Once this script has
+succeeded, neither can happen.
 
 Environment variables:
     KAFKA_BROKER: host:port of the broker.
@@ -19,13 +19,13 @@ from kafka.errors import KafkaError  # type: ignore[import-not-found] # as above
 
 POLL_SECONDS = 2
 ATTEMPT_SECONDS = 20
-"""Some of the client's calls wait for ever when the broker vanishes in between."""
+"""Some calls of the client wait for ever when the broker disappears meanwhile."""
 
 
 def list_topics(broker: str) -> set[str]:
-    """List every topic that the broker knows.
+    """List all topics of the broker.
 
-    Asking for one by its name could create it, on a broker that creates topics automatically.
+    A request for one topic could create it, on a broker that creates topics automatically.
 
     Args:
         broker: host:port of the broker.
@@ -46,7 +46,7 @@ def list_topics(broker: str) -> set[str]:
 
 
 def main() -> None:
-    """Return once the topic exists; log each change of what is in the way."""
+    """Return once the topic exists; log each new reason to wait."""
     broker = os.environ["KAFKA_BROKER"]
     topic = os.environ["TRANSACTIONS_TOPIC"]
     signal.signal(signal.SIGALRM, _time_out)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# preStop hook: hands the leadership of this broker's partitions to the others before it stops, so
-# that clients do not wait for elections. It never fails: a broker that cannot be drained in time
-# must stop all the same.
+# preStop hook: hands the leadership of the partitions to the other brokers before this one stops,
+# so that clients do not wait for elections. It never fails: a broker that cannot drain in time must
+# stop anyway.
 #
-# ADMIN_API: host:port of this broker's admin API.
-# DRAIN_SECONDS: the most it may take; the rest of the pod's grace period is for the stop itself.
+# ADMIN_API: host:port of the admin API of this broker.
+# DRAIN_SECONDS: time limit; the rest of the grace period of the pod is for the stop itself.
 set -euo pipefail
 
 give_up_at=$((SECONDS + DRAIN_SECONDS))
@@ -38,22 +38,22 @@ drained() {
   if [[ $state =~ \"finished\":\ *true ]]; then
     return 0
   fi
-  # Just after the request it does not drain yet, which looks the same as not any more.
+  # Right after the request it does not drain yet, which looks like a drain that was cancelled.
   [[ $state =~ \"draining\":\ *true ]] && seen_draining=true
   [[ $seen_draining == true && $state =~ \"draining\":\ *false ]]
 }
 
 if ! [[ $(admin "http://$ADMIN_API/v1/node_config") =~ \"node_id\":\ *([0-9]+) ]]; then
-  echo "The broker does not answer: it leads nothing that could be handed over."
+  echo "The broker does not answer: there is no leadership to hand over."
   exit 0
 fi
 broker=${BASH_REMATCH[1]}
 
-# Only one broker may drain at a time; the others are refused with 400, and so wait for their turn.
+# Only one broker may drain at a time; the others get status 400 until it is their turn.
 until start_draining; do
-  wait_or_give_up "broker $broker is refused maintenance mode with status $status"
+  wait_or_give_up "maintenance mode of broker $broker was refused with status $status"
 done
 until drained; do
-  wait_or_give_up "broker $broker still hands over its partitions"
+  wait_or_give_up "broker $broker is still handing over its partitions"
 done
-echo "Broker $broker leads nothing any more."
+echo "Broker $broker has handed over all its partitions."

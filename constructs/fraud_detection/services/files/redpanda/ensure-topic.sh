@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the topic what the platform wants, however often it runs. Each round looks at the topic and
-# takes the next step towards the wanted layout, until a look finds nothing left to do: so a broker
-# that is not up yet, or a client that creates the topic at the same moment, only costs a round.
+# Creates the topic, or adjusts it to the configured layout; safe to repeat. Each round reads the
+# state of the topic and takes the next step, until nothing is left to do: a broker that is not up
+# yet, or a client that creates the topic at the same moment, only costs one more round.
 #
 # RPK_BROKERS: host:port of the brokers, also read by rpk.
-# TOPIC, PARTITIONS, REPLICAS: the topic and its layout. Partitions beyond the wanted number stay.
-# DEADLINE_SECONDS: if it takes longer, the script fails and says what stood in the way.
+# TOPIC, PARTITIONS, REPLICAS: the topic and its layout. Surplus partitions stay.
+# DEADLINE_SECONDS: time limit, after which the script fails and reports the obstacle.
 set -euo pipefail
 
 give_up_at=$((SECONDS + DEADLINE_SECONDS))
@@ -14,19 +14,19 @@ rpk_topic() {
   answer=$(timeout --verbose 20 rpk topic "$@" 2>&1)
 }
 
-# A step only asks: the next look shows what came of it.
+# A step is only a request: the next round shows its effect.
 step() {
   rpk_topic "$@"
   state="it $found, and rpk topic $1 answered: ${answer##*$'\n'}"
 }
 
-as_wanted() {
-  local partition_count=0 replica_count=0 unasked=()
+is_as_configured() {
+  local partition_count=0 replica_count=0 no_confirm=()
   if ! rpk_topic describe "$TOPIC" --print-summary; then
     state="the brokers at $RPK_BROKERS do not answer: ${answer##*$'\n'}"
     return 1
   fi
-  # A topic that does not exist has neither line.
+  # The summary of a missing topic has neither line.
   [[ $answer =~ PARTITIONS[[:space:]]+([0-9]+) ]] && partition_count=${BASH_REMATCH[1]}
   [[ $answer =~ REPLICAS[[:space:]]+([0-9]+) ]] && replica_count=${BASH_REMATCH[1]}
   found="has $partition_count partitions with $replica_count replicas each"
@@ -37,14 +37,14 @@ as_wanted() {
   elif ((partition_count < PARTITIONS)); then
     step add-partitions "$TOPIC" --num $((PARTITIONS - partition_count))
   elif ((replica_count != REPLICAS)); then
-    # Newer versions of rpk ask before they alter a topic; older ones do not know the flag.
+    # Newer versions of rpk ask for confirmation; older ones do not know the flag.
     rpk_topic alter-config --help
-    [[ $answer == *--no-confirm* ]] && unasked=(--no-confirm)
-    step alter-config "$TOPIC" --set "replication.factor=$REPLICAS" "${unasked[@]}"
+    [[ $answer == *--no-confirm* ]] && no_confirm=(--no-confirm)
+    step alter-config "$TOPIC" --set "replication.factor=$REPLICAS" "${no_confirm[@]}"
   else
     state="it $found"
     if ((partition_count > PARTITIONS)); then
-      state+="; $PARTITIONS were wanted, but Kafka cannot take partitions away"
+      state+="; $PARTITIONS are configured, but Kafka cannot remove partitions"
     fi
     return 0
   fi
@@ -52,9 +52,9 @@ as_wanted() {
 }
 
 reported=
-until as_wanted; do
+until is_as_configured; do
   if ((SECONDS >= give_up_at)); then
-    echo "Topic $TOPIC is not as wanted after $DEADLINE_SECONDS s: $state" >&2
+    echo "Topic $TOPIC is not as configured after $DEADLINE_SECONDS s: $state" >&2
     exit 1
   fi
   if [[ $state != "$reported" ]]; then
@@ -63,4 +63,4 @@ until as_wanted; do
   fi
   sleep 2
 done
-echo "Topic $TOPIC is as wanted: $state"
+echo "Topic $TOPIC is as configured: $state"

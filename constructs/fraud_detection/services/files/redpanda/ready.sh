@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Startup and readiness probe: succeeds when this pod's own broker says that it is ready. The status
-# code alone says nothing: a broker that still boots answers 200 with the status "booting".
+# Startup and readiness probe: succeeds when the broker of this pod reports that it is ready. The
+# status code alone is not enough: a broker that still boots answers 200 with the status "booting".
 #
-# ADMIN_API: host:port of this broker's admin API.
+# ADMIN_API: host:port of the admin API of this broker.
 set -euo pipefail
 
 answer=$(curl --silent --show-error --fail --max-time 3 "http://$ADMIN_API/v1/status/ready")

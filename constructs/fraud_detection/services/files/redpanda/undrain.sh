@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# postStart hook: takes this broker out of the maintenance mode that drain.sh put it into and that
-# outlives the restart; until then it leads no partition and no other broker may drain. It never
-# fails: that would restart the broker.
+# postStart hook: ends the maintenance mode that drain.sh started and that outlives the restart;
+# until then this broker leads no partition and no other broker may drain. It never fails: a failed
+# hook restarts the broker.
 #
-# ADMIN_API: host:port of this broker's admin API.
-# UNDRAIN_SECONDS: the most it may take; the probes start only when the hook has ended.
+# ADMIN_API: host:port of the admin API of this broker.
+# UNDRAIN_SECONDS: time limit; the probes start only after the hook.
 set -euo pipefail
 
 give_up_at=$((SECONDS + UNDRAIN_SECONDS))

@@ -1,15 +1,15 @@
 """Smoke test: one clear fraud must travel from payment-api all the way to alert-monitor.
 
-It posts a transaction of a million and succeeds when that very transaction comes out of
-alert-monitor's WebSocket. Until the deadline it tries again with a fresh transaction: just after
-its start the detector may not read yet, and what was posted before it never sees. Each attempt
-connects anew, and alert-monitor then replays its latest alerts: one that was missed still counts.
+It posts a transaction of a million and succeeds when the WebSocket of alert-monitor sends an alert
+for it. Until the deadline it retries with a new transaction: a detector that has just started may
+not read yet, and never sees earlier transactions. Each attempt opens a new connection, on which
+alert-monitor replays its latest alerts, so that a missed alert still counts.
 
 Environment variables:
     PAYMENT_API: host:port of payment-api.
     ALERT_MONITOR: host:port of alert-monitor.
-    DEADLINE_SECONDS: When to give up. A request under way then still ends by its own time limit, at
-        most `REQUEST_SECONDS` later.
+    DEADLINE_SECONDS: When to give up. A request that is in progress then still ends by its own time
+        limit, at most `REQUEST_SECONDS` later.
 """
 
 import json
@@ -28,25 +28,25 @@ from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
 ALERT_SECONDS = 15.0
-"""How long an alert may take before the next transaction is posted."""
+"""How long to wait for an alert before posting the next transaction."""
 REQUEST_SECONDS = 12.0
-"""More than the 10 seconds that payment-api itself waits for the broker."""
+"""More than the 10 seconds for which payment-api itself waits for the broker."""
 PAUSE_SECONDS = 2.0
 """Between a failed attempt and the next."""
 
 
 class BrokenLinkError(Exception):
-    """A part of the chain does not work; the message says which."""
+    """A part of the chain does not work; the message names it."""
 
 
 def post_fraud(payment_api: str) -> str:
-    """Post a transaction whose amount is far outside of the usual.
+    """Post a transaction with a very unusual amount.
 
     Args:
         payment_api: host:port of payment-api.
 
     Returns:
-        The id of the transaction, which no other one has.
+        The unique id of the transaction.
 
     Raises:
         BrokenLinkError: If payment-api cannot be reached, does not answer or does not accept the
@@ -55,7 +55,7 @@ def post_fraud(payment_api: str) -> str:
     transaction_id = str(uuid.uuid4())
     transaction = {
         "transaction_id": transaction_id,
-        # Somebody without a history, so that the verdict depends on nothing that went before.
+        # A user without a history, so that the verdict does not depend on earlier transactions.
         "user_id": f"smoke-test-{uuid.uuid4()}",
         "card_number": "0000-0000-0000-0000",
         "amount": 1_000_000,
@@ -77,7 +77,7 @@ def post_fraud(payment_api: str) -> str:
             f"payment-api refused the transaction with status {error.code}: {reason}"
         ) from error
     except TimeoutError as error:
-        # After it took the connection: one that nobody takes is a URLError.
+        # A timeout after the connection was accepted; before that it would be a URLError.
         raise BrokenLinkError(
             f"payment-api at {payment_api} did not answer in {REQUEST_SECONDS:g} s; it may be "
             "waiting for Redpanda"
@@ -88,12 +88,12 @@ def post_fraud(payment_api: str) -> str:
 
 
 def await_alert(websocket: Connection, transactions: Sequence[str], seconds: float) -> str | None:
-    """Read alerts until one is for one of the transactions.
+    """Read alerts until one of them is for one of the transactions.
 
     Args:
-        websocket: Where alert-monitor sends alerts, in any JSON that holds the transaction's id.
+        websocket: The connection on which alert-monitor sends alerts, as JSON with the id.
         transactions: The ids of the transactions.
-        seconds: How long it may take.
+        seconds: The time limit.
 
     Returns:
         The id of the transaction, or None if no alert for any of them came in time.
@@ -110,7 +110,7 @@ def await_alert(websocket: Connection, transactions: Sequence[str], seconds: flo
 
 
 def attempt(payment_api: str, alert_monitor: str, posted: list[str], deadline: float) -> str:
-    """Post one more transaction and wait for the alert of any that was posted so far.
+    """Post one more transaction and wait for an alert for any of those posted so far.
 
     Args:
         payment_api: host:port of payment-api.
@@ -119,7 +119,7 @@ def attempt(payment_api: str, alert_monitor: str, posted: list[str], deadline: f
         deadline: When to stop waiting at the latest, on the clock of `time.monotonic`.
 
     Returns:
-        The id of the transaction whose alert came.
+        The id of the transaction that caused an alert.
 
     Raises:
         BrokenLinkError: If a part of the chain does not work, or no alert came in time.
@@ -136,16 +136,16 @@ def attempt(payment_api: str, alert_monitor: str, posted: list[str], deadline: f
     if transaction is None:
         raise BrokenLinkError(
             f"payment-api accepted {len(posted)} transactions, but alert-monitor showed no alert "
-            "for any of them; what lies between them is Redpanda, Flink and Redis"
+            "for any of them; the fault is in Redpanda, Flink or Redis"
         )
     return transaction
 
 
 def main() -> None:
-    """Attempt it until an alert comes or the deadline passes.
+    """Retry until an alert comes or the deadline passes.
 
     Raises:
-        SystemExit: If no alert came; its message says which link of the chain broke.
+        SystemExit: If no alert came; the message names the broken link of the chain.
     """
     payment_api = os.environ["PAYMENT_API"]
     alert_monitor = os.environ["ALERT_MONITOR"]
