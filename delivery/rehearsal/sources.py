@@ -136,7 +136,7 @@ class Sources:
             for call in module.calls
             if _name(call.func) == _COMPONENT and self._names(module, call, key.name)
         ]
-        found = [*named, *components, *makers]
+        found = [*named, *makers, *components]
         return found[0].lineno if found else None
 
     def _names(self, module: _Module, call: ast.Call, name: str) -> bool:
