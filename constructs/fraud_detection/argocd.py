@@ -55,7 +55,7 @@ class ArgoCd:
     """The manifests of `dist/argocd`.
 
     Args:
-        app: The folder to which they are rendered.
+        app: The app that renders them.
         environments: The environments, each of which gets an Application.
         kinds: API group and kind of every object that the environments render; the project allows
             no others, except those that a setting turns on.

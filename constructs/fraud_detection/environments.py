@@ -1,4 +1,4 @@
-"""The environments: everything in which they differ, and nothing else."""
+"""The environments, with everything that differs between them."""
 
 from dataclasses import dataclass
 
@@ -15,21 +15,21 @@ from fraud_detection.services.topic import TopicSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """One place in which the whole system runs.
+    """A namespace in which the whole system runs, and its settings.
 
     Attributes:
-        name: Names the folder below `dist/` and the pins in images.yaml.
+        name: Name of its folder in `dist/` and of its pins in images.yaml.
         application: Name of its Argo CD Application.
         branch: The branch that Argo CD tracks for it.
-        namespace: Where it runs.
-        limits: What it may use.
-        payment_api: How payment-api runs.
-        alert_monitor: How alert-monitor runs.
-        flink: How Flink runs.
-        redpanda: How the brokers run.
-        topic: How the transactions are laid out on the brokers.
-        redis: How Redis runs.
-        smoke_test: How each sync is tested. Default: not at all.
+        namespace: The namespace in which it runs.
+        limits: Quota and other settings of the namespace.
+        payment_api: Settings of payment-api.
+        alert_monitor: Settings of alert-monitor.
+        flink: Settings of Flink.
+        redpanda: Settings of the brokers.
+        topic: Layout of the topic of the transactions.
+        redis: Settings of Redis.
+        smoke_test: Settings of the test after each sync. Default: no test.
     """
 
     name: str

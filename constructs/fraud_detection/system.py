@@ -1,4 +1,4 @@
-"""One environment's whole system: its services, and what connects to what."""
+"""The whole system of one environment: its services and how they are connected."""
 
 from cdk8s import App, Chart
 
@@ -19,9 +19,9 @@ class System:
     """The charts of one environment, one file per service.
 
     Args:
-        app: The folder to which it is rendered.
-        environment: Its settings.
-        images: What its containers run.
+        app: The app that renders them.
+        environment: The settings.
+        images: The images of the containers.
     """
 
     def __init__(self, app: App, *, environment: Environment, images: Images) -> None:

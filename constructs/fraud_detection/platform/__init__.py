@@ -1,1 +1,1 @@
-"""What the services share: the hardened pod, edges, storage, placement, quota, publication."""
+"""The parts that services share: the hardened pod, network, storage, placement, publication."""

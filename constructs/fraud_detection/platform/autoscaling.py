@@ -1,4 +1,4 @@
-"""Horizontal autoscaling by processor use."""
+"""Horizontal autoscaling by CPU usage."""
 
 from cdk8s_plus_27 import k8s
 
@@ -6,7 +6,7 @@ from constructs import Construct
 from fraud_detection.platform.sync import Wave, metadata
 
 _TARGET_PERCENT = 70
-"""Use of the requested processor time that the autoscaler aims at."""
+"""CPU usage that the autoscaler aims at, in percent of the request."""
 
 
 def scale_on_cpu(
@@ -18,15 +18,15 @@ def scale_on_cpu(
     calm_seconds: int,
     wave: Wave,
 ) -> None:
-    """Let the number of a Deployment's pods follow their processor use (needs metrics-server).
+    """Scale a Deployment by the CPU usage of its pods; needs metrics-server.
 
     Args:
-        scope: The construct that owns the Deployment, which must not state `replicas`.
-        deployment: Its name.
-        min_replicas: The fewest pods.
-        max_replicas: The most.
-        calm_seconds: For how long less must have been enough before pods go.
-        wave: When Argo CD applies it.
+        scope: The construct that owns the Deployment, which must not set `replicas`.
+        deployment: Name of the Deployment.
+        min_replicas: The minimum number of pods.
+        max_replicas: The maximum number of pods.
+        calm_seconds: Stabilization window before a scale-down.
+        wave: The sync wave.
     """
     k8s.KubeHorizontalPodAutoscalerV2(
         scope,

@@ -1,4 +1,4 @@
-"""What holds for a whole namespace: default deny, the way to DNS, quota, limits, pull secret."""
+"""The rules of a whole namespace: default deny, access to DNS, quota, limits, pull secret."""
 
 from dataclasses import dataclass
 
@@ -16,19 +16,19 @@ _NODE_LOCAL_DNS = "169.254.20.10/32"
 
 @dataclass(frozen=True, kw_only=True)
 class NamespaceSettings:
-    """What an environment may use at the most.
+    """The quota of an environment.
 
-    The limits must hold every pod at the autoscalers' maximum while the largest rollout runs.
+    It must fit all pods at the maximum of the autoscalers during the largest rollout.
 
     Attributes:
-        cpu_requests: Sum of all requests, in cores.
-        cpu_limits: Sum of all limits, in cores.
+        cpu_requests: Sum of all CPU requests, in cores.
+        cpu_limits: Sum of all CPU limits, in cores.
         memory: Sum of all memory limits (requests are the same), in GiB.
         storage: Sum of all volume claims, in GiB.
         volume_claims: Number of volume claims.
         pods: Number of pods.
         image_pull_secret: Name of a Secret of type `kubernetes.io/dockerconfigjson` in the
-            namespace, made by hand, for registries that ask for credentials. Default: none.
+            namespace, created by hand, for registries that need credentials. Default: none.
     """
 
     cpu_requests: int
@@ -41,7 +41,7 @@ class NamespaceSettings:
 
 
 class Namespace(Construct):
-    """The rules of one environment's namespace; Argo CD itself makes the namespace."""
+    """The rules of the namespace of an environment; Argo CD creates the namespace itself."""
 
     def __init__(self, scope: Construct, id: str, *, settings: NamespaceSettings) -> None:
         super().__init__(scope, id)
@@ -90,7 +90,7 @@ class Namespace(Construct):
                 }
             ),
         )
-        # The quota refuses a container without resources; someone's debugging pod gets these.
+        # The quota refuses a container without resources; a debugging pod gets these.
         k8s.KubeLimitRange(
             self,
             "limits",

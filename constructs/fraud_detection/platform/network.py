@@ -190,17 +190,17 @@ def expose(
     headless: bool = False,
     publish_not_ready: bool = False,
 ) -> None:
-    """Give a component's ports a name in DNS: a Service, with the same port numbers as the pods.
+    """Give the ports of a component a DNS name: a Service with the port numbers of the pods.
 
     Args:
         scope: The construct that owns the component.
         name: Name of the Service.
         component: The pods behind it.
         ports: TCP port numbers by name.
-        wave: When Argo CD applies it.
-        headless: No address of its own: the name, and one name per pod of a StatefulSet, resolve
-            to the pods. Default: one stable address.
-        publish_not_ready: Also list pods that are not ready. Default: only ready ones.
+        wave: The sync wave.
+        headless: Whether the name, and one name per pod of a StatefulSet, resolve to the pods.
+            Default: the name resolves to one stable address.
+        publish_not_ready: Whether to list pods that are not ready. Default: only ready pods.
     """
     k8s.KubeService(
         scope,

@@ -1,4 +1,4 @@
-"""Where pods may, should or must run."""
+"""Rules for the nodes on which pods may, should or must run."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ _ZONE = "topology.kubernetes.io/zone"
 
 
 def spread(component: Component) -> list[k8s.TopologySpreadConstraint]:
-    """Over zones and hosts as evenly as they allow; a small cluster still runs all pods."""
+    """Spread pods over zones and hosts as evenly as possible; a small cluster still runs all."""
     return [
         k8s.TopologySpreadConstraint(
             topology_key=topology,
@@ -24,7 +24,7 @@ def spread(component: Component) -> list[k8s.TopologySpreadConstraint]:
 
 
 def apart(component: Component) -> k8s.Affinity:
-    """Never two on one node: each holds a copy that must outlive the loss of another's node."""
+    """Keep pods on different nodes, so that the loss of a node costs only one copy of the data."""
     return k8s.Affinity(
         pod_anti_affinity=k8s.PodAntiAffinity(
             required_during_scheduling_ignored_during_execution=[
@@ -35,10 +35,10 @@ def apart(component: Component) -> k8s.Affinity:
 
 
 def together(components: Sequence[Component]) -> k8s.Affinity:
-    """On the node where any of these pods already runs; the first one chooses freely.
+    """Keep pods on one node, which the first of them chooses freely.
 
-    For pods that share a volume which only one node can mount. Every one of them needs the rule:
-    a pod without it may be moved to a node to which the volume cannot follow while others hold it.
+    This is for pods that share a volume which only one node can mount. Each of them needs the rule:
+    a pod without it may be scheduled to a node where it cannot mount the volume.
     """
     return k8s.Affinity(
         pod_affinity=k8s.PodAffinity(

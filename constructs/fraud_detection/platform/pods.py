@@ -1,4 +1,4 @@
-"""The hardened pod that every service is made of, and the real files that are mounted into it."""
+"""The hardened pod of every service, and the files that are mounted into it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ _HARDENED_CONTAINER = k8s.SecurityContext(
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one container gets.
+    """The resources of one container.
 
     Attributes:
-        cpu: Requested processor time, in thousandths of a core.
-        cpu_limit: The most it may use, in thousandths of a core.
-        memory: Requested memory and at the same time the limit, in MiB: a pod that was scheduled
-            is never evicted because a neighbour used more than it asked for.
+        cpu: CPU request, in millicores.
+        cpu_limit: CPU limit, in millicores.
+        memory: Memory request and limit, in MiB; they are equal, so that no pod is evicted because
+            a neighbour uses more than it requested.
     """
 
     cpu: int
@@ -40,11 +40,11 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class User:
-    """The numeric user that a pod's processes run as.
+    """The numeric user of the processes in a pod.
 
     Attributes:
         uid: User id; not 0.
-        gid: Group id, also of the mounted volumes.
+        gid: Group id, which also owns the mounted volumes.
     """
 
     uid: int
@@ -52,12 +52,12 @@ class User:
 
 
 PYTHON_USER = User(uid=10001, gid=10001)
-"""For our FastAPI images, which name no user of their own and own no file that they write."""
+"""The user for our FastAPI images, which define none and write to no file of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """A volume of a pod and where its containers see it."""
+    """A volume of a pod and its path in the containers."""
 
     volume: k8s.Volume
     path: str
@@ -70,7 +70,7 @@ class MountedFiles:
 
     Attributes:
         mount: The read-only volume.
-        checksum: Changes with any of the files; as an annotation of the pods it makes them roll.
+        checksum: Hash of the files; as an annotation of the pods it rolls them when a file changes.
     """
 
     mount: Mount
@@ -78,12 +78,12 @@ class MountedFiles:
 
 
 def environment_variables(values: Mapping[str, str]) -> list[k8s.EnvVar]:
-    """Plain environment variables, in the given order."""
+    """Return plain environment variables, in the given order."""
     return [k8s.EnvVar(name=name, value=value) for name, value in values.items()]
 
 
 def variable_from_field(name: str, field: str) -> k8s.EnvVar:
-    """An environment variable with the value of one of the pod's own fields."""
+    """Return an environment variable with the value of a field of the pod."""
     return k8s.EnvVar(
         name=name,
         value_from=k8s.EnvVarSource(field_ref=k8s.ObjectFieldSelector(field_path=field)),
@@ -91,12 +91,12 @@ def variable_from_field(name: str, field: str) -> k8s.EnvVar:
 
 
 def scratch(name: str, path: str, *, size: int) -> Mount:
-    """An empty writable folder that lives as long as the pod.
+    """Return an empty writable folder that lives as long as the pod.
 
     Args:
         name: Name of the volume.
-        path: Where the containers see it.
-        size: The most it may hold, in MiB; beyond it the pod is evicted.
+        path: Path in the containers.
+        size: Size limit in MiB, beyond which the pod is evicted.
     """
     return Mount(
         volume=k8s.Volume(
@@ -107,22 +107,22 @@ def scratch(name: str, path: str, *, size: int) -> Mount:
 
 
 def temporary_folder(*, size: int) -> Mount:
-    """An empty `/tmp`, the one place that most programs write to; its size in MiB."""
-    return scratch("tmp", "/tmp", size=size)  # noqa: S108 - a volume of the pod's own
+    """Return an empty `/tmp`, the only place to which most programs write; the size is in MiB."""
+    return scratch("tmp", "/tmp", size=size)  # noqa: S108 - a volume of the pod
 
 
 def mount_files(
     scope: Construct, id: str, *, name: str, wave: Wave, path: str, files: Sequence[str]
 ) -> MountedFiles:
-    """Put files of `files/` into a ConfigMap and mount them, executable, at a path.
+    """Put files of `services/files/` into a ConfigMap, to be mounted as executable files.
 
     Args:
         scope: Parent construct.
         id: Construct id.
         name: Name of the ConfigMap.
-        wave: When Argo CD applies it: not after the pods.
-        path: The folder in which the containers see the files.
-        files: Paths below `files/`; the container sees the last part of each.
+        wave: The sync wave, not later than that of the pods.
+        path: The folder of the files in the containers.
+        files: Paths below `services/files/`; in the container each file keeps only its name.
 
     Raises:
         FileNotFoundError: If one of the files does not exist.
@@ -157,20 +157,20 @@ def container(
     liveness: k8s.Probe | None = None,
     lifecycle: k8s.Lifecycle | None = None,
 ) -> k8s.Container:
-    """A container that may not gain privileges and cannot write to its image.
+    """Return a container that cannot gain privileges or write to its image.
 
     Args:
         name: Name in the pod.
-        image: What it runs.
-        resources: What it gets.
-        mounts: The volumes it sees.
+        image: The image.
+        resources: Requests and limits.
+        mounts: The mounted volumes.
         command: Program and arguments. Default: those of the image.
         env: Environment variables.
         ports: The TCP ports on which it listens, by name.
-        startup: Until it succeeds the other probes wait.
-        readiness: Whether clients may be sent here.
-        liveness: Whether it must be restarted.
-        lifecycle: What runs after the start and before the stop.
+        startup: The startup probe; until it succeeds the other probes wait.
+        readiness: The readiness probe; while it fails no client is sent here.
+        liveness: The liveness probe; when it fails the container is restarted.
+        lifecycle: Hooks after the start and before the stop.
     """
     return k8s.Container(
         name=name,
@@ -224,24 +224,24 @@ def pod_template(
     affinity: k8s.Affinity | None = None,
     topology_spread: Sequence[k8s.TopologySpreadConstraint] = (),
 ) -> k8s.PodTemplateSpec:
-    """A pod that meets the `restricted` Pod Security Standard.
+    """Return a pod that meets the `restricted` Pod Security Standard.
 
-    It sees no service-account token and no service links: those would inject `REDIS_PORT=tcp://…`,
-    which the applications' `int(REDIS_PORT)` does not survive.
+    It gets no service-account token and no service links: a link would inject
+    `REDIS_PORT=tcp://…`, which breaks `int(REDIS_PORT)` in the applications.
 
     Args:
-        component: Which pods these are; their labels.
-        user: What the processes run as.
-        containers: What runs.
-        mounts: Every volume that a container mounts.
-        init_containers: What runs before, one after the other.
+        component: The component of the pods, which gives them their labels.
+        user: The user of the processes.
+        containers: The containers.
+        mounts: All volumes that the containers mount.
+        init_containers: The init containers, in order.
         files: The files whose change must roll the pods.
-        grace_seconds: From the request to stop until the kill.
+        grace_seconds: Time between the stop signal and the kill.
         restart_policy: `Never` or `OnFailure`, for a Job. Default: always.
-        share_process_namespace: Whether the pod's first process adopts and reaps the orphans of
-            its containers. Default: each container's first process does.
-        affinity: Where the pods may or should run.
-        topology_spread: How the pods spread over hosts and zones.
+        share_process_namespace: Whether the first process of the pod adopts and reaps the orphans
+            of its containers. Default: the first process of each container does.
+        affinity: Rules for the nodes on which the pods run.
+        topology_spread: Rules for the spread over hosts and zones.
     """
     return k8s.PodTemplateSpec(
         metadata=k8s.ObjectMeta(
@@ -272,7 +272,7 @@ def pod_template(
 
 
 def http_probe(path: str, port: int, *, period: int, failures: int, timeout: int = 2) -> k8s.Probe:
-    """Succeeds on a 2xx or 3xx answer; period and timeout in seconds."""
+    """Return a probe that succeeds on status 2xx or 3xx; period and timeout are in seconds."""
     return k8s.Probe(
         http_get=k8s.HttpGetAction(path=path, port=number(port)),
         period_seconds=period,
@@ -282,7 +282,7 @@ def http_probe(path: str, port: int, *, period: int, failures: int, timeout: int
 
 
 def tcp_probe(port: int, *, period: int, failures: int, timeout: int = 2) -> k8s.Probe:
-    """Succeeds when the port accepts a connection; period and timeout in seconds."""
+    """Return a probe that succeeds when a port accepts a connection; times are in seconds."""
     return k8s.Probe(
         tcp_socket=k8s.TcpSocketAction(port=number(port)),
         period_seconds=period,
@@ -292,7 +292,7 @@ def tcp_probe(port: int, *, period: int, failures: int, timeout: int = 2) -> k8s
 
 
 def command_probe(*command: str, period: int, failures: int, timeout: int = 5) -> k8s.Probe:
-    """Succeeds when a command in the container exits with 0; period and timeout in seconds."""
+    """Return a probe that succeeds when a command exits with 0; times are in seconds."""
     return k8s.Probe(
         exec=k8s.ExecAction(command=list(command)),
         period_seconds=period,

@@ -1,4 +1,4 @@
-"""Publishing a service outside of the cluster: an Ingress, and the network edge it needs."""
+"""Publication of a service outside of the cluster: an Ingress and the connection it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from fraud_detection.platform.sync import Wave, metadata
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
-    """Under which name the world reaches a service, and through which ingress controller.
+    """The public name of a service, and the ingress controller that serves it.
 
-    Without a controller an Ingress never gets an address, and Argo CD never calls it healthy: set
-    this only where the controller runs.
+    Set it only where the controller runs: without one an Ingress never gets an address, and Argo CD
+    never reports it as healthy.
 
     Attributes:
         host: The DNS name.
         ingress_class: Name of the IngressClass.
         tls_secret: Secret of type `kubernetes.io/tls` in the namespace. Default: plain HTTP.
-        controller_namespace: Where the controller's pods run.
+        controller_namespace: Namespace of the controller's pods.
         controller_labels: Labels of the controller's pods.
     """
 
@@ -33,12 +33,12 @@ class Publication:
 
 
 def publish(scope: Construct, endpoint: Endpoint, publication: Publication) -> None:
-    """Route a host's requests to an endpoint, and let the ingress controller connect to it.
+    """Route the requests for a host to an endpoint, and let the ingress controller connect to it.
 
     Args:
         scope: The construct that owns the endpoint.
-        endpoint: Where requests go; its Service is in the same namespace.
-        publication: The name and the controller.
+        endpoint: The target of the requests; its Service is in the same namespace.
+        publication: The host and the controller.
     """
     k8s.KubeIngress(
         scope,

@@ -1,4 +1,4 @@
-"""Volume claims: data that outlives pods, syncs and Applications."""
+"""Volume claims for data that outlives pods, syncs and Applications."""
 
 from enum import Enum
 from typing import Any
@@ -10,23 +10,23 @@ from fraud_detection.platform.values import quantity
 
 
 class AccessMode(Enum):
-    """Who may mount a volume."""
+    """The nodes that may mount a volume."""
 
     ONE_NODE = "ReadWriteOnce"
-    """All pods of one node; every cluster's default storage can do it."""
+    """All pods of one node; the default storage of every cluster supports it."""
     ALL_NODES = "ReadWriteMany"
-    """Pods of any node; needs a shared file system."""
+    """Pods of any node; this needs a shared file system."""
 
 
 def claim_spec(
     *, size: int, access_mode: AccessMode, storage_class: str | None
 ) -> k8s.PersistentVolumeClaimSpec:
-    """Ask for a volume.
+    """Return a request for a volume.
 
     Args:
-        size: In GiB; it can grow where the storage class allows it, never shrink.
-        access_mode: Who may mount it; immutable.
-        storage_class: Name of the StorageClass; immutable. None: the cluster's default.
+        size: Size in GiB; it can grow if the storage class allows it, and never shrink.
+        access_mode: The nodes that may mount it; immutable.
+        storage_class: Name of the StorageClass; immutable. None: the default of the cluster.
     """
     return k8s.PersistentVolumeClaimSpec(
         access_modes=[access_mode.value],
@@ -39,7 +39,7 @@ def claim_spec(
 class StatefulSet(k8s.KubeStatefulSet):
     """A StatefulSet whose volume claim templates keep `apiVersion` and `kind`.
 
-    The typed L1 drops both, and Argo CD then sees an endless difference under server-side apply.
+    The typed L1 drops both, and Argo CD then sees a permanent difference under server-side apply.
     """
 
     def to_json(self) -> Any:  # noqa: ANN401 - the signature of the overridden method
@@ -53,14 +53,14 @@ class StatefulSet(k8s.KubeStatefulSet):
 def claim_template(
     name: str, *, size: int, storage_class: str | None
 ) -> k8s.KubePersistentVolumeClaimProps:
-    """A claim that a StatefulSet makes for each of its pods.
+    """Return the template of a claim that a StatefulSet creates for each of its pods.
 
-    Argo CD does not track the claims made from it, so no sync can prune them.
+    Argo CD does not track these claims, so no sync can prune them.
 
     Args:
         name: Name of the volume in the pods.
-        size: In GiB.
-        storage_class: Name of the StorageClass. None: the cluster's default.
+        size: Size in GiB.
+        storage_class: Name of the StorageClass. None: the default of the cluster.
     """
     return k8s.KubePersistentVolumeClaimProps(
         metadata=k8s.ObjectMeta(name=name, annotations=dict(KEEP_DATA)),
@@ -71,4 +71,4 @@ def claim_template(
 KEEP_CLAIMS = k8s.StatefulSetPersistentVolumeClaimRetentionPolicy(
     when_deleted="Retain", when_scaled="Retain"
 )
-"""Neither a deleted nor a smaller StatefulSet takes its volumes with it."""
+"""A policy that keeps the volumes of a StatefulSet that is deleted or scaled down."""

@@ -1,4 +1,4 @@
-"""How Argo CD applies an object: in which wave, as which hook, and what it may never delete."""
+"""Instructions to Argo CD for an object: its wave, its hook, and whether it may be deleted."""
 
 from collections.abc import Mapping
 from enum import Enum, IntEnum
@@ -7,27 +7,27 @@ from cdk8s_plus_27 import k8s
 
 
 class Wave(IntEnum):
-    """When an object is applied; a wave starts once all of the one before are healthy."""
+    """The sync wave of an object; a wave starts when all objects of the one before are healthy."""
 
     NAMESPACE = -1
-    """Quota, limits and the default deny: in force before the first pod."""
+    """Quota, limits and the default deny, in force before the first pod."""
     DATA_STORES = 0
     TOPIC = 1
-    """After the brokers, before the first application that would create the topic itself."""
+    """After the brokers and before the applications, one of which would create the topic itself."""
     APPLICATIONS = 2
 
 
 class Hook(Enum):
-    """When Argo CD runs a Job; each sync deletes the previous run and starts a new one."""
+    """The point at which Argo CD runs a Job; each sync replaces the previous run."""
 
     SYNC = "Sync"
     """In its wave, like any other object."""
     POST_SYNC = "PostSync"
-    """Once everything is applied and healthy."""
+    """After everything is applied and healthy."""
 
 
 KEEP_DATA: Mapping[str, str] = {"argocd.argoproj.io/sync-options": "Prune=false,Delete=false"}
-"""Annotation of an object with data: no sync prunes it and no removed Application deletes it."""
+"""Annotation of an object with data: neither a sync nor a deleted Application removes it."""
 
 
 def metadata(
@@ -37,12 +37,12 @@ def metadata(
     hook: Hook | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> k8s.ObjectMeta:
-    """Name an object and tell Argo CD when to apply it.
+    """Return the metadata of an object: its name and the instructions to Argo CD.
 
     Args:
         name: Name of the object; part of the contract with the cluster, never derived.
         wave: The sync wave.
-        hook: Makes a Job a hook, replaced at every sync. Default: an ordinary object.
+        hook: The hook, for a Job that is replaced at every sync. Default: an ordinary object.
         annotations: Further annotations.
     """
     values = {"argocd.argoproj.io/sync-wave": str(int(wave)), **(annotations or {})}

@@ -1,4 +1,4 @@
-"""alert-monitor: the dashboard that shows each alert the moment Flink finds it."""
+"""alert-monitor: the dashboard that shows each alert as soon as Flink finds it."""
 
 from dataclasses import dataclass
 
@@ -21,16 +21,16 @@ from fraud_detection.platform.sync import Wave, metadata
 from fraud_detection.services.redis import client_variables
 
 _PORT = 8080
-"""On which the image's uvicorn listens."""
+"""Port of uvicorn in the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlertMonitorSettings:
-    """How alert-monitor runs.
+    """Settings of alert-monitor.
 
     Attributes:
-        resources: Of the one pod.
-        publication: How browsers outside of the cluster reach it. Default: not at all.
+        resources: Resources of the one pod.
+        publication: Access for browsers outside of the cluster. Default: none.
     """
 
     resources: Resources
@@ -40,7 +40,7 @@ class AlertMonitorSettings:
 class AlertMonitor(Construct):
     """Exactly one pod, also during a rollout.
 
-    It takes the alerts off the list; two would share them, and each dashboard would see only half.
+    It takes the alerts off the list: two pods would share them, and each would show only half.
     """
 
     def __init__(

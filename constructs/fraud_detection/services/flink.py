@@ -1,6 +1,6 @@
-"""Flink: the job that finds frauds, in standalone Application mode.
+"""Flink: the job that detects fraud, in standalone Application mode.
 
-The JobManager runs the job itself, so that a sync can never submit it a second time.
+The JobManager runs the job itself, so that no sync can submit it a second time.
 """
 
 from dataclasses import dataclass
@@ -40,24 +40,24 @@ _TASKMANAGER_RPC_PORT = 6122
 _TASKMANAGER_DATA_PORT = 6121
 _METRICS_QUERY_PORT = 6125
 _PYTHON_CLIENT_MEMORY = 256
-"""MiB beside the JobManager's JVM for the Python process that builds the job graph, of which
-Flink's own accounting knows nothing: 151 MiB were seen."""
+"""Memory in MiB for the Python process that builds the job graph, beside the JVM of the JobManager;
+Flink does not account for it. Measured: 151 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlinkSettings:
-    """How large Flink is and where its checkpoints live.
+    """Settings of Flink.
 
     Attributes:
         jobmanager: Resources of the one JobManager.
-        taskmanager: Resources of each TaskManager, which also holds the Python workers.
-        min_taskmanagers: The number of TaskManagers at rest; the job runs as wide as there are.
-        max_taskmanagers: The most the autoscaler makes; the same: no autoscaler. More than the
-            topic has partitions find nothing to read.
+        taskmanager: Resources of each TaskManager, including its Python workers.
+        min_taskmanagers: The minimum number of TaskManagers; it is the parallelism of the job.
+        max_taskmanagers: The maximum number of TaskManagers; if it equals the minimum, nothing
+            scales. More TaskManagers than partitions of the topic have nothing to read.
         checkpoints: Size of the checkpoint volume, in GiB.
-        access_mode: ONE_NODE keeps all Flink pods on one node, which any cluster's storage can
-            serve; ALL_NODES lets them spread. Immutable once the volume exists.
-        storage_class: StorageClass of the checkpoint volume. Default: the cluster's own.
+        access_mode: ONE_NODE keeps all Flink pods on one node, which the storage of any cluster
+            supports; ALL_NODES lets them spread. Immutable once the volume exists.
+        storage_class: StorageClass of the checkpoint volume. Default: that of the cluster.
     """
 
     jobmanager: Resources
@@ -70,7 +70,7 @@ class FlinkSettings:
 
 
 class Flink(Construct):
-    """One JobManager and its TaskManagers, which resume from the newest complete checkpoint."""
+    """A JobManager and its TaskManagers, which resume from the newest complete checkpoint."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Flink(Construct):
         _connect(jobmanager, taskmanager)
 
         wave = Wave.APPLICATIONS
-        # TaskManagers register before the job runs, and only a running job makes the pod ready.
+        # The pod is ready only when the job runs, and TaskManagers must register before that.
         expose(
             self,
             name=jobmanager.name,
@@ -99,7 +99,7 @@ class Flink(Construct):
             wave=wave,
             publish_not_ready=True,
         )
-        # In the wave of its first pod: a claim that waits for a consumer would hold an earlier one.
+        # In the wave of its pods: a claim that waits for a consumer would block an earlier wave.
         k8s.KubePersistentVolumeClaim(
             self,
             "checkpoints",
@@ -132,12 +132,12 @@ class Flink(Construct):
             ),
             path="/checkpoints",
         )
-        # Blobs, the Python environment, the table planner: all below /tmp.
+        # Flink keeps blobs, the Python environment and the table planner in /tmp.
         mounts = [files.mount, checkpoints, temporary_folder(size=2048)]
 
         def env(component: Component) -> list[k8s.EnvVar]:
-            # The job graph is built in the JobManager and run in the TaskManagers: both read the
-            # topic's partitions, and both are given the address of Redis.
+            # The JobManager builds the job graph and the TaskManagers run it: both read the
+            # partitions of the topic, and both need the address of Redis.
             return environment_variables(
                 {
                     "FLINK_CONF_DIR": files.mount.path,
@@ -183,7 +183,7 @@ class Flink(Construct):
                             env=env(jobmanager),
                             ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT, "rest": _REST_PORT},
                             startup=http_probe("/overview", _REST_PORT, period=5, failures=60),
-                            # The REST API answers whether or not the job runs.
+                            # The REST API answers even if the job does not run.
                             readiness=command_probe(
                                 "python3",
                                 f"{files.mount.path}/ready.py",
@@ -202,9 +202,9 @@ class Flink(Construct):
             "taskmanager",
             metadata=metadata(taskmanager.name, wave=wave),
             spec=k8s.DeploymentSpec(
-                # The autoscaler owns the number, where there is one.
+                # If there is an autoscaler, it owns the number.
                 replicas=None if autoscaled else settings.min_taskmanagers,
-                # Each pod that goes restarts the job: one restart per rollout, not one per pod.
+                # Each pod that stops restarts the job: one restart per rollout, not one per pod.
                 strategy=k8s.DeploymentStrategy(type="Recreate"),
                 selector=taskmanager.selector,
                 template=pod_template(
@@ -213,8 +213,8 @@ class Flink(Construct):
                     files=files,
                     mounts=mounts,
                     affinity=affinity,
-                    # Flink leaves the Python workers that it ends to their parent process, which
-                    # must be one that reaps them.
+                    # Flink does not reap the Python workers that it stops; the pause container of a
+                    # shared process namespace does.
                     share_process_namespace=True,
                     containers=[
                         container(
@@ -249,7 +249,7 @@ class Flink(Construct):
                 deployment=taskmanager.name,
                 min_replicas=settings.min_taskmanagers,
                 max_replicas=settings.max_taskmanagers,
-                # Each change restarts the job.
+                # Each change of the number restarts the job.
                 calm_seconds=900,
                 wave=wave,
             )

@@ -1,4 +1,4 @@
-"""payment-api: takes transactions over HTTP and hands them to the broker."""
+"""payment-api: accepts transactions over HTTP and sends them to the broker."""
 
 from dataclasses import dataclass
 
@@ -25,20 +25,20 @@ from fraud_detection.platform.values import number
 from fraud_detection.services.topic import Topic
 
 _PORT = 8000
-"""On which the image's uvicorn listens."""
+"""Port of uvicorn in the image."""
 _DRAIN_SECONDS = 5
-"""How long a stopping pod still serves: until every node knows that it left the Service."""
+"""How long a stopping pod still serves, until every node knows that it has left the Service."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentApiSettings:
-    """How payment-api runs and scales.
+    """Settings of payment-api.
 
     Attributes:
-        min_replicas: The number of pods at rest. From 2 on, a drain leaves one serving.
-        max_replicas: The most the autoscaler makes; the same as `min_replicas`: no autoscaler.
-        resources: Of each pod.
-        publication: How clients outside of the cluster reach it. Default: not at all.
+        min_replicas: The minimum number of pods. With 2 or more, a drain leaves one serving.
+        max_replicas: The maximum number of pods; if it equals `min_replicas`, nothing scales.
+        resources: Resources of each pod.
+        publication: Access for clients outside of the cluster. Default: none.
     """
 
     min_replicas: int
@@ -48,7 +48,7 @@ class PaymentApiSettings:
 
 
 class PaymentApi(Construct):
-    """Pods that are started only when the broker answers, and replaced without losing a request."""
+    """Pods that start only when the topic exists, and are replaced without losing a request."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class PaymentApi(Construct):
         super().__init__(scope, id)
         component = Component(name="payment-api", service=self, network=network)
         self.http = Endpoint(component=component, host="payment-api", port=_PORT)
-        """Where transactions are posted."""
+        """The endpoint to which transactions are posted."""
         kafka = Connection(client=component, endpoint=broker)
         if settings.publication is not None:
             publish(self, self.http, settings.publication)
@@ -89,7 +89,7 @@ class PaymentApi(Construct):
             "deployment",
             metadata=metadata("payment-api", wave=wave),
             spec=k8s.DeploymentSpec(
-                # The autoscaler owns the number, where there is one.
+                # If there is an autoscaler, it owns the number.
                 replicas=None if autoscaled else settings.min_replicas,
                 strategy=k8s.DeploymentStrategy(
                     type="RollingUpdate",

@@ -25,8 +25,8 @@ _CONFIGURATION = "/etc/redis"
 _USER = User(uid=999, gid=999)
 """User and group `redis` of the Debian image (the Alpine image has another group)."""
 _DATASET_SHARE = 0.6
-"""Part of the memory that the data may take: a fork for a snapshot or a rewrite of the append-only
-file copies the pages that change meanwhile, and client buffers come on top."""
+"""Share of the memory for the data: the fork for a snapshot or a rewrite of the append-only file
+copies the pages that change meanwhile, and client buffers come on top."""
 
 
 def client_variables(redis: Connection) -> dict[str, str]:
@@ -36,12 +36,13 @@ def client_variables(redis: Connection) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class RedisSettings:
-    """How large Redis is.
+    """Settings of Redis.
 
     Attributes:
-        resources: Of the one pod; 60 % of the memory holds data, the rest is headroom.
-        volume: Size of the append-only file's volume, in GiB; a rewrite needs three times the data.
-        storage_class: StorageClass of the volume. Default: the cluster's own.
+        resources: Resources of the one pod; 60 % of the memory holds data, the rest is headroom.
+        volume: Size of the volume, in GiB; a rewrite of the append-only file needs three times the
+            size of the data.
+        storage_class: StorageClass of the volume. Default: that of the cluster.
     """
 
     resources: Resources
@@ -50,7 +51,7 @@ class RedisSettings:
 
 
 class Redis(Construct):
-    """One Redis with append-only persistence, which refuses writes rather than evict an alert."""
+    """One Redis with append-only persistence, which refuses writes instead of evicting alerts."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Redis(Construct):
         super().__init__(scope, id)
         component = Component(name="redis", service=self, network=network)
         self.endpoint = Endpoint(component=component, host="redis", port=_PORT)
-        """Where clients connect; no password, the NetworkPolicy is the guard."""
+        """The endpoint for clients; it needs no password, because the NetworkPolicy protects it."""
 
         wave = Wave.DATA_STORES
         expose(self, name="redis", component=component, ports={"redis": _PORT}, wave=wave)
@@ -104,7 +105,7 @@ class Redis(Construct):
                                 f"{int(settings.resources.memory * _DATASET_SHARE)}mb",
                             ],
                             ports={"redis": _PORT},
-                            # While it loads its data it is alive, but not ready.
+                            # While it loads its data it is alive but not ready.
                             readiness=_probe("ready.sh", period=10),
                             liveness=_probe("alive.sh", period=20),
                         )

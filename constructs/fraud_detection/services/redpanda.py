@@ -32,30 +32,30 @@ _ADMIN_PORT = 9644
 USER = User(uid=101, gid=101)
 """User and group `redpanda` of the image."""
 _BROKERS = "redpanda-brokers"
-"""The headless Service: each broker's own name is `redpanda-<n>.redpanda-brokers`."""
+"""The headless Service; the name of each broker is `redpanda-<n>.redpanda-brokers`."""
 _MEMORY_SHARE = 0.9
-"""Part of the pod's memory that Redpanda allocates, as its documentation recommends; the rest is
-for the operating system and for programs run beside it, such as probes."""
+"""Share of the pod's memory that Redpanda allocates, as its documentation recommends; the rest is
+for the operating system and for other programs, such as probes."""
 _QUORUM = 3
-"""From this many brokers on, one can leave without a partition losing its majority."""
+"""With at least this many brokers, one can leave without a partition losing its majority."""
 _GRACE_SECONDS = 90
 _DRAIN_SECONDS = 45
 """Half of the grace period; the other half is for the stop itself."""
 _UNDRAIN_SECONDS = 300
-"""A broker that recovers much data is slow to answer after its start."""
+"""A broker that recovers much data takes long to answer after its start."""
 _CORE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class RedpandaSettings:
-    """How large the cluster is.
+    """Settings of the brokers.
 
     Attributes:
-        brokers: 1 or another odd number, so that a majority exists.
-        resources: Of one broker. It runs one thread per full core of `cpu`, at least one; each
-            thread needs 2 GiB after 10 % of the memory is set aside: below 1 GiB it will not start.
-        volume: Size of each broker's volume, in GiB; writes stop when 1 GiB is left.
-        storage_class: StorageClass of the volumes, XFS or ext4. Default: the cluster's own.
+        brokers: Number of brokers; odd, so that a majority exists.
+        resources: Resources of one broker. It runs one thread per full core of `cpu`, at least one;
+            each thread needs 2 GiB of 90 % of the memory, and with less than 1 GiB it fails.
+        volume: Size of the volume of each broker, in GiB; writes stop when 1 GiB is left.
+        storage_class: StorageClass of the volumes, XFS or ext4. Default: that of the cluster.
     """
 
     brokers: int
@@ -65,7 +65,7 @@ class RedpandaSettings:
 
 
 class Redpanda(Construct):
-    """A cluster of brokers that finds itself after any restart, on volumes that a sync keeps."""
+    """Brokers that form the same cluster after any restart, on volumes that every sync keeps."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Redpanda(Construct):
         super().__init__(scope, id)
         component = Component(name="redpanda", service=self, network=network)
         self.kafka = Endpoint(component=component, host="redpanda", port=_KAFKA_PORT)
-        """Where clients start; the answer names the brokers."""
+        """The endpoint to which clients connect first; the answer names all brokers."""
         rpc = Endpoint(component=component, host=_BROKERS, port=_RPC_PORT)
         Connection(client=component, endpoint=rpc)
 
@@ -125,7 +125,7 @@ class Redpanda(Construct):
                 "redpanda/undrain.sh",
             ],
         )
-        # rpk rewrites its configuration at each start, so it gets a copy.
+        # rpk rewrites its configuration at each start, so it needs a writable copy.
         configuration = scratch("configuration", "/etc/redpanda", size=1)
         data = Mount(volume=k8s.Volume(name="data"), path="/var/lib/redpanda/data")
         tmp = temporary_folder(size=64)
@@ -137,7 +137,7 @@ class Redpanda(Construct):
             spec=k8s.StatefulSetSpec(
                 service_name=_BROKERS,
                 replicas=settings.brokers,
-                # A broker waits for its peers: started one by one, the first would wait for ever.
+                # A broker waits for its peers: started in order, the first would wait for ever.
                 pod_management_policy="Parallel",
                 selector=component.selector,
                 template=pod_template(
@@ -156,7 +156,7 @@ class Redpanda(Construct):
                             mounts=[files.mount, configuration],
                             command=[
                                 "cp",
-                                # Again after a restart in the same pod.
+                                # The copy exists after a restart in the same pod.
                                 "--force",
                                 f"{files.mount.path}/redpanda.yaml",
                                 f"{files.mount.path}/.bootstrap.yaml",
@@ -200,7 +200,7 @@ class Redpanda(Construct):
 
 
 def _start(settings: RedpandaSettings) -> list[str]:
-    """The broker's command line: what depends on its name or its size; the rest is in the files."""
+    """Return the command line of a broker, with the settings that depend on its name or size."""
     resources = settings.resources
     me = f"$(POD_NAME).{_BROKERS}"
     seeds = ",".join(f"redpanda-{n}.{_BROKERS}:{_RPC_PORT}" for n in range(settings.brokers))
@@ -214,17 +214,17 @@ def _start(settings: RedpandaSettings) -> list[str]:
         f"--smp={max(1, resources.cpu // _CORE)}",
         f"--memory={int(resources.memory * _MEMORY_SHARE)}M",
         "--reserve-memory=0M",
-        # Its checks of the machine are for a machine of its own, and refuse a container's limits.
+        # The checks are made for a dedicated machine and refuse the limits of a container.
         "--check=false",
     ]
     if resources.cpu < _CORE:
-        # Less than a core: it must not spin while it has nothing to do.
+        # With less than a core it must not poll while it is idle.
         command.append("--overprovisioned")
     return command
 
 
 def _drain_hooks(files: str) -> k8s.Lifecycle:
-    """Hand the partitions' leadership over before the stop, and take it again after the start."""
+    """Return hooks that hand over leadership before the stop and take it back after the start."""
 
     def run(script: str) -> k8s.LifecycleHandler:
         return k8s.LifecycleHandler(exec=k8s.ExecAction(command=["bash", f"{files}/{script}"]))

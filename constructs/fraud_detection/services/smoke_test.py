@@ -1,4 +1,4 @@
-"""The smoke test: after each sync, one fraud must travel the whole way from HTTP to the browser."""
+"""The smoke test: after each sync, one fraud must travel all the way from HTTP to the browser."""
 
 from dataclasses import dataclass
 
@@ -19,15 +19,15 @@ from fraud_detection.platform.pods import (
 from fraud_detection.platform.sync import Hook, Wave, metadata
 
 _TEARDOWN_SECONDS = 30
-"""What the Job gets beyond the script's own deadline, so that the script's sentence is its log."""
+"""Time beyond the deadline of the script itself, so that it can still log the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeTestSettings:
-    """How patient the smoke test is.
+    """Settings of the smoke test.
 
     Attributes:
-        deadline: Within how many seconds the alert must have come.
+        deadline: Time limit for the alert, in seconds.
     """
 
     deadline: int
@@ -65,7 +65,7 @@ class SmokeTest(Construct):
             "job",
             metadata=metadata("smoke-test", wave=Wave.APPLICATIONS, hook=Hook.POST_SYNC),
             spec=k8s.JobSpec(
-                # The script itself tries again until its deadline.
+                # The script itself retries until its deadline.
                 backoff_limit=0,
                 active_deadline_seconds=settings.deadline + _TEARDOWN_SECONDS,
                 template=pod_template(

@@ -1,4 +1,4 @@
-"""The topic of the transactions, made by the platform before an application makes a lesser one."""
+"""The topic of the transactions, which exists before an application could create a lesser one."""
 
 from dataclasses import dataclass
 
@@ -19,19 +19,19 @@ from fraud_detection.platform.sync import Hook, Wave, metadata
 from fraud_detection.services.redpanda import USER
 
 _DEADLINE_SECONDS = 300
-"""Of one attempt: a cluster of fresh brokers needs a minute or two to elect its leaders."""
+"""Time limit of one attempt: new brokers need a minute or two to elect their leaders."""
 _ATTEMPTS = 2
 _TEARDOWN_SECONDS = 30
-"""What an attempt gets beyond the script's own deadline, so that its sentence is in the log."""
+"""Time beyond the deadline of the script itself, so that it can still log the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TopicSettings:
-    """How the topic is laid out.
+    """Layout of the topic.
 
     Attributes:
-        partitions: How many readers can share the work; can grow, never shrink.
-        replicas: On how many brokers each partition is kept; odd, at most the number of brokers.
+        partitions: Number of partitions, the maximum number of readers; it can only grow.
+        replicas: Number of copies of each partition; odd, at most the number of brokers.
     """
 
     partitions: int
@@ -39,9 +39,9 @@ class TopicSettings:
 
 
 class Topic(Construct):
-    """A Job that makes or adjusts the topic at every sync, between brokers and applications.
+    """A Job that creates or adjusts the topic at every sync, between brokers and applications.
 
-    payment-api would make it too, with 1 partition on 1 broker; here it never comes to that.
+    Without it payment-api would create the topic, with 1 partition on 1 broker.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Topic(Construct):
         component = Component(name=f"{name}-topic", service=self, network=network)
         kafka = Connection(client=component, endpoint=broker)
         self.name = name
-        """The topic's name, as producers and consumers take it."""
+        """Name of the topic, for producers and consumers."""
 
         files = mount_files(
             self,
