@@ -1,4 +1,4 @@
-"""What `cdk8s synth` renders: each environment's system, and the Applications that apply them."""
+"""Everything that `cdk8s synth` renders: the environments and the Applications that apply them."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A system of many services, from our own constructs. `python bench/generated.py N FOLDER`."""
+"""A system of many services from our own constructs: `python bench/generated.py N FOLDER`."""
 
 import sys
 from pathlib import Path
@@ -21,10 +21,10 @@ def render(folder: Path, environment: Environment, services: int) -> None:
     """Render one environment with a file per service.
 
     Args:
-        folder: Where to.
-        environment: Its settings; the services of one kind are all alike.
-        services: How many; one half payment-api, the other alert-monitor, beside one data store of
-            each kind.
+        folder: The output folder.
+        environment: The settings, the same for all services of a kind.
+        services: The number of services, half payment-api and half alert-monitor, beside one data
+            store of each kind.
     """
     app = App(
         outdir=str(folder),

@@ -1,4 +1,4 @@
-"""Which pods may connect to which, according to the rendered NetworkPolicies."""
+"""The rendered NetworkPolicies allow the data flow and nothing else."""
 
 from dataclasses import replace
 from operator import attrgetter

@@ -1,4 +1,4 @@
-"""How Argo CD applies the system: in order, repeatably, and without ever deleting data."""
+"""Argo CD applies the system in order and repeatably, and never deletes data."""
 
 import shutil
 from operator import attrgetter

@@ -1,8 +1,8 @@
 """The `restricted` Pod Security Standard as a table, with the `baseline` rules that it builds on.
 
-It holds for Linux pods under Kubernetes 1.27 and every later version at once: a value is allowed
-here when all of them allow it, and a field is looked at as soon as one of them does. So the types
-and names that later versions added are not allowed, and neither is more with `hostUsers: false`.
+It holds for Linux pods under Kubernetes 1.27 and all later versions at once: a value is allowed
+here if all versions allow it, and a field is checked if any version checks it. So the types and
+names that later versions added are not allowed, and `hostUsers: false` does not relax anything.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,16 +17,16 @@ CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What one control of the standard asks for.
+    """A requirement of one control of the standard.
 
-    Paths are dotted, with `*` for every item of a list. A field that is absent or null is not set.
+    Paths are dotted, with `*` for each item of a list. A field that is absent or null is not set.
 
     Attributes:
         control: The control's name in the standard.
         allows: Whether the control allows the value of a field that is set.
-        pod: Paths from a pod; also that of a workload's pod template.
-        container: Paths from each container.
-        required: Whether each container needs a value: its own or else the pod's.
+        pod: Paths in a pod or in the pod template of a workload.
+        container: Paths in each container.
+        required: Whether each container needs a value, its own or that of the pod.
     """
 
     control: str
@@ -37,12 +37,12 @@ class Rule:
 
 
 class Violation(NamedTuple):
-    """Where a pod breaks the standard.
+    """A place where a pod breaks the standard.
 
     Attributes:
         control: The control's name in the standard.
         where: Name of the container, or `pod`.
-        value: What the control does not allow; None where it asks for a value and finds none.
+        value: The forbidden value; None if a required value is missing.
     """
 
     control: str
@@ -115,7 +115,7 @@ RULES = (
         allows=_only({"NET_BIND_SERVICE"}),
         container=("securityContext.capabilities.add.*",),
     ),
-    # HostPath volumes are a control of their own; as one more type they are refused here.
+    # HostPath volumes have a control of their own; here they are one of the refused types.
     Rule(control="Volume Types", allows=_is_of_allowed_type, pod=("spec.volumes.*",)),
     Rule(control="Host Ports", allows=_only({0}), container=("ports.*.hostPort",)),
     Rule(
@@ -207,7 +207,7 @@ RULES = (
 
 
 def violations(pod: Manifest) -> list[Violation]:
-    """Everything in a pod, or in a workload's pod template, that the standard refuses."""
+    """Return all violations of the standard in a pod or in the pod template of a workload."""
     return [violation for rule in RULES for violation in _broken(rule, pod)]
 
 

@@ -1,4 +1,4 @@
-"""Kubernetes quantities, and how much of everything some manifests need at their worst moment."""
+"""Kubernetes quantities, and the resources that manifests need at their peak."""
 
 import re
 from collections import defaultdict
@@ -18,10 +18,10 @@ _FACTORS: dict[str | None, Fraction] = {
 
 
 def parse(quantity: str | int) -> Fraction:
-    """The exact value of a quantity such as `250m`, `64Mi`, `1e3` or 2.
+    """Return the exact value of a quantity such as `250m`, `64Mi`, `1e3` or 2.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the text is not a quantity.
     """
     match = _QUANTITY.fullmatch(str(quantity))
     if match is None:
@@ -32,14 +32,14 @@ def parse(quantity: str | int) -> Fraction:
 
 
 def peak(manifests: Iterable[Manifest]) -> dict[str, Fraction]:
-    """What manifests need at their worst moment, by the names that a ResourceQuota uses.
+    """Return the resources that manifests need at their peak, by their names in a ResourceQuota.
 
-    The autoscalers are at their maximum, all Deployments roll at once, and all Jobs start anew
-    while the pods of their last run are still there. Other pods that were told to stop are left
-    out: a quota that refuses their successors only makes the rollout wait until they are gone.
+    The autoscalers are at their maximum, all Deployments roll at once, and all Jobs start again
+    while the pods of their last run still exist. Other terminating pods are left out: a quota that
+    refuses their successors only makes the rollout wait until they are gone.
 
     Raises:
-        ValueError: If one of them makes pods in a way that is not known here.
+        ValueError: If an object makes pods and its kind is not known here.
     """
     manifests = list(manifests)
     maxima = {
@@ -56,7 +56,7 @@ def peak(manifests: Iterable[Manifest]) -> dict[str, Fraction]:
 
 
 def _needs(manifest: Manifest, maxima: dict[str, int]) -> Iterator[tuple[int, dict[str, Fraction]]]:
-    """How many pods and claims of each sort an object makes, and what one of them needs."""
+    """Find the number of pods or claims that an object makes, and the needs of each."""
     spec = manifest.get("spec", {})
     if manifest["kind"] == "PersistentVolumeClaim":
         yield 1, _needs_of_claim(spec)
@@ -79,7 +79,7 @@ def _most_pods(kind: str, spec: Manifest, replicas: int) -> int:
 
 
 def _surge(strategy: Manifest, replicas: int) -> int:
-    """How many pods a rollout adds before it takes the first one away."""
+    """Return the number of pods that a rollout adds before it removes the first one."""
     if strategy.get("type") == "Recreate":
         return 0
     surge = strategy.get("rollingUpdate", {}).get("maxSurge", "25%")
@@ -89,11 +89,11 @@ def _surge(strategy: Manifest, replicas: int) -> int:
 
 
 def needs_of_pod(pod: Manifest) -> dict[str, Fraction]:
-    """What a pod counts for, as the scheduler and the quota see it.
+    """Return the resources of a pod as the scheduler and the quota count them.
 
-    Init containers run one by one and before the others, so only the largest one matters, and only
-    where it is larger than all that runs later; a sidecar (an init container that stays) adds to
-    everything after it.
+    Init containers run one by one before the others, so only the largest one matters, and only if
+    it is larger than everything that runs later; a sidecar (an init container that keeps running)
+    adds to everything after it.
     """
 
     def needs(container: Manifest, bound: str, resource: str) -> Fraction:

@@ -1,10 +1,10 @@
-"""JSON schemas that are as strict as server-side apply is."""
+"""JSON schemas as strict as server-side apply."""
 
 from rendering import Manifest
 
 
 def closed(schema: Manifest) -> Manifest:
-    """The same schema, but a field that it does not name is an error."""
+    """Return the same schema, in which an unknown field is an error."""
     strict = dict(schema)
     if "properties" in schema:
         fields = schema["properties"].items()
@@ -16,9 +16,9 @@ def closed(schema: Manifest) -> Manifest:
 
 
 def schema_of(definition: Manifest) -> Manifest:
-    """The schema of a CustomResourceDefinition's one version, closed."""
+    """Return the closed schema of a CustomResourceDefinition with one version."""
     [version] = definition["spec"]["versions"]
     schema = version["schema"]["openAPIV3Schema"]
-    # Every object has these two; a CRD need not name them.
+    # Every object has these two fields, which a CRD may leave out.
     properties = {"apiVersion": {}, "kind": {}, **schema["properties"]}
     return closed({**schema, "properties": properties})

@@ -1,4 +1,4 @@
-"""Which pods may connect to which: endpoints, connections and the NetworkPolicies for them."""
+"""The network of a namespace: endpoints, connections and the NetworkPolicies for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ from fraud_detection.services.topic import Topic
 _PORT = 8000
 """Port of uvicorn in the image."""
 _DRAIN_SECONDS = 5
-"""How long a stopping pod still serves, until every node knows that it has left the Service."""
+"""Time for which a stopping pod still serves, until all nodes know that it has left the Service."""
 
 
 @dataclass(frozen=True, kw_only=True)

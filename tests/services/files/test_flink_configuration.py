@@ -1,4 +1,4 @@
-"""What Flink's configuration files must keep saying; each line of them was measured."""
+"""The settings in the configuration files of Flink that matter; each of them was measured."""
 
 import re
 
@@ -11,14 +11,14 @@ FILES = SERVICE_FILES / "flink"
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, str]:
-    """The settings of flink-conf.yaml, as Flink 1.18 reads them: one a line, cut at `: `."""
+    """Return flink-conf.yaml as Flink 1.18 reads it: one setting per line, split at `: `."""
     lines = (FILES / "flink-conf.yaml").read_text().splitlines()
     return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
 
 
 @pytest.fixture(scope="module")
 def logging() -> dict[str, str]:
-    """The properties of log4j-console.properties."""
+    """Return the properties of log4j-console.properties."""
     lines = (FILES / "log4j-console.properties").read_text().splitlines()
     return dict(line.split(" = ", 1) for line in lines if line and not line.startswith("#"))
 
@@ -30,7 +30,7 @@ def test_flinks_simple_parser_understands_every_line() -> None:
 
 
 def test_no_setting_is_given_twice() -> None:
-    """The last one would win without a word."""
+    """The last one would silently win."""
     lines = (FILES / "flink-conf.yaml").read_text().splitlines()
     keys = [line.split(":")[0] for line in lines if line and not line.startswith("#")]
     assert sorted(keys) == sorted(set(keys))
@@ -48,7 +48,7 @@ def test_no_setting_is_given_twice() -> None:
     ],
 )
 def test_every_port_is_fixed(settings: dict[str, str], key: str, port: int) -> None:
-    """Flink picks random ports otherwise, which no NetworkPolicy can name."""
+    """By default Flink picks random ports, which no NetworkPolicy can name."""
     assert settings[key] == str(port)
 
 
@@ -56,24 +56,24 @@ def test_every_port_is_fixed(settings: dict[str, str], key: str, port: int) -> N
     "key", ["jobmanager.bind-host", "rest.bind-address", "taskmanager.bind-host"]
 )
 def test_other_pods_reach_every_listener(settings: dict[str, str], key: str) -> None:
-    """A listener on the loopback address is out of reach for probes and for the other pods."""
+    """Neither probes nor other pods reach a listener on the loopback address."""
     assert settings[key] == "0.0.0.0"  # noqa: S104 - a pod's own address
 
 
 @pytest.mark.parametrize("key", ["web.submit.enable", "web.cancel.enable"])
 def test_the_dashboard_changes_nothing(settings: dict[str, str], key: str) -> None:
-    """A job uploaded there would run with the pod's rights; one cancelled there starts anew."""
+    """An uploaded job would run with the rights of the pod; a cancelled one would restart."""
     assert settings[key] == "false"
 
 
 def test_the_job_is_as_wide_as_there_are_taskmanagers(settings: dict[str, str]) -> None:
-    """Any other scheduler fails the job when a TaskManager leaves, and ignores a new one."""
+    """Any other scheduler fails the job when a TaskManager leaves, and ignores new ones."""
     assert settings["scheduler-mode"] == "reactive"
     assert settings["taskmanager.numberOfTaskSlots"] == "1"
 
 
 def test_the_number_of_key_groups_never_changes(settings: dict[str, str]) -> None:
-    """Flink refuses to restore checkpoints that were made with another number."""
+    """Flink refuses to restore checkpoints with another number."""
     assert settings["pipeline.max-parallelism"] == "24"
 
 
@@ -90,14 +90,14 @@ def test_checkpoints_survive_the_end_of_the_job(settings: dict[str, str]) -> Non
 
 
 def test_checkpoints_go_where_the_launcher_looks(settings: dict[str, str]) -> None:
-    """Elsewhere they would end with the pod, and the launcher would start empty each time."""
+    """Elsewhere they would end with the pod, and every start would be empty."""
     launcher = (FILES / "jobmanager.sh").read_text()
     folder = settings["state.checkpoints.dir"].removeprefix("file://")
     assert f"${{CHECKPOINTS_DIR:-{folder}}}" in launcher
 
 
 def test_flink_keeps_as_many_checkpoints_as_the_launcher_tries(settings: dict[str, str]) -> None:
-    """Flink keeps one by default: nothing to fall back to."""
+    """By default Flink keeps one, with nothing to fall back to."""
     launcher = (FILES / "jobmanager.sh").read_text()
     assert f"CANDIDATES={settings['state.checkpoints.num-retained']}\n" in launcher
     assert int(settings["state.checkpoints.num-retained"]) == 3
@@ -109,12 +109,12 @@ def test_a_checkpoint_does_not_depend_on_another_jobs_files(settings: dict[str, 
 
 
 def test_a_job_that_keeps_failing_ends(settings: dict[str, str]) -> None:
-    """With checkpoints on Flink restarts without end, and the launcher never gets to fall back."""
+    """With checkpoints Flink restarts for ever by default, and the launcher never falls back."""
     assert settings["restart-strategy.type"] == "failure-rate"
 
 
 def test_a_short_trouble_does_not_end_the_job(settings: dict[str, str]) -> None:
-    """A start of the JobManager costs half a minute; a restart within Flink a few seconds."""
+    """A start of the JobManager takes half a minute, a restart within Flink a few seconds."""
     prefix = "restart-strategy.failure-rate."
     assert settings[f"{prefix}max-failures-per-interval"] == "5"
     assert settings[f"{prefix}failure-rate-interval"] == "5 min"
@@ -122,37 +122,37 @@ def test_a_short_trouble_does_not_end_the_job(settings: dict[str, str]) -> None:
 
 
 def test_a_lost_jobmanager_is_noticed_soon(settings: dict[str, str]) -> None:
-    """By default TaskManagers work for a dead JobManager for 50 s, and their alerts come twice."""
+    """By default TaskManagers work for a dead JobManager for 50 s, and alerts are duplicated."""
     assert settings["heartbeat.interval"] == "2000"
     assert settings["heartbeat.timeout"] == "10000"
 
 
 def test_a_hanging_python_worker_is_given_up_soon(settings: dict[str, str]) -> None:
-    """Measured: it keeps its slot, and the job stands still for the default's 180 s."""
+    """Measured: it keeps its slot, and the job is stuck for the default of 180 s."""
     assert settings["task.cancellation.interval"] == "5000"
     assert settings["task.cancellation.timeout"] == "15000"
 
 
 def test_taskmanagers_find_a_restarted_jobmanager_soon(settings: dict[str, str]) -> None:
-    """By default they wait 10 s between two tries."""
+    """By default they wait 10 s between two attempts."""
     assert settings["cluster.registration.error-delay"] == "2000"
 
 
 @pytest.mark.parametrize("key", ["io.tmp.dirs", "env.pid.dir", "env.log.dir"])
 def test_all_files_go_to_the_temporary_folder(settings: dict[str, str], key: str) -> None:
-    """The root of the pods is read-only."""
+    """The root file system of the pods is read-only."""
     assert settings[key] == "/tmp"  # noqa: S108 - a volume of the pod's own
 
 
 @pytest.mark.parametrize("key", ["python.executable", "python.client.executable"])
 def test_python_is_the_one_that_the_probe_uses(settings: dict[str, str], key: str) -> None:
-    """Flink looks for `python`, which the distribution's packages do not provide."""
+    """Flink looks for `python`, which the packages of the distribution do not provide."""
     assert settings[key] == "python3"
 
 
 @pytest.mark.parametrize("package", ["java.lang", "java.util", "java.nio", "sun.nio.ch"])
 def test_java_lets_flink_in(settings: dict[str, str], package: str) -> None:
-    """This file hides the image's own, whose options Flink needs from Java 17 on."""
+    """This file replaces that of the image, with the options that Flink needs since Java 17."""
     assert f"--add-opens=java.base/{package}=ALL-UNNAMED" in settings["env.java.opts.all"]
 
 
@@ -163,12 +163,12 @@ def test_addresses_are_left_to_the_construct(settings: dict[str, str], key: str)
 
 
 def test_memory_is_left_to_the_construct(settings: dict[str, str]) -> None:
-    """It has to follow the container's limit."""
+    """It has to follow the limit of the container."""
     assert not [key for key in settings if ".memory." in key]
 
 
 def test_everything_is_logged_on_the_console(logging: dict[str, str]) -> None:
-    """Kubernetes collects standard output; the stock file appender cannot write to the root."""
+    """Kubernetes collects standard output; the stock file appender cannot write its file."""
     types = {
         key: value for key, value in logging.items() if re.fullmatch(r"appender\.\w+\.type", key)
     }

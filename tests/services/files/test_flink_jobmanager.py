@@ -1,4 +1,4 @@
-"""The launcher of the JobManager, run against a Flink that only writes down how it was started."""
+"""The launcher of the JobManager, run with a Flink that only records its arguments."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ from repository import SERVICE_FILES
 LAUNCHER = SERVICE_FILES / "flink/jobmanager.sh"
 OLD_JOB, NEW_JOB, OTHER_JOB = "a" * 32, "b" * 32, "0123456789abcdef" * 2
 STARTS = 3
-"""How often one checkpoint is tried."""
+"""The number of starts from one checkpoint."""
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="the launcher runs in a Linux container"
@@ -30,7 +30,7 @@ class Start:
 
     Attributes:
         status: Its exit status.
-        output: What it said.
+        output: Its standard output and standard error.
         arguments: What standalone-job.sh got; None if it was not started.
     """
 
@@ -40,7 +40,7 @@ class Start:
 
     @property
     def restored(self) -> str | None:
-        """The checkpoint that Flink was told to restore, as `job/chk-N`."""
+        """The checkpoint that Flink had to restore, as `job/chk-N`."""
         assert self.arguments is not None, self.output
         if "--fromSavepoint" not in self.arguments:
             return None
@@ -61,12 +61,12 @@ def volume(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path, volume: Path) -> dict[str, str]:
-    """What the launcher finds in its environment: a Flink that records its arguments."""
+    """The environment of the launcher, with a Flink that records its arguments."""
     flink = tmp_path / "flink/bin/standalone-job.sh"
     write_program(flink, 'printf "%s\\0" "$@" >"$RECORD"')
     return {
         **os.environ,
-        # Programs that a test puts there replace the real ones.
+        # Programs of a test replace the real ones.
         "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
         "FLINK_HOME": str(tmp_path / "flink"),
         "CHECKPOINTS_DIR": str(volume),
@@ -98,7 +98,7 @@ def launch(environment: dict[str, str]) -> Launch:
 
 
 def write_program(path: Path, body: str) -> None:
-    """Make an executable shell script."""
+    """Write an executable shell script."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/usr/bin/env bash\n{body}\n")
     path.chmod(0o755)
@@ -129,7 +129,7 @@ def add_three_checkpoints(volume: Path) -> None:
 
 
 def restored_by(launch: Launch, starts: int) -> list[str | None]:
-    """The restore point of each of so many starts, none of which makes a checkpoint."""
+    """Return the restore point of each of several starts that make no checkpoint."""
     return [launch().restored for _ in range(starts)]
 
 
@@ -137,26 +137,26 @@ def restored_by(launch: Launch, starts: int) -> list[str | None]:
 
 
 def test_an_empty_volume_is_a_fresh_start(launch: Launch) -> None:
-    """The very first start has nothing to resume from and must not wait for anybody."""
+    """The very first start has nothing to resume from and must not wait."""
     start = launch()
     assert (start.status, start.restored) == (0, None)
 
 
 def test_the_newest_checkpoint_is_restored(launch: Launch, volume: Path) -> None:
-    """An older one would replay transactions whose alerts are already out."""
+    """An older one would replay transactions that already caused alerts."""
     add_three_checkpoints(volume)
     assert launch().restored == f"{OLD_JOB}/chk-3"
 
 
 def test_the_newest_checkpoint_of_any_job_is_restored(launch: Launch, volume: Path) -> None:
-    """Every start is a job of its own: the state lies in the folder of whichever ran last."""
+    """Every start is a new job: the state is in the folder of the one that ran last."""
     add_checkpoint(volume, f"{NEW_JOB}/chk-4", time=1)
     add_checkpoint(volume, f"{OLD_JOB}/chk-5", time=2)
     assert launch().restored == f"{OLD_JOB}/chk-5"
 
 
 def test_time_decides_and_not_the_number(launch: Launch, volume: Path) -> None:
-    """After a fallback the new job gives the broken checkpoint's number once more, and goes on."""
+    """After a fallback the new job uses the number of the broken checkpoint again."""
     add_checkpoint(volume, f"{OLD_JOB}/chk-10", time=1)
     add_checkpoint(volume, f"{NEW_JOB}/chk-9", time=2)
     assert launch().restored == f"{NEW_JOB}/chk-9"
@@ -164,21 +164,21 @@ def test_time_decides_and_not_the_number(launch: Launch, volume: Path) -> None:
 
 @pytest.mark.parametrize("file", ["00b2fcd3-state", "._metadata.inprogress.5f2c"])
 def test_a_half_written_checkpoint_is_skipped(launch: Launch, volume: Path, file: str) -> None:
-    """A JobManager killed in the middle leaves one behind, and Flink cannot read it."""
+    """A JobManager that is killed during a checkpoint leaves one, and Flink cannot read it."""
     add_checkpoint(volume, f"{OLD_JOB}/chk-1", time=1)
     add_checkpoint(volume, f"{OLD_JOB}/chk-2", time=2, file=file)
     assert launch().restored == f"{OLD_JOB}/chk-1"
 
 
 def test_an_empty_metadata_file_is_skipped(launch: Launch, volume: Path) -> None:
-    """A node that loses power can keep a file's name and lose its content."""
+    """A node that loses power can keep the name of a file and lose its content."""
     add_checkpoint(volume, f"{OLD_JOB}/chk-1", time=1)
     add_checkpoint(volume, f"{OLD_JOB}/chk-2", time=2, content="")
     assert launch().restored == f"{OLD_JOB}/chk-1"
 
 
 def test_only_half_written_checkpoints_are_a_fresh_start(launch: Launch, volume: Path) -> None:
-    """A crash before the very first checkpoint is complete must not block the system for ever."""
+    """A crash before the very first complete checkpoint must not block the system for ever."""
     add_checkpoint(volume, f"{OLD_JOB}/chk-1", file="00b2fcd3-state")
     assert launch().restored is None
 
@@ -187,7 +187,7 @@ def test_only_half_written_checkpoints_are_a_fresh_start(launch: Launch, volume:
 def test_a_volume_that_cannot_be_read_is_not_taken_for_an_empty_one(
     launch: Launch, volume: Path, tmp_path: Path, search: str
 ) -> None:
-    """Starting empty because of a read error would throw away every user's history."""
+    """An empty start because of a read error would throw away the history of every user."""
     add_checkpoint(volume, f"{OLD_JOB}/chk-1")
     write_program(
         tmp_path / "bin/find", f'[[ "$*" != *"{search}"* ]] && exec "{shutil.which("find")}" "$@"'
@@ -209,7 +209,7 @@ def test_a_missing_volume_is_an_error(launch: Launch, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_tried_several_times(launch: Launch, volume: Path) -> None:
-    """One failed start may have any cause: a rollout, a full node, a broker that was away."""
+    """One failed start may have any cause: a rollout, a full node, an absent broker."""
     add_three_checkpoints(volume)
     assert set(restored_by(launch, STARTS)) == {f"{OLD_JOB}/chk-3"}
 
@@ -226,7 +226,7 @@ def test_the_one_before_follows_when_a_checkpoint_keeps_failing(
 def test_every_candidate_has_its_turn_and_then_the_newest_again(
     launch: Launch, volume: Path
 ) -> None:
-    """Where all three fail the cause is elsewhere, and once mended the newest is the best."""
+    """If all three fail, the cause is elsewhere, and once it is fixed the newest is the best."""
     add_three_checkpoints(volume)
     turns = [f"{OLD_JOB}/chk-{number}" for number in (3, 2, 1, 3)]
     assert restored_by(launch, 4 * STARTS) == [turn for turn in turns for _ in range(STARTS)]
@@ -235,7 +235,7 @@ def test_every_candidate_has_its_turn_and_then_the_newest_again(
 def test_a_lone_broken_checkpoint_is_retried_rather_than_forgotten(
     launch: Launch, volume: Path
 ) -> None:
-    """Starting empty would lose its state without a word, though a new image might read it."""
+    """An empty start would silently lose its state, though a new image might read it."""
     add_checkpoint(volume, f"{OLD_JOB}/chk-1")
     assert set(restored_by(launch, 2 * STARTS)) == {f"{OLD_JOB}/chk-1"}
 
@@ -252,14 +252,14 @@ def test_failed_starts_are_forgotten_when_a_newer_checkpoint_appears(
 
 @pytest.mark.parametrize("number", ["", "0", "08", "100", "-1", "x[$(touch hacked)]", "\0"])
 def test_a_damaged_record_of_attempts_is_ignored(launch: Launch, volume: Path, number: str) -> None:
-    """It is only an aid; and an error in bash's arithmetic could end in an empty start."""
+    """It is only an aid, and an arithmetic error in bash could end in an empty start."""
     add_three_checkpoints(volume)
     (volume / ".attempts").write_text(f"{number} {volume}/{OLD_JOB}/chk-3\n")
     assert restored_by(launch, 2) == [f"{OLD_JOB}/chk-3"] * 2
 
 
 def test_a_record_that_was_left_half_written_changes_nothing(launch: Launch, volume: Path) -> None:
-    """What a crash left aside must not find its way into the record."""
+    """A temporary file that a crash left must not get into the record."""
     add_three_checkpoints(volume)
     restored_by(launch, STARTS)
     (volume / ".attempts.new").write_text("2 some")
@@ -269,7 +269,7 @@ def test_a_record_that_was_left_half_written_changes_nothing(launch: Launch, vol
 def test_a_crash_while_the_record_is_written_leaves_the_one_before(
     launch: Launch, volume: Path, tmp_path: Path
 ) -> None:
-    """A truncated record would begin the count anew, and a crash loop would never fall back."""
+    """A truncated record would reset the count, and a crash loop would never fall back."""
     add_three_checkpoints(volume)
     launch()
     before = (volume / ".attempts").read_text()
@@ -291,7 +291,7 @@ def test_the_record_of_attempts_does_not_grow(launch: Launch, volume: Path) -> N
 
 
 def test_jobs_without_a_candidate_are_deleted(launch: Launch, volume: Path) -> None:
-    """Each start leaves the folder of the job before: nothing else would ever free that space."""
+    """Each start leaves the folder of the previous job, and nothing else frees that space."""
     for number, job in enumerate(("c" * 32, "d" * 32, OLD_JOB, NEW_JOB, OTHER_JOB)):
         add_checkpoint(volume, f"{job}/chk-1", time=number)
     launch()
@@ -307,7 +307,7 @@ def test_jobs_that_never_made_a_checkpoint_are_deleted(launch: Launch, volume: P
 
 
 def test_every_checkpoint_to_fall_back_to_stays(launch: Launch, volume: Path) -> None:
-    """They may lie in three jobs' folders, after two restarts in a row."""
+    """They may be in the folders of three jobs, after two restarts in a row."""
     names = [f"{job}/chk-{number}" for number, job in enumerate((OLD_JOB, NEW_JOB, OTHER_JOB))]
     for number, name in enumerate(names):
         add_checkpoint(volume, name, time=number)
@@ -318,7 +318,7 @@ def test_every_checkpoint_to_fall_back_to_stays(launch: Launch, volume: Path) ->
     "name", ["lost+found", "savepoint-1", "A" * 32, "a" * 31, "a" * 33, "my backup"]
 )
 def test_what_is_not_a_job_is_left_alone(launch: Launch, volume: Path, name: str) -> None:
-    """The volume also holds what its file system or a person put there."""
+    """The volume also holds files of the file system and of people."""
     add_checkpoint(volume, f"{name}/chk-1", time=9)
     add_checkpoint(volume, f"{OLD_JOB}/chk-1")
     assert launch().restored == f"{OLD_JOB}/chk-1"
@@ -326,7 +326,7 @@ def test_what_is_not_a_job_is_left_alone(launch: Launch, volume: Path, name: str
 
 
 def test_a_copy_of_a_job_is_left_alone(launch: Launch, volume: Path) -> None:
-    """Somebody put it aside on purpose, perhaps from before an incident."""
+    """Somebody kept it on purpose, perhaps from before an incident."""
     copy = f"my backup/{NEW_JOB}/chk-1"
     add_checkpoint(volume, copy)
     assert launch().restored is None
@@ -334,7 +334,7 @@ def test_a_copy_of_a_job_is_left_alone(launch: Launch, volume: Path) -> None:
 
 
 def test_a_file_named_like_a_job_is_left_alone(launch: Launch, volume: Path) -> None:
-    """Flink makes folders, so whatever it is, it is not Flink's."""
+    """Flink creates folders, so this file is not from Flink."""
     (volume / NEW_JOB).write_text("a note")
     launch()
     assert (volume / NEW_JOB).exists()
@@ -343,7 +343,7 @@ def test_a_file_named_like_a_job_is_left_alone(launch: Launch, volume: Path) -> 
 def test_a_folder_that_cannot_be_deleted_does_not_keep_flink_from_starting(
     launch: Launch, volume: Path, tmp_path: Path
 ) -> None:
-    """On a network file system a TaskManager that still reads holds its files."""
+    """On a network file system a TaskManager that still reads keeps its files open."""
     (volume / OLD_JOB).mkdir()
     write_program(tmp_path / "bin/rm", "exit 1")
     assert launch().arguments is not None
@@ -353,7 +353,7 @@ def test_a_folder_that_cannot_be_deleted_does_not_keep_flink_from_starting(
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what must happen; the test's own timeout ends a wait in vain."""
+    """Wait for an event; the timeout of the test ends a wait in vain."""
     while not condition():
         time.sleep(0.01)
 
@@ -361,7 +361,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_a_second_jobmanager_waits_for_the_first_to_end(
     environment: dict[str, str], volume: Path
 ) -> None:
-    """A deleted pod is replaced while it still stops: two would send every alert twice."""
+    """A deleted pod is replaced while it still stops: two JobManagers would duplicate alerts."""
     record, lock = Path(environment["RECORD"]), volume / ".lock"
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -380,7 +380,7 @@ def test_a_second_jobmanager_waits_for_the_first_to_end(
 
 
 def test_a_jobmanager_that_waits_in_vain_says_so_and_ends(launch: Launch, tmp_path: Path) -> None:
-    """Its container then restarts and waits anew, where one can see it."""
+    """Its container then restarts visibly and waits again."""
     write_program(tmp_path / "bin/flock", "exit 1")
     start = launch()
     assert start.status != 0
@@ -389,7 +389,7 @@ def test_a_jobmanager_that_waits_in_vain_says_so_and_ends(launch: Launch, tmp_pa
 
 
 def test_flink_itself_holds_the_lock(launch: Launch, tmp_path: Path, volume: Path) -> None:
-    """The launcher is gone by then; a lock that ended with it would protect nothing."""
+    """The launcher has been replaced by then; its own lock would protect nothing."""
     write_program(
         tmp_path / "flink/bin/standalone-job.sh",
         'flock --nonblock "$CHECKPOINTS_DIR/.lock" true && echo free || echo held',
@@ -402,7 +402,7 @@ def test_flink_itself_holds_the_lock(launch: Launch, tmp_path: Path, volume: Pat
 
 
 def test_the_job_runs_in_the_foreground_with_the_python_driver(launch: Launch) -> None:
-    """Application mode: the JobManager is the job, and ends with it."""
+    """In Application mode the JobManager is the job, and ends with it."""
     assert launch().arguments == [
         "start-foreground",
         "--job-classname",
@@ -413,7 +413,7 @@ def test_the_job_runs_in_the_foreground_with_the_python_driver(launch: Launch) -
 
 
 def test_options_come_before_the_script(launch: Launch, volume: Path) -> None:
-    """Flink hands all that follows `-py` to the script, and would ignore its own options there."""
+    """Flink passes all arguments after `-py` to the script and would ignore its own there."""
     add_checkpoint(volume, f"{OLD_JOB}/chk-1")
     arguments = launch("-Djobmanager.rpc.address=flink", "-Dparallelism.default=1").arguments
     assert arguments is not None
@@ -423,7 +423,7 @@ def test_options_come_before_the_script(launch: Launch, volume: Path) -> None:
 
 
 def test_the_restore_point_is_a_file_url(launch: Launch, volume: Path) -> None:
-    """Flink reads a bare path on its default file system, which need not be the local one."""
+    """Flink reads a bare path on its default file system, which may not be the local one."""
     add_checkpoint(volume, f"{OLD_JOB}/chk-1")
     assert f"file://{volume}/{OLD_JOB}/chk-1" in (launch().arguments or [])
 
@@ -440,13 +440,13 @@ def test_an_option_of_another_form_is_refused(launch: Launch, option: str) -> No
 
 @pytest.mark.parametrize("option", ["--job-id", "--restoreMode", "--allowNonRestoredState"])
 def test_flink_is_left_its_safe_defaults(launch: Launch, volume: Path, option: str) -> None:
-    """A random job id, NO_CLAIM, and no silent loss of the state that a new job does not know."""
+    """A random job id, NO_CLAIM, and no silent loss of state that a new job does not know."""
     add_checkpoint(volume, f"{OLD_JOB}/chk-1")
     assert option not in (launch().arguments or [])
 
 
 def test_names_with_spaces_stay_whole(launch: Launch, tmp_path: Path) -> None:
-    """Word splitting would restore, or delete, something else."""
+    """Word splitting would restore or delete something else."""
     volume = tmp_path / "a volume *"
     add_checkpoint(volume, f"{OLD_JOB}/chk-1")
     start = launch("-Dkey=a value", CHECKPOINTS_DIR=str(volume), JOB_SCRIPT="/a job.py")
@@ -461,7 +461,7 @@ def test_names_with_spaces_stay_whole(launch: Launch, tmp_path: Path) -> None:
 
 
 def test_flink_takes_the_place_of_the_launcher(environment: dict[str, str], tmp_path: Path) -> None:
-    """Kubernetes signals the first process alone: Flink would be killed without a clean stop."""
+    """Kubernetes signals only the first process: Flink would be killed without a clean stop."""
     write_program(tmp_path / "flink/bin/standalone-job.sh", "echo $$")
     with subprocess.Popen(
         ["bash", LAUNCHER], env=environment, stdout=subprocess.PIPE, text=True
@@ -480,7 +480,7 @@ def test_flink_takes_the_place_of_the_launcher(environment: dict[str, str], tmp_
 def test_one_line_tells_the_restore_point(
     launch: Launch, volume: Path, checkpoints: Sequence[str], expected: str
 ) -> None:
-    """The first question after an incident: from which state did it go on?"""
+    """The first question after an incident is from which state the job resumed."""
     for name in checkpoints:
         add_checkpoint(volume, name)
     [line] = launch().output.splitlines()

@@ -1,4 +1,4 @@
-"""The JobManager's readiness probe reads what Flink says, not only that it answers."""
+"""The readiness probe of the JobManager reads the answer of Flink, not only its status."""
 
 import ast
 import json
@@ -14,13 +14,13 @@ from fraud_detection.services.files.flink import ready
 
 
 class Rest(ThreadingHTTPServer):
-    """Flink's REST API, with one answer."""
+    """The REST API of Flink, with one answer."""
 
     answer = ""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers only where the probe should ask."""
+    """A handler that answers only the request of the probe."""
 
     server: Rest
 
@@ -32,12 +32,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(self.server.answer.encode())
 
     def log_message(self, *_: object) -> None:
-        """Stay silent."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rest]:
-    """A server that the probe asks."""
+    """The server that the probe asks."""
     with Rest(("127.0.0.1", 0), Handler) as server:
         monkeypatch.setattr(ready, "REST_PORT", server.server_port)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -48,12 +48,12 @@ def rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rest]:
 
 
 def job(*, state: str = "RUNNING", running: int = 2, total: int = 2) -> dict[str, Any]:
-    """A job as `/jobs/overview` lists it."""
+    """Return a job as `/jobs/overview` lists it."""
     return {"jid": "a" * 32, "state": state, "tasks": {"running": running, "total": total}}
 
 
 def test_a_job_that_runs_in_full_is_ready(rest: Rest) -> None:
-    """The usual case."""
+    """This is the normal state."""
     rest.answer = json.dumps({"jobs": [job()]})
     assert ready.main() == 0
 
@@ -65,21 +65,21 @@ def test_no_job_is_not_ready(rest: Rest) -> None:
 
 
 def test_two_jobs_are_not_ready(rest: Rest) -> None:
-    """Two detectors send every alert twice."""
+    """Two detectors duplicate every alert."""
     rest.answer = json.dumps({"jobs": [job(), job()]})
     assert ready.main() == 1
 
 
 @pytest.mark.parametrize("state", ["CREATED", "INITIALIZING", "RESTARTING", "FAILING", "FINISHED"])
 def test_a_job_that_does_not_run_is_not_ready(rest: Rest, state: str) -> None:
-    """A job without any TaskManager is CREATED for as long as it takes."""
+    """A job without any TaskManager stays CREATED."""
     rest.answer = json.dumps({"jobs": [job(state=state)]})
     assert ready.main() == 1
 
 
 @pytest.mark.parametrize(("running", "total"), [(0, 2), (1, 2), (0, 0)])
 def test_tasks_that_do_not_all_run_are_not_ready(rest: Rest, running: int, total: int) -> None:
-    """The job counts as RUNNING while its tasks still restore their state."""
+    """A job is already RUNNING while its tasks still restore their state."""
     rest.answer = json.dumps({"jobs": [job(running=running, total=total)]})
     assert ready.main() == 1
 
@@ -98,7 +98,7 @@ def test_tasks_that_do_not_all_run_are_not_ready(rest: Rest, running: int, total
     ],
 )
 def test_an_unknown_answer_is_not_ready(rest: Rest, answer: str) -> None:
-    """The probe ends with one line and not with a traceback."""
+    """The probe ends with one line instead of a traceback."""
     rest.answer = answer
     assert ready.main() == 1
 
@@ -106,7 +106,7 @@ def test_an_unknown_answer_is_not_ready(rest: Rest, answer: str) -> None:
 def test_a_flink_that_does_not_listen_is_not_ready(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """So it is at every start."""
+    """This is so at every start."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         monkeypatch.setattr(ready, "REST_PORT", closed.server_port)
     assert ready.main() == 1
@@ -114,7 +114,7 @@ def test_a_flink_that_does_not_listen_is_not_ready(
 
 
 def test_a_flink_that_does_not_answer_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A JobManager that collects garbage accepts connections, and says nothing."""
+    """During garbage collection a JobManager accepts connections and does not answer."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as silent:
         monkeypatch.setattr(ready, "REST_PORT", silent.server_port)
         monkeypatch.setattr(ready, "TIMEOUT", 0.05)
@@ -133,7 +133,7 @@ def test_a_flink_that_does_not_answer_is_not_ready(monkeypatch: pytest.MonkeyPat
 def test_one_line_tells_why(
     rest: Rest, capsys: pytest.CaptureFixture[str], overview: object, reason: str
 ) -> None:
-    """It is what `kubectl describe` shows of the probe."""
+    """`kubectl describe` shows this line for the probe."""
     rest.answer = json.dumps(overview)
     ready.main()
     assert capsys.readouterr().out.splitlines() == [reason]
@@ -142,7 +142,7 @@ def test_one_line_tells_why(
 def test_a_proxy_in_the_environment_is_not_asked(
     rest: Rest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster that sets proxies for all pods would make the pod never ready."""
+    """In a cluster that sets proxies for all pods, the pod would never be ready."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     rest.answer = json.dumps({"jobs": [job()]})
     assert ready.main() == 0

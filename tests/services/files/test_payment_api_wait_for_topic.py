@@ -1,4 +1,4 @@
-"""payment-api starts only when the topic that the platform made is there."""
+"""payment-api starts only when the topic of the platform exists."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from repository import SERVICE_FILES
 SCRIPT = SERVICE_FILES / "payment_api/wait_for_topic.py"
 
 KAFKA = '''
-"""A stand-in for kafka-python: each attempt to list the topics does what the plan says next.
+"""A stand-in for kafka-python: each attempt to list the topics has the next planned result.
 
 It offers nothing but the list, so that asking for a topic by name, which may create it, fails.
 """
@@ -77,7 +77,7 @@ class KafkaConsumer:
 
 
 class Waiting:
-    """Runs the script with the stand-in for kafka-python."""
+    """The script, with the stand-in for kafka-python."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -86,7 +86,7 @@ class Waiting:
         (folder / "kafka/errors.py").write_text("class KafkaError(RuntimeError):\n    pass\n")
 
     def run(self, *plan: str | list[str]) -> list[str]:
-        """Run it, with what each attempt finds, and return the lines that it logs."""
+        """Run it with the result of each attempt, and return the lines that it logs."""
         (self._folder / "plan.json").write_text(json.dumps(plan))
         env = {
             "PATH": os.environ["PATH"],
@@ -107,7 +107,7 @@ class Waiting:
 
     @property
     def seen(self) -> dict[str, Any]:
-        """What the script asked of kafka-python."""
+        """Return the requests of the script to kafka-python."""
         seen: dict[str, Any] = json.loads((self._folder / "seen.json").read_text())
         return seen
 
@@ -125,7 +125,7 @@ def test_it_returns_when_the_topic_exists(waiting: Waiting) -> None:
 
 
 def test_it_waits_for_the_broker(waiting: Waiting) -> None:
-    """Without it payment-api starts without a producer and refuses everything for ever."""
+    """Without the broker payment-api has no producer and refuses everything for ever."""
     lines = waiting.run("down", "down", ["transactions"])
     assert lines == [
         "The broker redpanda:9093 does not answer yet: KafkaError('NoBrokersAvailable')",
@@ -135,7 +135,7 @@ def test_it_waits_for_the_broker(waiting: Waiting) -> None:
 
 
 def test_it_waits_for_the_topic(waiting: Waiting) -> None:
-    """Without it payment-api makes a lesser one; another topic does not help."""
+    """Without the topic payment-api creates a lesser one; another topic does not help."""
     lines = waiting.run([], ["transactions-old"], ["transactions"])
     assert lines == [
         "The topic transactions does not exist yet.",
@@ -145,7 +145,7 @@ def test_it_waits_for_the_topic(waiting: Waiting) -> None:
 
 
 def test_it_logs_changes_only(waiting: Waiting) -> None:
-    """Hours of waiting must not bury the line that says what for."""
+    """Hours of waiting must not bury the line with the reason."""
     lines = waiting.run("down", "down", [], [], "down", [], ["transactions"])
     assert [line.removeprefix("The ")[:6] for line in lines] == [
         "broker",
@@ -157,13 +157,13 @@ def test_it_logs_changes_only(waiting: Waiting) -> None:
 
 
 def test_an_attempt_that_hangs_is_given_up(waiting: Waiting) -> None:
-    """kafka-python waits without an end for a broker that vanishes after it was reached."""
+    """kafka-python waits for ever for a broker that disappears after the connection."""
     lines = waiting.run("hangs", ["transactions"])
     assert "no answer within 20 s" in lines[0]
     assert lines[-1] == "The topic transactions exists."
 
 
 def test_every_connection_is_closed(waiting: Waiting) -> None:
-    """An init container that waits for hours would run out of them."""
+    """An init container that waits for hours would run out of file descriptors."""
     waiting.run("lost", "hangs", [], ["transactions"])
     assert waiting.seen["closed"] == 4

@@ -1,4 +1,4 @@
-"""What the configuration of Redis must keep saying."""
+"""The settings in the configuration of Redis that matter."""
 
 from repository import SERVICE_FILES
 
@@ -6,7 +6,7 @@ CONFIGURATION = SERVICE_FILES / "redis/redis.conf"
 
 
 def directives() -> dict[str, str]:
-    """Each directive with its value."""
+    """Return each directive with its value."""
     lines = CONFIGURATION.read_text(encoding="utf-8").splitlines()
     pairs = (line.partition(" ") for line in lines if line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}
@@ -19,12 +19,12 @@ def test_every_write_is_logged() -> None:
 
 
 def test_a_half_written_log_does_not_keep_it_down() -> None:
-    """After a crash it starts again without anybody repairing a file."""
+    """After a crash it starts again without a manual repair of the file."""
     assert directives()["aof-load-truncated"] == "yes"
 
 
 def test_snapshots_are_kept_beside_the_log() -> None:
-    """An empty text would switch them off, and a damaged log had no second copy."""
+    """An empty value would turn them off, and a damaged log would be the only copy."""
     assert directives()["save"] != '""'
 
 
@@ -39,7 +39,7 @@ def test_no_alert_is_evicted() -> None:
 
 
 def test_the_size_is_left_to_the_command_line() -> None:
-    """It depends on the pod; the construct knows how large that is."""
+    """The size depends on the pod, which the construct knows."""
     assert "maxmemory" not in directives()
 
 
@@ -50,13 +50,13 @@ def test_clients_without_a_password_are_served() -> None:
 
 
 def test_all_that_is_written_goes_to_the_volume() -> None:
-    """Everything else in the container is read-only; the log goes to standard output."""
+    """All other folders of the container are read-only; the log goes to standard output."""
     assert directives()["dir"] == "/data"
     assert directives()["logfile"] == '""'
 
 
 def test_it_stays_in_the_foreground() -> None:
-    """A daemon would leave the container without its main process."""
+    """As a daemon it would leave the container without its main process."""
     assert directives()["daemonize"] == "no"
 
 

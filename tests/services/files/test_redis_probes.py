@@ -1,4 +1,4 @@
-"""The probes read what Redis answers, because redis-cli exits with 0 on errors too."""
+"""The probes read the answer of Redis, because redis-cli exits with 0 even on errors."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ NO_AUTH = "NOAUTH Authentication required.\n"
 
 
 def succeeds(probe: str, folder: Path, answer: str, status: int = 0) -> bool:
-    """Whether a probe succeeds when redis-cli gives this answer and this exit status."""
+    """Return whether a probe succeeds with this answer and exit status of redis-cli."""
     (folder / "answer").write_text(f"{answer}\n")
     cli = folder / "redis-cli"
     cli.write_text(f'#!/bin/sh\n[ "$*" = ping ] || exit 2\ncat {folder}/answer\nexit {status}\n')
@@ -29,7 +29,7 @@ def succeeds(probe: str, folder: Path, answer: str, status: int = 0) -> bool:
 
 @pytest.mark.parametrize("probe", ["ready.sh", "alive.sh"])
 def test_a_server_that_serves_is_ready_and_alive(probe: str, tmp_path: Path) -> None:
-    """The usual case."""
+    """This is the normal state."""
     assert succeeds(probe, tmp_path, PONG)
 
 
@@ -37,7 +37,7 @@ def test_a_server_that_serves_is_ready_and_alive(probe: str, tmp_path: Path) -> 
 def test_a_server_that_does_not_serve_yet_is_alive_and_not_ready(
     answer: str, tmp_path: Path
 ) -> None:
-    """Clients must not come yet; a restart would make it begin again."""
+    """Clients must wait, but a restart would make it start over."""
     assert succeeds("alive.sh", tmp_path, answer)
     assert not succeeds("ready.sh", tmp_path, answer)
 
@@ -45,7 +45,7 @@ def test_a_server_that_does_not_serve_yet_is_alive_and_not_ready(
 @pytest.mark.parametrize("answer", [NO_AUTH, "", "PONGO"])
 @pytest.mark.parametrize("probe", ["ready.sh", "alive.sh"])
 def test_any_other_answer_fails(probe: str, answer: str, tmp_path: Path) -> None:
-    """Something else listens there, or Redis runs with another configuration."""
+    """Another program listens there, or Redis has another configuration."""
     assert not succeeds(probe, tmp_path, answer)
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Redis:
-    """A Redis with the configuration of the pods, on a socket file, in a folder of its own."""
+    """A Redis with the configuration of the pods, on a socket and in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -64,7 +64,7 @@ class Redis:
         return self.ask("rpush", "fraud_alerts", *alerts)
 
     def probe(self, name: str) -> bool:
-        """Whether a probe succeeds."""
+        """Return whether a probe succeeds."""
         env = {"PATH": f"{self._folder}:{os.environ['PATH']}"}
         command = ["bash", str(FILES / name)]
         return subprocess.run(command, env=env, check=False, timeout=20).returncode == 0
@@ -72,7 +72,7 @@ class Redis:
 
 @pytest.fixture
 def redis() -> Iterator[Redis]:
-    """Not yet started; its folder has a short name, as a socket's path must."""
+    """A Redis that is not started; its folder has a short name because of its socket."""
     with TemporaryDirectory() as folder:
         server = Redis(Path(folder))
         yield server
@@ -80,7 +80,7 @@ def redis() -> Iterator[Redis]:
 
 
 def test_it_refuses_alerts_rather_than_lose_some_when_its_memory_is_full(redis: Redis) -> None:
-    """Flink sees the error; and what nobody has seen yet is still there."""
+    """Flink gets the error, and the alerts that nobody has seen are still there."""
     redis.start("--maxmemory", "4mb")
     answer = redis.push("the first alert")
     count = 0
@@ -94,7 +94,7 @@ def test_it_refuses_alerts_rather_than_lose_some_when_its_memory_is_full(redis: 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_alerts_survive_a_restart(redis: Redis, how: signal.Signals) -> None:
-    """Killed as well as stopped."""
+    """This holds for a kill as well as for a clean stop."""
     redis.start()
     redis.push("a", "b", "c")
     # The append-only file is written before the answer; only its way to the disk takes a second.
@@ -104,7 +104,7 @@ def test_alerts_survive_a_restart(redis: Redis, how: signal.Signals) -> None:
 
 
 def test_half_a_command_at_the_end_of_the_log_does_not_keep_it_down(redis: Redis) -> None:
-    """A node that lost its power leaves such a file."""
+    """A node that loses power leaves such a file."""
     redis.start()
     redis.push("a")
     redis.push("b")
@@ -116,14 +116,14 @@ def test_half_a_command_at_the_end_of_the_log_does_not_keep_it_down(redis: Redis
 
 
 def test_a_server_that_serves_is_ready_and_alive(redis: Redis) -> None:
-    """The usual case."""
+    """This is the normal state."""
     redis.start()
     assert redis.probe("ready.sh")
     assert redis.probe("alive.sh")
 
 
 def test_a_server_that_loads_is_alive_and_not_ready(redis: Redis) -> None:
-    """Slowed down here, as a large file is: killed for it, it would never come up."""
+    """A large file loads slowly, as here: a Redis killed for that would never come up."""
     redis.start()
     redis.ask("mset", *[text for n in range(1000) for text in (f"key{n}", "x" * 1024)])
     redis.stop(signal.SIGTERM)
@@ -137,6 +137,6 @@ def test_a_server_that_loads_is_alive_and_not_ready(redis: Redis) -> None:
 
 
 def test_a_server_that_is_down_is_neither_ready_nor_alive(redis: Redis) -> None:
-    """Nobody answers."""
+    """Without a server there is no answer."""
     assert not redis.probe("ready.sh")
     assert not redis.probe("alive.sh")

@@ -1,4 +1,4 @@
-"""What the brokers' configuration files must keep saying."""
+"""The settings in the configuration files of the brokers that matter."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ FILES = SERVICE_FILES / "redpanda"
 
 
 def load(name: str) -> dict[str, Any]:
-    """One of the files, parsed."""
+    """Return one of the files, parsed."""
     content: dict[str, Any] = YAML(typ="safe").load(FILES / name)
     return content
 
@@ -44,18 +44,18 @@ def test_other_pods_reach_every_listener() -> None:
 
 
 def test_nothing_is_tuned() -> None:
-    """A tuner writes to the node's kernel, which a restricted pod is refused."""
+    """A tuner writes to the kernel of the node, which a restricted pod must not do."""
     rpk = load("redpanda.yaml")["rpk"]
     assert not any(value for key, value in rpk.items() if key.startswith("tune_"))
 
 
 def test_clients_cannot_create_topics() -> None:
-    """A topic that a client's question creates has one partition and one replica."""
+    """A topic that a client creates as a side effect has one partition and one replica."""
     assert load(".bootstrap.yaml")["auto_create_topics_enabled"] is False
 
 
 def test_no_telemetry_is_sent() -> None:
-    """It is on by default, and the network policies would only make it fail noisily."""
+    """It is on by default, and the NetworkPolicies would only make it fail noisily."""
     assert load(".bootstrap.yaml")["enable_metrics_reporter"] is False
 
 
@@ -65,7 +65,7 @@ def test_a_small_volume_can_be_filled() -> None:
 
 
 def test_nothing_needs_a_licence() -> None:
-    """Such features work for the 30 days of the trial, and then are restricted."""
+    """Such features work for 30 days on trial and are then restricted."""
     cluster = load(".bootstrap.yaml")
     assert cluster["cloud_storage_enabled"] is False
     assert cluster["partition_autobalancing_mode"] == "node_add"

@@ -1,4 +1,4 @@
-"""The topic step makes the topic what is wanted, however it finds it."""
+"""The topic Job creates the configured topic from any initial state."""
 
 import json
 import os
@@ -128,11 +128,11 @@ class Cluster:
         (self._folder / name).chmod(0o755)
 
     def shorten_timeouts(self) -> None:
-        """Let what a `timeout` bounds end after a tenth of a second."""
+        """Make commands under `timeout` end after a tenth of a second."""
         self._program("timeout", f'#!/bin/sh\nshift 2\nexec {shutil.which("timeout")} 0.1 "$@"\n')
 
     def ensure(self) -> subprocess.CompletedProcess[str]:
-        """Run the script and take over what the cluster then is."""
+        """Run the script and read the resulting state of the cluster."""
         file = self._folder / "cluster.json"
         file.write_text(json.dumps(self.state))
         command = ["bash", str(SCRIPT)]
@@ -144,7 +144,7 @@ class Cluster:
 
     @property
     def layout(self) -> tuple[int, int]:
-        """Partitions and replicas."""
+        """Return the partitions and the replicas."""
         return self.state["partitions"], self.state["replicas"]
 
 
@@ -155,13 +155,13 @@ def cluster(tmp_path: Path) -> Cluster:
 
 
 def test_a_missing_topic_is_created(cluster: Cluster) -> None:
-    """The layout is the platform's, not the application's single partition."""
+    """The layout is that of the platform, not the single partition of the application."""
     assert cluster.ensure().returncode == 0
     assert cluster.layout == (6, 3)
     assert cluster.state["calls"] == ["describe", "create", "describe"]
 
 
-def test_a_topic_as_wanted_is_left_alone(cluster: Cluster) -> None:
+def test_a_topic_as_configured_is_left_alone(cluster: Cluster) -> None:
     """It runs at every sync; the second run must change nothing."""
     cluster.ensure()
     cluster.state["calls"] = []
@@ -177,7 +177,7 @@ def test_missing_partitions_are_added(cluster: Cluster) -> None:
 
 
 def test_too_many_partitions_stay(cluster: Cluster) -> None:
-    """Kafka cannot take any away; that is worth a sentence and not a failed sync."""
+    """Kafka cannot remove partitions; that is worth a message but not a failed sync."""
     cluster.state |= {"partitions": 9, "replicas": 3}
     done = cluster.ensure()
     assert done.returncode == 0
@@ -193,22 +193,22 @@ def test_the_number_of_replicas_is_changed(cluster: Cluster, replicas: int) -> N
     assert cluster.layout == (6, 3)
 
 
-def test_a_version_that_asks_first_is_told_not_to(cluster: Cluster) -> None:
-    """Nobody would answer in a Job, and the older versions refuse the flag."""
+def test_a_version_that_asks_for_confirmation_gets_the_flag(cluster: Cluster) -> None:
+    """A Job cannot answer a question, and older versions refuse the flag."""
     cluster.state |= {"partitions": 6, "replicas": 1, "asks": True}
     assert cluster.ensure().returncode == 0
     assert cluster.layout == (6, 3)
 
 
 def test_a_topic_that_somebody_else_creates_at_that_moment_is_adjusted(cluster: Cluster) -> None:
-    """payment-api's own fallback can win the race; its layout must not stay."""
+    """The fallback of payment-api can win the race; its layout must not stay."""
     cluster.state["rival"] = True
     assert cluster.ensure().returncode == 0
     assert cluster.layout == (6, 3)
 
 
 def test_brokers_that_are_not_up_yet_are_waited_for(cluster: Cluster) -> None:
-    """Each wait is logged once, not at every look."""
+    """Each reason to wait is logged once, not in every round."""
     cluster.state["down"] = 4
     done = cluster.ensure()
     assert done.returncode == 0
@@ -217,7 +217,7 @@ def test_brokers_that_are_not_up_yet_are_waited_for(cluster: Cluster) -> None:
 
 
 def test_brokers_that_stay_down_fail_it(cluster: Cluster) -> None:
-    """A sync that waits for ever says nothing."""
+    """A sync that waits for ever reports nothing."""
     cluster.state["down"] = 100
     cluster.env["DEADLINE_SECONDS"] = "0"
     done = cluster.ensure()
@@ -229,7 +229,7 @@ def test_brokers_that_stay_down_fail_it(cluster: Cluster) -> None:
 
 
 def test_a_call_that_hangs_is_given_up(cluster: Cluster) -> None:
-    """Rpk has no time limit of its own, and the deadline is looked at between calls."""
+    """Rpk has no time limit of its own, and the script checks the deadline between calls."""
     cluster.state["hangs"] = True
     cluster.env["DEADLINE_SECONDS"] = "0"
     cluster.shorten_timeouts()
@@ -239,7 +239,7 @@ def test_a_call_that_hangs_is_given_up(cluster: Cluster) -> None:
 
 
 def test_more_replicas_than_brokers_fail_it(cluster: Cluster) -> None:
-    """The sentence holds the brokers' own reason."""
+    """The message holds the reason of the brokers."""
     cluster.state["brokers"] = 1
     cluster.env["DEADLINE_SECONDS"] = "0"
     done = cluster.ensure()
@@ -250,7 +250,7 @@ def test_more_replicas_than_brokers_fail_it(cluster: Cluster) -> None:
 
 
 def test_an_answer_is_not_taken_for_its_effect(cluster: Cluster) -> None:
-    """Replicas are moved after the answer: only a look shows that they are there."""
+    """Replicas are moved after the answer: only the next round shows them."""
     cluster.state |= {"partitions": 6, "replicas": 1, "alters": False}
     cluster.env["DEADLINE_SECONDS"] = "1"
     done = cluster.ensure()

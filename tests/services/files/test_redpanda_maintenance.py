@@ -1,4 +1,4 @@
-"""A stopping broker hands its partitions over, and a starting one takes part again."""
+"""A stopping broker hands over its partitions, and a starting one leads partitions again."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Admin(ThreadingHTTPServer):
-    """The admin API of broker 7, as scripted: the last answer to a request is repeated."""
+    """The admin API of broker 7 with scripted answers; the last answer repeats."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -40,7 +40,7 @@ class Admin(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
 
     def answer(self, request: tuple[str, str]) -> Answer:
-        """The next scripted answer; 500 to what is not scripted."""
+        """Return the next scripted answer, or 500 if there is none."""
         self.requests.append(request)
         answers = self.answers.get(request, [(500, "")])
         return answers[min(self.requests.count(request), len(answers)) - 1]
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_DELETE = _answer  # noqa: N815 -- the names that http.server calls
 
     def log_message(self, *_args: object) -> None:
-        """Keep the test's output clean."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def admin() -> Iterator[Admin]:
 
 
 class Hooks:
-    """Runs the hooks with a `sleep` that only counts."""
+    """The hooks, run with a `sleep` that only counts."""
 
     def __init__(self, folder: Path, address: str) -> None:
         self.env = {
@@ -87,7 +87,7 @@ class Hooks:
         sleep.chmod(0o755)
 
     def run(self, name: str) -> str:
-        """Run one hook, which must succeed, and return what it says."""
+        """Run one hook, which must succeed, and return its output."""
         command = ["bash", str(FILES / name)]
         done = subprocess.run(
             command, env=self.env, check=True, capture_output=True, text=True, timeout=30
@@ -102,21 +102,21 @@ def hooks(tmp_path: Path, admin: Admin) -> Hooks:
 
 
 def test_a_drain_waits_until_the_broker_leads_nothing(admin: Admin, hooks: Hooks) -> None:
-    """Returning earlier, it would be stopped while clients still talk to it."""
+    """If it returned earlier, the broker would stop while it still serves clients."""
     admin.answers |= {DRAIN: [(200, "")], STATE: [DRAINING, DRAINING, DRAINED]}
     assert "Broker 7 has handed over all its partitions" in hooks.run("drain.sh")
     assert admin.requests == [NODE, DRAIN, STATE, STATE, STATE]
 
 
 def test_a_drain_that_has_not_begun_is_not_taken_for_finished(admin: Admin, hooks: Hooks) -> None:
-    """Just after the request the broker still says that it does not drain."""
+    """Right after the request the broker still reports that it does not drain."""
     admin.answers |= {DRAIN: [(200, "")], STATE: [IDLE, IDLE, DRAINING, DRAINED]}
     hooks.run("drain.sh")
     assert admin.requests.count(STATE) == 4
 
 
-def test_a_drain_that_was_called_off_ends(admin: Admin, hooks: Hooks) -> None:
-    """Somebody took the broker out of maintenance mode: waiting on would be for nothing."""
+def test_a_cancelled_drain_ends(admin: Admin, hooks: Hooks) -> None:
+    """If somebody ends the maintenance mode, there is nothing to wait for."""
     admin.answers |= {DRAIN: [(200, "")], STATE: [DRAINING, IDLE]}
     hooks.run("drain.sh")
     assert admin.requests.count(STATE) == 2
@@ -130,20 +130,20 @@ def test_a_drain_waits_for_its_turn(admin: Admin, hooks: Hooks) -> None:
 
 
 def test_a_broker_that_left_the_cluster_is_not_drained(admin: Admin, hooks: Hooks) -> None:
-    """It would be refused for ever."""
+    """The request would be refused for ever."""
     admin.answers |= {DRAIN: [(404, "")]}
     assert "no longer a member" in hooks.run("drain.sh")
     assert admin.requests == [NODE, DRAIN]
 
 
 def test_a_broker_that_does_not_answer_is_not_drained(hooks: Hooks) -> None:
-    """A crashed broker leads nothing, and its replacement should not have to wait."""
+    """A crashed broker leads nothing, and its replacement must not wait."""
     hooks.env["ADMIN_API"] = "127.0.0.1:1"
     assert "does not answer" in hooks.run("drain.sh")
 
 
 def test_a_state_that_cannot_be_read_is_asked_for_again(admin: Admin, hooks: Hooks) -> None:
-    """One failed answer must not cut the drain short."""
+    """One failed answer must not end the drain."""
     admin.answers |= {DRAIN: [(200, "")], STATE: [DRAINING, (500, DRAINED[1]), DRAINED]}
     hooks.run("drain.sh")
     assert admin.requests.count(STATE) == 3
@@ -159,24 +159,24 @@ def test_a_state_that_cannot_be_read_is_asked_for_again(admin: Admin, hooks: Hoo
 def test_a_drain_gives_up_in_time(
     admin: Admin, hooks: Hooks, answers: dict[tuple[str, str], Sequence[Answer]], reason: str
 ) -> None:
-    """It must leave the broker a part of the grace period to stop by itself, and never fail."""
+    """It must never fail, and leave the broker time for its own stop."""
     admin.answers |= answers
     hooks.env["DRAIN_SECONDS"] = "0"
-    said = hooks.run("drain.sh")
-    assert "Not drained within 0 s" in said
-    assert reason in said
+    output = hooks.run("drain.sh")
+    assert "Not drained within 0 s" in output
+    assert reason in output
 
 
 @pytest.mark.parametrize("status", [200, 400])
 def test_a_started_broker_leaves_maintenance_mode(admin: Admin, hooks: Hooks, status: int) -> None:
-    """The mode outlives the restart; 400 says that the broker was not in it."""
+    """The mode outlives the restart; status 400 means that the broker was not in it."""
     admin.answers |= {UNDRAIN: [(status, "")]}
     assert hooks.run("undrain.sh") == ""
     assert admin.requests == [NODE, UNDRAIN]
 
 
 def test_a_starting_broker_is_waited_for(admin: Admin, hooks: Hooks) -> None:
-    """It has no id before it joined, and nobody who could change its mode before a quorum."""
+    """A broker has no id before it joins, and without a quorum its mode cannot change."""
     admin.answers[NODE] = [(503, ""), (200, '{"node_id": null}'), (200, '{"node_id": 7}')]
     admin.answers[UNDRAIN] = [(404, ""), (503, ""), (200, "")]
     hooks.run("undrain.sh")
@@ -184,6 +184,6 @@ def test_a_starting_broker_is_waited_for(admin: Admin, hooks: Hooks) -> None:
 
 
 def test_a_broker_that_does_not_join_is_not_waited_for_for_ever(hooks: Hooks) -> None:
-    """The probes start only after the hook; and a hook that fails restarts the broker."""
+    """The probes start only after the hook, and a failed hook restarts the broker."""
     hooks.env |= {"ADMIN_API": "127.0.0.1:1", "UNDRAIN_SECONDS": "0"}
     assert "Still in maintenance mode after 0 s" in hooks.run("undrain.sh")

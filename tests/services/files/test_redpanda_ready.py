@@ -1,4 +1,4 @@
-"""The broker's probe reads what the broker says, not only that it answers."""
+"""The probe of the broker reads its answer, not only the status code."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Admin(ThreadingHTTPServer):
-    """The broker's admin API, with one answer."""
+    """The admin API of the broker, with one answer."""
 
     status = 200
     body = ""
@@ -27,7 +27,7 @@ class Admin(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """host:port."""
+        """The address as host:port."""
         return f"127.0.0.1:{self.server_port}"
 
 
@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.body.encode())
 
     def log_message(self, *_args: object) -> None:
-        """Keep the test's output clean."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -56,33 +56,33 @@ def admin() -> Iterator[Admin]:
 
 
 def ready(address: str) -> bool:
-    """Whether the probe succeeds."""
+    """Return whether the probe succeeds."""
     env = {"PATH": os.environ["PATH"], "ADMIN_API": address}
     return subprocess.run(["bash", SCRIPT], env=env, check=False, timeout=30).returncode == 0
 
 
 @pytest.mark.parametrize("body", ['{"status":"ready"}', '{"status": "ready"}'])
-def test_a_broker_that_says_ready_is_ready(admin: Admin, body: str) -> None:
-    """However its JSON is spaced."""
+def test_a_broker_that_reports_ready_is_ready(admin: Admin, body: str) -> None:
+    """The spacing of the JSON does not matter."""
     admin.body = body
     assert ready(admin.address)
     assert admin.path == "/v1/status/ready"
 
 
 @pytest.mark.parametrize("body", ['{"status":"booting"}', '{"status":"not ready"}', ""])
-def test_a_broker_that_says_anything_else_is_not(admin: Admin, body: str) -> None:
+def test_a_broker_that_reports_anything_else_is_not(admin: Admin, body: str) -> None:
     """While it boots it answers 200 as well: the status code alone would let clients in."""
     admin.body = body
     assert not ready(admin.address)
 
 
-def test_an_error_is_not_ready_whatever_it_says(admin: Admin) -> None:
-    """A failing API is no witness."""
+def test_an_error_is_never_ready(admin: Admin) -> None:
+    """The text of a failing API cannot be trusted."""
     admin.status = 503
     admin.body = '{"status":"ready"}'
     assert not ready(admin.address)
 
 
 def test_a_broker_that_does_not_answer_is_not_ready() -> None:
-    """Before the admin API listens there is nobody to ask."""
+    """There is no answer before the admin API listens."""
     assert not ready("127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""The smoke test succeeds only when its own fraud comes out, and says which link broke."""
+"""The smoke test succeeds only with an alert for its own fraud, and names the broken link."""
 
 import importlib.util
 import json
@@ -26,12 +26,12 @@ Transaction = dict[str, Any]
 
 
 def alert(transaction: Transaction) -> str:
-    """What alert-monitor sends for a transaction."""
+    """Return the message that alert-monitor sends for a transaction."""
     return json.dumps({**transaction, "is_fraud": True, "received_at": "2025-01-01T00:00:00"})
 
 
 class System:
-    """payment-api and alert-monitor, and in place of all between them a function of the test."""
+    """payment-api and alert-monitor, with a function of the test in place of the detector."""
 
     def __init__(self) -> None:
         self.posted: list[Transaction] = []
@@ -44,7 +44,7 @@ class System:
         self._change = Condition()
 
     def show(self, transaction: Transaction) -> None:
-        """Send the alert to everybody who is connected, and keep it for those who come later."""
+        """Send the alert to all connected clients, and keep it for later ones."""
         with self._change:
             self.history.append(alert(transaction))
             for connection in self._open:
@@ -52,25 +52,25 @@ class System:
                     connection.send(self.history[-1])
 
     def keep(self, transaction: Transaction) -> None:
-        """Keep the alert for those who come later, but send it to nobody who is connected."""
+        """Keep the alert for later clients, but send it to no connected one."""
         with self._change:
             assert self._change.wait_for(lambda: self._open, timeout=10)
             self.history.append(alert(transaction))
 
     def take(self, transaction: Transaction) -> int:
-        """What payment-api answers."""
+        """Return the answer of payment-api."""
         if self.status < 300:
             self.posted.append(transaction)
             self.detect(transaction)
         return self.status
 
     def count(self, _connection: ServerConnection, request: Request) -> None:
-        """Note a WebSocket that is about to be accepted."""
+        """Record a WebSocket that is about to be accepted."""
         assert request.path == "/ws"
         self.connections += 1
 
     def watch(self, connection: ServerConnection) -> None:
-        """What alert-monitor does with a WebSocket: replay, then wait for its end."""
+        """Serve a WebSocket as alert-monitor does: replay, then wait for its end."""
         if self.connections <= self.lost:
             return
         with self._change:
@@ -92,7 +92,7 @@ class PaymentApi(ThreadingHTTPServer):
         self.system = system
 
     def handle_error(self, *_args: object) -> None:
-        """A client that gave up is no news."""
+        """Ignore a client that gave up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -107,12 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b'{"detail": "Kafka producer is not connected."}')
 
     def log_message(self, *_args: object) -> None:
-        """Keep the test's output clean."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
-    """A running system, and the environment that points the script to it."""
+    """A running system, with the environment that points the script to it."""
     system = System()
     with ExitStack() as stack:
         payment_api = stack.enter_context(PaymentApi(system))
@@ -151,14 +151,14 @@ def smoke_test(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def impatient(smoke_test: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module that soon posts the next transaction."""
+    """The script as a module that posts the next transaction soon."""
     monkeypatch.setattr(smoke_test, "ALERT_SECONDS", 0.2)
     return smoke_test
 
 
 @pytest.fixture
 def unreachable() -> Iterator[str]:
-    """host:port where nobody listens."""
+    """An address as host:port where nothing listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{taken.getsockname()[1]}"
@@ -166,13 +166,13 @@ def unreachable() -> Iterator[str]:
 
 @pytest.fixture
 def failure(smoke_test: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Run the script, which must fail with a sentence, and return that."""
+    """Run the script, which must fail with a message, and return the message."""
 
     def run() -> str:
         monkeypatch.setenv("DEADLINE_SECONDS", "0.5")
         with pytest.raises(SystemExit) as stopped:
             smoke_test.main()
-        # A text as the code makes the exit status 1.
+        # A message instead of a number makes the exit status 1.
         assert isinstance(stopped.value.code, str)
         return stopped.value.code
 
@@ -193,7 +193,7 @@ def test_it_succeeds_when_its_alert_comes(
 
 
 def test_the_transaction_is_valid_and_a_clear_fraud(system: System, smoke_test: ModuleType) -> None:
-    """payment-api refuses anything else with 422; and a usual amount raises no alert."""
+    """payment-api refuses anything else with 422, and a usual amount raises no alert."""
     smoke_test.main()
     [transaction] = system.posted
     texts = {"transaction_id", "user_id", "card_number", "timestamp", "merchant_id", "location"}
@@ -213,7 +213,7 @@ def test_each_run_has_its_own_transaction_and_user(system: System, smoke_test: M
 
 
 def test_alerts_of_others_do_not_satisfy_it(system: System, failure: Callable[[], str]) -> None:
-    """Neither replayed nor new ones."""
+    """Neither replayed nor new alerts of others count."""
     system.history = [
         alert({"transaction_id": str(n), "user_id": "smoke-test-1"}) for n in range(100)
     ]
@@ -222,7 +222,7 @@ def test_alerts_of_others_do_not_satisfy_it(system: System, failure: Callable[[]
 
 
 def test_it_listens_before_it_posts(system: System, smoke_test: ModuleType) -> None:
-    """An alert that comes at once must not be missed."""
+    """An alert that comes immediately must not be missed."""
     listening: list[int] = []
 
     def detect(transaction: Transaction) -> None:
@@ -235,7 +235,7 @@ def test_it_listens_before_it_posts(system: System, smoke_test: ModuleType) -> N
 
 
 def test_it_posts_again_when_no_alert_comes(system: System, impatient: ModuleType) -> None:
-    """What is posted before the detector reads is never seen."""
+    """The detector never sees a transaction from before its start."""
     system.detect = lambda transaction: (
         system.show(transaction) if len(system.posted) >= 3 else None
     )
@@ -247,7 +247,7 @@ def test_it_posts_again_when_no_alert_comes(system: System, impatient: ModuleTyp
 def test_a_late_alert_counts(
     system: System, impatient: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A slow chain works too: any of its own transactions will do."""
+    """A slow chain works too: an alert for any of its own transactions is enough."""
     system.detect = lambda _: system.show(system.posted[0]) if len(system.posted) == 2 else None
     impatient.main()
     first = system.posted[0]["transaction_id"]
@@ -257,7 +257,7 @@ def test_a_late_alert_counts(
 def test_an_alert_that_was_sent_to_nobody_counts_when_it_is_replayed(
     system: System, impatient: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One dead connection of a browser keeps alert-monitor from sending to all others."""
+    """One dead connection of a browser keeps alert-monitor from sending to the others."""
     system.detect = system.keep
     impatient.main()
     first = system.posted[0]["transaction_id"]
@@ -268,7 +268,7 @@ def test_an_alert_that_was_sent_to_nobody_counts_when_it_is_replayed(
 def test_it_connects_again_when_the_connection_is_lost(
     system: System, smoke_test: ModuleType
 ) -> None:
-    """A rolling update ends it."""
+    """A rolling update closes it."""
     system.lost = 1
     system.detect = lambda transaction: (
         system.show(transaction) if system.connections >= 2 else None
@@ -278,21 +278,21 @@ def test_it_connects_again_when_the_connection_is_lost(
 
 
 def test_a_missing_alert_is_named(system: System, failure: Callable[[], str]) -> None:
-    """Then both ends work, and what lies between them does not."""
+    """Both ends work, so the fault is between them."""
     system.detect = ignore
-    said = failure()
-    assert said.startswith(
+    message = failure()
+    assert message.startswith(
         f"The smoke test failed after 0.5 s: payment-api accepted {len(system.posted)} "
         "transactions, but alert-monitor showed no alert for any of them"
     )
 
 
 def test_a_refused_transaction_is_named(system: System, failure: Callable[[], str]) -> None:
-    """With payment-api's own reason: 503 is its producer, 422 is this script."""
+    """The reason is that of payment-api: 503 is its producer, 422 is this script."""
     system.status = 503
-    said = failure()
-    assert "payment-api refused the transaction with status 503" in said
-    assert "Kafka producer is not connected." in said
+    message = failure()
+    assert "payment-api refused the transaction with status 503" in message
+    assert "Kafka producer is not connected." in message
 
 
 def test_a_payment_api_that_is_down_is_named(
@@ -301,7 +301,7 @@ def test_a_payment_api_that_is_down_is_named(
     monkeypatch: pytest.MonkeyPatch,
     unreachable: str,
 ) -> None:
-    """The first link."""
+    """It is the first link of the chain."""
     assert system.connections == 0
     monkeypatch.setenv("PAYMENT_API", unreachable)
     assert f"payment-api at {unreachable} is unreachable" in failure()
@@ -326,9 +326,9 @@ def test_a_payment_api_that_does_not_answer_is_named(
 
     system.detect = hang
     try:
-        said = failure()
-        assert "did not answer in 1 s" in said
-        assert "waiting for Redpanda" in said
+        message = failure()
+        assert "did not answer in 1 s" in message
+        assert "waiting for Redpanda" in message
     finally:
         release.set()
 
@@ -339,7 +339,7 @@ def test_an_alert_monitor_that_is_down_is_named(
     monkeypatch: pytest.MonkeyPatch,
     unreachable: str,
 ) -> None:
-    """The last link; nothing is posted whose alert nobody could see."""
+    """It is the last link; nothing is posted if nobody could see the alert."""
     monkeypatch.setenv("ALERT_MONITOR", unreachable)
     assert f"alert-monitor at {unreachable} is unreachable" in failure()
     assert system.posted == []
@@ -351,7 +351,7 @@ def test_it_ends_at_its_deadline(
     failure: Callable[[], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The sync waits for it, and the Job is killed a little later without a sentence."""
+    """The sync waits for it, and a little later the Job is killed without a message."""
     monkeypatch.setattr(smoke_test, "ALERT_SECONDS", 60)
     system.detect = ignore
     start = time.monotonic()
