@@ -625,7 +625,7 @@ def promote(
     Example:
       delivery promote --dry-run
     Exit codes:
-      0  they are open, or there is nothing to promote
+      0  the pull requests are open, or there is nothing to promote
       2  it could not be done, or every pair was skipped
       3  dist is not what its sources render
     """
