@@ -162,7 +162,9 @@ def _is_released(releases: Releases, build: Build) -> bool:
 def _require_free(releases: Releases, build: Build) -> None:
     reason = releases.services[build.service].hold
     if reason is not None:
-        raise HeldError(f"{build.service} is held: {reason}")
+        raise HeldError(
+            f"{build.service} is held ({reason}): run `delivery unhold {build.service}` first."
+        )
 
 
 def _require_newer(releases: Releases, build: Build, history: str) -> None:

@@ -201,7 +201,7 @@ def test_a_reason_reaches_the_commit(landed: list[dict[str, Any]], arguments: li
 
 
 def test_a_pin_may_name_a_digest(landed: list[dict[str, Any]]) -> None:
-    """Like a bump."""
+    """A tag of somebody else may move."""
     digest = f"sha256:{'b' * 64}"
     run("pin", "redis", "staging", "1.0.0", f"--digest={digest}", "--reason=slow")
     assert landed[0]["change"].trailers == [("Pin", f"staging redis 1.0.0@{digest}")]

@@ -116,6 +116,7 @@ def test_staging_is_promoted_to_production(tmp_path: Path) -> None:
     found = prepare(remote, STAGING, PRODUCTION)
     assert (found.source, found.target) == ("main", "production")
     assert "## Changes in system-production\n" in found.body
+    assert "<details><summary>production/payment-api</summary>" in found.body
     assert f"→ {OLD[:12]} | 1 |" in found.body
     assert NEW[:12] not in found.body
     assert "staging/" not in found.body
@@ -161,7 +162,7 @@ def test_a_third_party_image_has_no_link_to_commits(remote: Remote) -> None:
     assert "→ 1.0.0 | 1 |  |" in prepare(remote).body
 
 
-def test_a_digest_alone_is_a_release(remote: Remote) -> None:
+def test_a_new_digest_is_a_release(remote: Remote) -> None:
     """The same tag twice would look like no change."""
     tag, digest = "1.0.0", f"sha256:{'d' * 64}"
     land(remote, changes.bump([Build(service="redis", tag=tag)]))

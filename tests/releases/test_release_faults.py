@@ -113,7 +113,7 @@ def assert_whole(remote: Remote, folder: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_bumps_of_different_services_all_land(remote: Remote, tmp_path: Path) -> None:
-    """Nobody would notice a lost bump for weeks."""
+    """Nobody might notice a lost bump for weeks."""
     tags = [
         (service, f"{number + 1:040x}" if rule is COMMIT else f"1.0.{number + 1}")
         for number in range(RIVALS // len(remotes.SERVICES))
@@ -153,7 +153,7 @@ def test_the_newest_of_many_builds_wins(remote: Remote, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_bump_leaves_before_or_after(remote: Remote, tmp_path: Path) -> None:
+def test_a_killed_bump_leaves_the_old_or_the_new_state(remote: Remote, tmp_path: Path) -> None:
     """A runner may vanish at any point; the remote must be whole, and the next run land."""
     killer = tmp_path / "bin" / "git"
     killer.parent.mkdir()
@@ -424,7 +424,7 @@ def limit_file_size() -> None:
 
 
 def obey_permissions() -> None:
-    """Drop root's right to write files that are read-only; others do not have it."""
+    """Drop root's capability to write read-only files; other users do not have it."""
     drop_from_bounding_set, override_file_permissions = 24, 1
     ctypes.CDLL(None).prctl(drop_from_bounding_set, override_file_permissions)
 
