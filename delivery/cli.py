@@ -637,7 +637,7 @@ def promote(
     if not pairs:
         click.echo(f"nothing to promote: {FOLDER} has one environment")
     texts: list[str] = []
-    skipped: list[promotion.MissingBranchError] = []
+    skipped = 0
     for source, target in pairs:
         answer = f"nothing to promote from {source.branch} to {target.branch}"
         try:
@@ -648,19 +648,19 @@ def promote(
                 )
                 if proposal is not None:
                     texts.append(proposal.text)
+                    if output is not None:
+                        output.write_text("\n".join(texts), encoding="utf-8")
                     answer = f"{proposal.title}\n\n{proposal.body}"
                 if proposal is not None and not dry_run:
                     report("ask GitHub")
                     answer = promotion.propose(repository, proposal)
         except promotion.MissingBranchError as error:
-            skipped.append(error)
+            skipped += 1
             click.echo(f"Skipped {error}", err=True)
         else:
             click.echo(answer)
-    if texts and output is not None:
-        output.write_text("\n".join(texts), encoding="utf-8")
-    if skipped and len(skipped) == len(pairs):
-        raise skipped[0]
+    if skipped and skipped == len(pairs):
+        sys.exit(promotion.MissingBranchError.exit_code)
 
 
 @main.command("status")

@@ -265,7 +265,7 @@ def test_a_promotion_that_skips_everything_fails() -> None:
     """Otherwise a workflow would stay green without promoting anything."""
     result = run("promote", "--environment=production")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.endswith("Error: production: origin has no branch production\n")
+    assert result.stderr.endswith("\nSkipped production: origin has no branch production\n")
 
 
 def test_promote_may_be_limited_to_one_environment(three: list[str]) -> None:
@@ -312,6 +312,21 @@ def test_promote_proposes_unless_it_is_a_dry_run(
     monkeypatch.setattr(promotion, "propose", lambda *_: "https://github.test/pull/7")
     result = run("promote", "--output=all.md", *(["--dry-run"] if dry else []))
     assert result.stdout == ("Title\n\nbody\n" if dry else "https://github.test/pull/7\n")
+    assert (repository / "all.md").read_text(encoding="utf-8") == "text"
+
+
+@pytest.mark.usefixtures("two")
+def test_the_text_is_kept_if_github_refuses(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    """A person can open the pull request with it."""
+
+    def refuse(*_: object) -> str:
+        raise CommandError("no permission")
+
+    monkeypatch.setattr(promotion, "prepare", lambda *_, **__: PROPOSAL)
+    monkeypatch.setattr(promotion, "propose", refuse)
+    assert run("promote", "--output=all.md").exit_code == 2
     assert (repository / "all.md").read_text(encoding="utf-8") == "text"
 
 
