@@ -1,13 +1,13 @@
-# Every command of this repository. `make` alone lists them; each sets up what it needs.
+# The commands of this repository. `make` alone lists them; each one sets up what it needs.
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.setup-done
-# Programs of the virtual environment first, so that nothing needs activating.
+# Programs of the virtual environment come first, so that nobody needs to activate it.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# Compiling cdk8s takes longer than running it: what Python compiled once is kept.
+# Compiling cdk8s takes longer than running it: Python keeps what it has compiled.
 unexport PYTHONDONTWRITEBYTECODE
-# A kubelet mounts, and makes namespaces and cgroups.
+# A kubelet mounts file systems and creates namespaces and cgroups.
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
 
 .DEFAULT_GOAL := help
@@ -33,8 +33,8 @@ NPM_CAUSE = awk '\
 		{ cause = $$0; exit } \
 	END { print "setup: npm ci failed: " (cause ? cause : "npm did not report a cause") }'
 
-# The links put `cdk8s` on the path of the activated environment, and `node` itself in place of the
-# Python program that would start it.
+# The links put `cdk8s` on the PATH of the activated environment, and replace the Python program
+# that starts `node` by `node` itself.
 $(SETUP): $(VENV)/.packages package.json package-lock.json
 	@echo "setup: cdk8s command line from package-lock.json"
 	@errors=$$(npm ci --loglevel=error --ignore-scripts 2>&1 > /dev/null) || \
@@ -50,7 +50,7 @@ $(SETUP): $(VENV)/.packages package.json package-lock.json
 setup: $(SETUP) ## Install everything into .venv and node_modules
 
 .PHONY: synth
-synth: $(SETUP) ## Render dist/ with `cdk8s synth`; a failed render leaves dist/ as it was
+synth: $(SETUP) ## Render dist/ and README's picture; a failed render leaves dist/ as it was
 	@delivery synth
 
 WORKFLOWS = .github/workflows/*.yml docs/application-repository/*.yml
@@ -68,20 +68,20 @@ lint: $(SETUP) ## Check style, types, shell, workflows and spelling
 	git ls-files -z | xargs -0 codespell
 
 .PHONY: test
-test: lint ## Everything that must hold: lint, types and all tests
+test: lint ## Lint, check types and run all tests
 	pytest
 
 .PHONY: test-packages
-test-packages: ## Install what some tests start, of Debian or Ubuntu: Redis
+test-packages: ## Install Redis, which some tests start, from Debian or Ubuntu
 	@command -v redis-server > /dev/null || { $(AS_ROOT) apt-get update && \
 		$(AS_ROOT) apt-get install --yes --no-install-recommends redis-server; }
 
 .PHONY: snapshots
-snapshots: $(SETUP) ## Accept what the constructs render now as the reviewed snapshots
+snapshots: $(SETUP) ## Accept the rendered manifests as the reviewed snapshots
 	pytest --snapshot-update tests/test_snapshots.py
 
 .PHONY: bench
-bench: control-plane ## Measure render, bump and rehearsal against their targets
+bench: control-plane ## Measure rendering, bumping and rehearsing against their targets
 	$(PYTHON) bench/bench.py
 	$(PYTHON) bench/bump.py
 	$(PYTHON) bench/rehearse.py
@@ -95,20 +95,20 @@ control-plane: $(SETUP) ## Build a throwaway control plane with Go, once per mac
 	@delivery control-plane
 
 .PHONY: confirm
-confirm: control-plane ## Have a real Argo CD confirm the rehearsal's verdicts; takes minutes
+confirm: control-plane ## Let a real Argo CD confirm the rehearsal's verdicts; takes minutes
 	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster/test_rehearsal.py
 
 .PHONY: test-runtime
-test-runtime: control-plane ## Really run dist/dev on a node made for it (Linux, root); takes long
+test-runtime: control-plane ## Really run dist/dev on a node (Linux, root); takes half an hour
 	$(AS_ROOT) pytest -n 2 -m runtime tests/runtime
 
 .PHONY: node-packages
-node-packages: ## Install what such a node and its images need of Debian or Ubuntu
+node-packages: ## Install what test-runtime needs from Debian or Ubuntu
 	$(AS_ROOT) apt-get update
 	$(AS_ROOT) apt-get install --yes conntrack containernetworking-plugins curl \
 		debian-archive-keyring debootstrap gcc iproute2 iptables kmod libc6-dev nftables \
 		$(if $(shell command -v mvn),,maven) $(if $(shell command -v runc),,runc)
 
 .PHONY: demo
-demo: control-plane ## Bring up both environments on this machine until Ctrl-C
+demo: control-plane ## Bring up all environments on this machine until Ctrl-C
 	@delivery demo

@@ -545,7 +545,7 @@ def position(path: Path, **what: str) -> int:
     [found] = [
         number
         for number, step in enumerate(load(path)["jobs"]["deliver"]["steps"])
-        if part in step.get(key, "") and step.get("name") != "List what is in it"
+        if part in step.get(key, "") and step.get("name") != "List its contents"
     ]
     return found
 

@@ -136,7 +136,7 @@ def test_outside_of_a_repository_git_says_so(tmp_path: Path) -> None:
 def test_a_machine_without_git_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a sentence, not in a trace."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(GitError, match="git: No such file"):
+    with pytest.raises(GitError, match="no git on the PATH"):
         changes(tmp_path, "main", DEV)
 
 
