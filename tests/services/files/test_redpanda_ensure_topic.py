@@ -120,7 +120,9 @@ class Cluster:
             "DEADLINE_SECONDS": "30",
         }
         self._folder = folder
-        self._program("rpk", f"#!{sys.executable} -IS\n{RPK}")
+        (folder / "rpk.py").write_text(RPK)
+        # A shebang cannot hold the path of an interpreter with a space in it.
+        self._program("rpk", f'#!/bin/sh\nexec "{sys.executable}" -IS "{folder}/rpk.py" "$@"\n')
         self._program("sleep", "#!/bin/sh\n")
 
     def _program(self, name: str, text: str) -> None:
