@@ -1,7 +1,7 @@
-"""How long a render takes, against its targets: `make bench`.
+"""Measure how long a render takes, against its targets: `make bench`.
 
 Each program runs as a whole process, in turns with the others, so that a busy moment of the machine
-hits them all.
+affects them all.
 """
 
 import json
@@ -27,10 +27,10 @@ from ruamel.yaml import YAML
 REPOSITORY = Path(__file__).parent.parent
 FLOOR = "empty app (the floor)"
 UNCHECKED_FLOOR = "empty app, run like ours"
-ENVIRONMENTS = "our two environments"
+ENVIRONMENTS = "our environments"
 FIFTY = "50 services, two environments"
 TWO_HUNDRED = "200 services, two environments"
-KUSTOMIZE = "kustomize build of our two environments"
+KUSTOMIZE = "kustomize build of two overlays"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ class Target:
     """A limit on the ratio of two measured times.
 
     Attributes:
-        meaning: Of what.
-        ratio: As measured.
-        limit: The most it may be.
+        meaning: Name of the ratio, for people.
+        ratio: The measured ratio.
+        limit: The highest allowed ratio.
     """
 
     meaning: str
@@ -49,7 +49,7 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether it is small enough."""
+        """Return whether the ratio is within its limit."""
         return self.ratio <= self.limit
 
 
@@ -58,7 +58,7 @@ def targets(seconds: Mapping[str, float]) -> list[Target]:
     floor = seconds[FLOOR]
     return [
         Target(
-            meaning="our two environments, in floors",
+            meaning="our environments, in floors",
             ratio=seconds[ENVIRONMENTS] / floor,
             limit=1.5,
         ),
@@ -78,7 +78,7 @@ def programs(folder: Path) -> dict[str, Program]:
     """Return the programs to measure, by name.
 
     Args:
-        folder: Where they may write.
+        folder: A folder that they may write to.
     """
     app = shlex.split(YAML(typ="safe").load(REPOSITORY / "cdk8s.yaml")["app"])
     generated = [*app[:-1], "bench/generated.py"]
@@ -140,8 +140,8 @@ def measure(measured: Mapping[str, Program], *, folder: Path, runs: int) -> dict
 
     Args:
         measured: The programs.
-        folder: Where our own app renders to.
-        runs: How often each counts; one run before warms the caches.
+        folder: The folder into which our own app renders.
+        runs: Number of measured runs, after one that warms the caches.
 
     Returns:
         The wall times of each program, in seconds.
@@ -166,7 +166,11 @@ def measure(measured: Mapping[str, Program], *, folder: Path, runs: int) -> dict
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--runs", default=7, show_default=True, type=click.IntRange(min=1), help="Runs that count."
+    "--runs",
+    default=7,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Measured runs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every measured time as JSON.")
 def main(*, runs: int, as_json: bool) -> None:

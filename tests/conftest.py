@@ -31,8 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
         stack = ExitStack()
         config.add_cleanup(stack.close)
         os.environ["TMPDIR"] = str(stack.enter_context(temporary_folder("delivery-tests-")))
-    # Typed without an activated environment, pytest would find the system's Node, old or missing.
-    os.environ["JSII_NODE"] = str(Path(sys.executable).with_name("node"))
+    # Without an activated environment cdk8s would find the system's Node, which is old or missing.
+    node = Path(sys.executable).with_name("node")
+    if not node.exists():
+        raise pytest.UsageError(f"{node} is missing: run `make setup`.")
+    os.environ["JSII_NODE"] = str(node)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -45,7 +48,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests."""
+    """Hide the Git configuration of the person who runs the tests."""
     for name, value in remotes.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
 
@@ -57,12 +60,12 @@ class _Unauthorized(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def locked_server() -> Iterator[str]:
-    """The address of a server that lets nobody in."""
+    """Start a server that answers 401 to everybody; return its address."""
     with HTTPServer(("127.0.0.1", 0), _Unauthorized) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

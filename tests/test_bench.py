@@ -1,4 +1,4 @@
-"""The benchmark: what it demands, and that it measures what it says."""
+"""The benchmark: its targets, and that it measures what it reports."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ MET = {bench.FLOOR: 1.0, bench.ENVIRONMENTS: 1.5, bench.FIFTY: 3.0, bench.TWO_HU
 
 
 def run(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], *arguments: str) -> Result:
-    """Run the benchmark with the times that every program shall take."""
+    """Run the benchmark with given times for every program."""
     monkeypatch.setattr(
         bench, "measure", lambda *_, **__: {name: [time] for name, time in seconds.items()}
     )
@@ -22,7 +22,7 @@ def run(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], *arguments: 
 
 
 def test_it_passes_at_its_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are the most that is allowed."""
+    """A target is the highest allowed value."""
     result = run(monkeypatch, MET)
     assert result.exit_code == 0
     assert result.output.count("met") == 2
@@ -34,31 +34,31 @@ def test_it_passes_at_its_targets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_fails_beyond_a_target(
     monkeypatch: pytest.MonkeyPatch, program: str, seconds: float
 ) -> None:
-    """Nobody reads a table that always ends well."""
+    """CI and people look at the exit code, not at a table."""
     result = run(monkeypatch, {**MET, program: seconds})
     assert result.exit_code == 1
     assert result.output.count("missed") == 1
 
 
-def test_it_says_what_it_did_not_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row that is silently absent looks like one that was never planned."""
+def test_it_reports_what_it_did_not_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silently missing row looks as if it never existed."""
     assert "kustomize: not on PATH, not measured" in run(monkeypatch, MET).output
 
 
 def test_json_holds_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another program may want more than medians."""
+    """Other programs may need more than medians."""
     report = json.loads(run(monkeypatch, MET, "--json").output)
     assert report["seconds"] == {name: [time] for name, time in MET.items()}
 
 
 def test_it_measures_the_app_that_cdk8s_runs(tmp_path: Path) -> None:
-    """With the same interpreter and flags."""
+    """Other flags would measure another program."""
     [command] = bench.programs(tmp_path)[bench.ENVIRONMENTS]
     assert f"app: {' '.join(command)}\n" in (bench.REPOSITORY / "cdk8s.yaml").read_text()
 
 
 def test_a_generated_system_has_as_many_services_as_asked(tmp_path: Path) -> None:
-    """Else the growth would be that of something else."""
+    """Otherwise the measured growth would be wrong."""
     generated.render(tmp_path, STAGING, 4)
     assert {path.name for path in tmp_path.iterdir()} == {
         "redis.yaml",
@@ -70,7 +70,7 @@ def test_a_generated_system_has_as_many_services_as_asked(tmp_path: Path) -> Non
 
 
 def test_generated_services_are_connected_like_real_ones(tmp_path: Path) -> None:
-    """One NetworkPolicy each, of the same size however many there are."""
+    """Each has one NetworkPolicy, whose size does not depend on the number of services."""
     generated.render(tmp_path, STAGING, 4)
     manifests = (tmp_path / "payment-api-1.yaml").read_text()
     assert manifests.count("kind: NetworkPolicy") == 1

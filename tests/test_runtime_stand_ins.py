@@ -18,7 +18,7 @@ def test_every_image_has_a_stand_in(service: str) -> None:
 
 @pytest.mark.parametrize("service", RECIPES)
 def test_every_stand_in_is_used(service: str) -> None:
-    """A removed service would go on being built."""
+    """The stand-in of a removed service would still be built."""
     assert service in read_references(), (
         f"{_BUILD}: dist/dev no longer runs {service}: remove its stand-in from RECIPES."
     )

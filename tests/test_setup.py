@@ -1,6 +1,6 @@
-"""The Makefile: two commands do all the set-up, once; every command is listed.
+"""The Makefile: two commands set everything up, once; every command is listed.
 
-The programs are stand-ins that write down how they were called.
+The programs are stand-ins that record how they were called.
 """
 
 import os
@@ -38,7 +38,7 @@ esac
 
 
 class Machine:
-    """A machine with the repository's set-up files, make and stand-ins for python3 and npm.
+    """A machine with the files of the set-up, make and stand-ins for python3 and npm.
 
     Args:
         folder: An empty folder.
@@ -91,7 +91,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A fresh machine."""
+    """Return a machine without any set-up."""
     return Machine(tmp_path)
 
 
@@ -110,35 +110,35 @@ def test_make_synth_sets_up_a_fresh_machine(machine: Machine) -> None:
 
 
 def test_make_test_sets_up_a_fresh_machine(machine: Machine) -> None:
-    """It is the second one, and must not need the first."""
+    """It is the second command of the README, and must not need the first."""
     calls = machine.run("make", "test")
     assert calls[: len(SET_UP)] == SET_UP
     assert calls[-1] == "pytest "
 
 
 def test_ci_runs_what_the_readme_says(machine: Machine) -> None:
-    """What passes at home passes there."""
+    """A change that passes on a laptop must pass there."""
     control_plane = machine.run(".ci/run")[len(SET_UP)]
     assert control_plane == "delivery control-plane"
     assert machine.run(".ci/run") == [control_plane, *machine.run("make", "test")]
 
 
 def test_ci_accepts_no_skipped_test() -> None:
-    """All would look well without a control plane or Redis."""
+    """CI would pass without a control plane or Redis."""
     commands = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert commands[-1] == "SKIP_NOTHING=1 make test"
 
 
 @pytest.mark.parametrize("target", ["synth", "test"])
 def test_the_second_run_sets_up_nothing(machine: Machine, target: str) -> None:
-    """It is typed many times a day."""
+    """People type it many times a day."""
     first = machine.run("make", target)
     assert machine.run("make", target) == first[len(SET_UP) :]
 
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_changed_input_is_installed(machine: Machine, name: str) -> None:
-    """After a `git pull` nobody has to think of it."""
+    """Nobody should have to think of it after a `git pull`."""
     machine.run("make", "setup")
     machine.change(name)
     assert machine.run("make", "setup") != []
@@ -147,7 +147,7 @@ def test_a_changed_input_is_installed(machine: Machine, name: str) -> None:
 
 @pytest.mark.parametrize("program", ["python", "uv", "npm"])
 def test_a_failed_installation_is_tried_again(machine: Machine, program: str) -> None:
-    """A network that broke once must not leave half an environment that counts as whole."""
+    """After a network failure half an environment must not count as complete."""
     (machine.folder / f"fail-{program}").touch()
     assert not any(call.startswith("delivery") for call in machine.run("make", "synth"))
     (machine.folder / f"fail-{program}").unlink()
@@ -197,7 +197,7 @@ def test_a_failed_npm_is_one_sentence_with_the_cause(machine: Machine) -> None:
 
 
 def test_a_full_disk_does_not_count_as_set_up(machine: Machine) -> None:
-    """A npm that could not write its packages exits with 0."""
+    """On a full disk npm exits with 0 without its packages."""
     (machine.folder / "disk-is-full").touch()
     assert "is the disk full?" in machine.errors("make", "setup")
     (machine.folder / "disk-is-full").unlink()
@@ -216,16 +216,16 @@ def _listing(*arguments: str) -> str:
 
 
 def test_make_alone_lists_the_commands() -> None:
-    """Whoever forgot them types the shortest one."""
+    """It is the first thing to try for somebody who forgot them."""
     assert _listing() == _listing("help")
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_command_is_listed_with_what_it_does(target: str) -> None:
-    """A target that nobody can find is dead."""
+    """Nobody uses a target that is not listed."""
     assert re.search(rf"^  make {target} +\w.+$", _listing("help"), flags=re.MULTILINE)
 
 
 def test_every_command_is_phony() -> None:
-    """A file of the same name would turn it off; the tests above know the phony ones."""
+    """A file of the same name would disable the target; the tests above cover the phony ones."""
     assert sorted(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE)) == sorted(TARGETS)

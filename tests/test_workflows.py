@@ -1,4 +1,4 @@
-"""What GitHub runs: pinned, with the least rights, and nothing that the Makefile does not hold.
+"""The workflows and rulesets: pinned, least privilege, and thin.
 
 `make lint` adds zizmor and the schemas of GitHub's files.
 """
@@ -38,37 +38,37 @@ each_caller = pytest.mark.parametrize("caller", CALLERS, ids=lambda path: path.n
 
 @cache
 def load(path: Path) -> Any:  # noqa: ANN401 - what YAML gives
-    """A parsed file, not to be changed."""
+    """Return a parsed file, which must not be changed."""
     return YAML(typ="safe").load(path)
 
 
 def workflow(name: str) -> Any:  # noqa: ANN401 - what YAML gives
-    """One of our workflows."""
+    """Return one of our workflows."""
     return load(GITHUB / "workflows" / f"{name}.yml")
 
 
 def steps(path: Path) -> list[dict[str, Any]]:
-    """The steps of all jobs."""
+    """Return the steps of all jobs."""
     return [step for job in load(path)["jobs"].values() for step in job.get("steps", [])]
 
 
 def commands(path: Path) -> list[str]:
-    """What the steps run."""
+    """Return the commands that the steps run."""
     return [step["run"] for step in steps(path) if "run" in step]
 
 
 def using(path: Path, action: str) -> list[dict[str, Any]]:
-    """The steps that use an action."""
+    """Return the steps that use an action."""
     return [step for step in steps(path) if step.get("uses", "").startswith(f"{action}@")]
 
 
 def rules(ruleset: str) -> dict[str, dict[str, Any]]:
-    """The parameters of a ruleset's rules, by their type."""
+    """Return the parameters of a ruleset's rules, by type."""
     return {rule["type"]: rule.get("parameters", {}) for rule in RULESETS[ruleset]["rules"]}
 
 
 def required_checks(ruleset: str) -> list[str]:
-    """What must have succeeded before a merge."""
+    """Return the checks that must succeed before a merge."""
     return [
         check["context"]
         for check in rules(ruleset)["required_status_checks"]["required_status_checks"]
@@ -85,7 +85,7 @@ each_required_workflow = pytest.mark.parametrize("workflow", REQUIRED, ids=lambd
 
 @each_file
 def test_actions_are_pinned_by_commit_with_their_version(workflow: Path) -> None:
-    """A tag can be moved to other code; the comment tells people what the commit is."""
+    """A tag can be moved to other code; the comment names the version of the commit."""
     uses = re.findall(r"\buses: *(.*)", workflow.read_text())
     ours = rf"{_CONFIGURATION}/\.github/workflows/[\w-]+\.yml@main # .+"
     pinned = re.compile(rf"[\w.-]+/[\w./-]+@[0-9a-f]{{40}} # v\d+\.\d+\.\d+|{ours}")
@@ -93,7 +93,7 @@ def test_actions_are_pinned_by_commit_with_their_version(workflow: Path) -> None
 
 
 def test_an_action_has_one_commit() -> None:
-    """Two versions side by side would be an update that was left half-done."""
+    """Two versions side by side are an unfinished update."""
     uses = {
         action
         for path in WORKFLOWS
@@ -105,13 +105,13 @@ def test_an_action_has_one_commit() -> None:
 
 @each_file
 def test_nothing_is_permitted_by_default(workflow: Path) -> None:
-    """A job without permissions of its own would get the repository's default: often write."""
+    """A job without permissions of its own would get the repository's default, often write."""
     assert load(workflow)["permissions"] == {}
 
 
 @each_file
 def test_every_permission_has_a_reason(workflow: Path) -> None:
-    """Whoever reviews it can ask whether the reason still holds."""
+    """A reviewer can ask whether the reason still holds."""
     granted = re.findall(r"^ +[a-z-]+: (?:read|write)\b(.*)$", workflow.read_text(), re.MULTILINE)
     reasons = [comment for comment in granted if re.match(r" # \w", comment)]
     inputs = re.findall(
@@ -122,15 +122,15 @@ def test_every_permission_has_a_reason(workflow: Path) -> None:
 
 @each_workflow
 def test_commands_take_no_expressions(workflow: Path) -> None:
-    """GitHub pastes an expression into the script: a branch's name could be a command."""
+    """GitHub pastes an expression into the script: the name of a branch could be a command."""
     assert [command for command in commands(workflow) if "${{" in command] == []
 
 
 def words(command: str) -> list[str]:
-    """A command as the shell calls it if every variable is set, without where its output goes.
+    """Split a command as the shell does if every variable is set, without its redirections.
 
     Raises:
-        ValueError: If it is more than one command, or leaves a variable open to be split.
+        ValueError: If it is more than one command, or has an unquoted variable.
     """
     whole = re.sub(r"\$\{\w+:\+(.*?)\}", r"\1", command.strip())
     called = re.sub(r'\s+>>?\s+("\$\w+"|[\w.-]+)$', "", whole)
@@ -141,7 +141,7 @@ def words(command: str) -> list[str]:
 
 
 def refused(command: str) -> str | None:
-    """Why this is no call of make or delivery that works."""
+    """Return why this is not a valid call of make or delivery, or None if it is one."""
     program, *arguments = words(command)
     if program == "make":
         return None if arguments and set(arguments) <= set(TARGETS) else "no such target"
@@ -169,7 +169,7 @@ OURS = [path for path in WORKFLOWS if path.stem != "deliver-service"]
 
 @pytest.mark.parametrize("workflow", OURS, ids=lambda path: path.name)
 def test_commands_are_ours(workflow: Path) -> None:
-    """One known command each, so that everything a workflow does can be tried at home."""
+    """Everything that a workflow does can then be tried on a laptop."""
     # `exit 1` is how the aggregate job fails.
     found = {command: refused(command) for command in commands(workflow) if command != "exit 1"}
     assert {command: why for command, why in found.items() if why} == {}
@@ -189,7 +189,7 @@ def test_commands_are_ours(workflow: Path) -> None:
     ],
 )
 def test_a_command_that_does_not_exist_is_noticed(command: str, why: str) -> None:
-    """The test above would else be content with everything."""
+    """Otherwise the test above would accept everything."""
     assert why in str(refused(command))
 
 
@@ -206,13 +206,13 @@ def test_a_command_that_does_not_exist_is_noticed(command: str, why: str) -> Non
     ],
 )
 def test_a_second_command_is_noticed(command: str) -> None:
-    """The first of two could fail unseen, and a bare variable become several words."""
+    """The first of two could fail unnoticed, and a bare variable could become several words."""
     with pytest.raises(ValueError, match="not one command"):
         words(command)
 
 
 def test_commands_in_the_application_repository_are_single_ones() -> None:
-    """It has neither our make nor `delivery`: a call of a program each, and no script."""
+    """It has neither our make nor `delivery`: each step calls one program, no script."""
     programs = [
         words(command)[0] for command in commands(GITHUB / "workflows" / "deliver-service.yml")
     ]
@@ -221,7 +221,7 @@ def test_commands_in_the_application_repository_are_single_ones() -> None:
 
 @each_workflow
 def test_checkouts_keep_no_token(workflow: Path) -> None:
-    """Left in .git/config, every later step could push with it."""
+    """Every later step could push with a token in .git/config."""
     checkouts = using(workflow, "actions/checkout")
     assert [
         step for step in checkouts if step.get("with", {}).get("persist-credentials") is not False
@@ -230,20 +230,20 @@ def test_checkouts_keep_no_token(workflow: Path) -> None:
 
 @each_workflow
 def test_every_job_has_a_time_limit(workflow: Path) -> None:
-    """The default is six hours, in which nothing else of its group runs."""
+    """The default is six hours, which block the rest of the concurrency group."""
     jobs = load(workflow)["jobs"]
     assert [name for name, job in jobs.items() if job["timeout-minutes"] > 60] == []
 
 
 @each_file
 def test_nothing_is_skipped_by_its_commit_message(workflow: Path) -> None:
-    """A required check of a skipped commit waits for ever, and bumps head the promotion."""
+    """A required check of a skipped commit waits for ever, and promotions end in bumps."""
     assert re.findall(r"\[(?:skip|no) ci\]|\[ci skip\]", workflow.read_text()) == []
 
 
 @each_workflow
 def test_no_stranger_starts_a_run_with_secrets(workflow: Path) -> None:
-    """Pull requests run their own code; only their token keeps them from our secrets."""
+    """A pull request runs its own code, which must not see our secrets."""
     events = load(workflow)["on"]
     assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(events)
     assert not ("pull_request" in events and "secrets." in workflow.read_text())
@@ -257,7 +257,7 @@ def test_pull_requests_are_checked() -> None:
 
 @each_required_workflow
 def test_required_workflows_always_run(workflow: Path) -> None:
-    """Filtered out by a path or a branch, a required check would never finish."""
+    """A required check that is filtered out by path or branch never finishes."""
     events = load(workflow)["on"]
     filters = {
         key
@@ -270,7 +270,7 @@ def test_required_workflows_always_run(workflow: Path) -> None:
 
 @each_required_workflow
 def test_one_job_stands_for_all(workflow: Path) -> None:
-    """Branch protection names it alone, so a new job is required from its first day."""
+    """The rulesets require only this job, so a new job is required from its first day."""
     jobs = dict(load(workflow)["jobs"])
     aggregate = jobs.pop(workflow.stem)
     assert aggregate["if"] == "always()"
@@ -281,7 +281,7 @@ def test_one_job_stands_for_all(workflow: Path) -> None:
 
 @each_required_workflow
 def test_the_one_job_fails_unless_every_job_succeeded(workflow: Path) -> None:
-    """A skipped required check counts as passed, and so would one that looks at failures only."""
+    """A skipped job must not count as passed."""
     [step] = load(workflow)["jobs"][workflow.stem]["steps"]
     results = re.findall(r"contains\(needs\.\*\.result, '(\w+)'\)", step["if"])
     assert set(results) == {"failure", "cancelled", "skipped"}
@@ -291,7 +291,7 @@ def test_the_one_job_fails_unless_every_job_succeeded(workflow: Path) -> None:
 
 @each_required_workflow
 def test_what_landed_is_tested_to_the_end(workflow: Path) -> None:
-    """Only a newer push to a pull request may end the run of an older one."""
+    """Only a newer push to a pull request may cancel an older run."""
     concurrency = load(workflow)["concurrency"]
     assert concurrency["group"] == f"{workflow.stem}-${{{{ github.ref }}}}"
     assert concurrency["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
@@ -301,7 +301,7 @@ CI = GITHUB / "workflows" / "ci.yml"
 
 
 def job_steps(path: Path, job: str) -> dict[str, dict[str, Any]]:
-    """The steps of a job, by the action that each uses, without its version, or its command."""
+    """Return the steps of a job, by action (without its version) or command."""
     return {
         step.get("uses", step.get("run", "")).partition("@")[0]: step
         for step in load(path)["jobs"][job]["steps"]
@@ -312,12 +312,12 @@ COMMENT = "marocchino/sticky-pull-request-comment"
 OF_OURS = "github.event.pull_request.head.repo.full_name == github.repository"
 
 
-def test_the_difference_is_shown_wherever_it_may_be() -> None:
-    """A fork's token cannot comment: its run must not fail, and shows it on its own page."""
+def test_the_difference_is_shown() -> None:
+    """The token of a fork cannot comment: its run must not fail, and shows it in its summary."""
     difference = [command for command in commands(CI) if " diff " in command]
     assert {words(command)[2] for command in difference} == {"HEAD^"}
     written = [command.rpartition(" ")[2] for command in difference]
-    # For the comment, for the artifact, which has no limit, and for the page of the run.
+    # For the comment, for the artifact, which has no limit, and for the summary.
     assert written == ["diff.md", "diff.txt", '"$GITHUB_STEP_SUMMARY"']
     steps = job_steps(CI, "dist")
     assert steps[COMMENT]["if"] == OF_OURS
@@ -328,7 +328,7 @@ def test_the_difference_is_shown_wherever_it_may_be() -> None:
 
 
 def test_the_difference_is_drawn() -> None:
-    """Below the table, against the same commit, in the comment and in the artifact."""
+    """It is below the table, against the same commit, in the comment and in the artifact."""
     [drawn] = [command for command in commands(CI) if " graph " in command]
     assert words(drawn)[2:] == ["--since", "HEAD^", "--format", "markdown"]
     assert drawn.endswith(" >> diff.md")
@@ -337,13 +337,13 @@ def test_the_difference_is_drawn() -> None:
 
 
 def test_what_was_there_before_is_checked_out() -> None:
-    """The difference is that to the first parent; the messages are those of all commits since."""
+    """The difference needs the first parent, the rehearsal the messages of all commits."""
     depths = [job_steps(CI, job)["actions/checkout"]["with"] for job in ("dist", "rehearse")]
     assert [depth.get("fetch-depth") for depth in depths] == [2, 0]
 
 
 def test_every_pull_request_is_rehearsed_and_blocked() -> None:
-    """Nothing keeps the exit code of the rehearsal from ending the job."""
+    """The exit code of the rehearsal must fail the job."""
     [command] = [command for command in commands(CI) if " rehearse " in command]
     assert words(command)[2] == "HEAD^"
     step = job_steps(CI, "rehearse")[command]
@@ -351,8 +351,8 @@ def test_every_pull_request_is_rehearsed_and_blocked() -> None:
     assert "continue-on-error" not in load(CI)["jobs"]["rehearse"]
 
 
-def test_a_rehearsal_that_blocks_is_shown_wherever_it_may_be() -> None:
-    """After a failed step GitHub skips all that does not say otherwise."""
+def test_a_blocking_rehearsal_is_shown() -> None:
+    """After a failed step GitHub skips every step without a condition."""
     [command] = [command for command in commands(CI) if " rehearse " in command]
     options = words(command)
     pages = {after for option, after in pairwise(options) if option == "--markdown"}
@@ -371,7 +371,7 @@ def test_each_comment_is_refreshed_by_its_own_job() -> None:
 
 
 def test_the_promotion_contains_the_rehearsal() -> None:
-    """A verdict that blocks must be read there, so it must not keep it from being opened."""
+    """Reviewers must read a blocking verdict there, so it must not stop the promotion."""
     path = GITHUB / "workflows" / "promote.yml"
     rehearsed, promoted = (
         next(step for step in steps(path) if f"delivery {name} " in step.get("run", ""))
@@ -388,7 +388,7 @@ def test_the_promotion_contains_the_rehearsal() -> None:
 
 
 def test_the_control_plane_is_built_with_the_go_that_it_asks_for() -> None:
-    """An older one refuses; the cache is for exactly one."""
+    """An older Go refuses to build it, and the cache is for exactly one version."""
     asked = [
         re.findall(r"^go (\d+)\.(\d+)\.(\d+)$", path.read_text(), flags=re.MULTILINE)[0]
         for path in (REPOSITORY / "tools" / "control-plane").glob("*/go.mod")
@@ -405,7 +405,7 @@ def test_the_control_plane_is_built_with_the_go_that_it_asks_for() -> None:
 
 
 def test_a_control_plane_is_built_once() -> None:
-    """It takes a quarter of an hour; a job with another key would not find it."""
+    """It takes twenty minutes; a job with another key would not find it."""
     cached = [
         step["with"]
         for path in WORKFLOWS
@@ -417,7 +417,7 @@ def test_a_control_plane_is_built_once() -> None:
 
 
 def test_no_test_is_skipped_for_want_of_a_program() -> None:
-    """They are built or installed before the tests; if not, that is a failure."""
+    """Programs are built or installed before the tests; a missing one is a failure."""
     job = workflow("ci")["jobs"]["test"]
     assert job["env"]["SKIP_NOTHING"]
     assert [step["run"] for step in job["steps"] if "run" in step] == [
@@ -428,7 +428,7 @@ def test_no_test_is_skipped_for_want_of_a_program() -> None:
 
 
 def test_trivy_sees_dist() -> None:
-    """Given dist itself it would skip the folder dev, as it does /dev of an image."""
+    """In a scan of dist itself Trivy would skip the folder dev, like /dev of an image."""
     [scan] = using(CI, "aquasecurity/trivy-action")
     assert scan["with"]["scan-type"] == "config"
     assert "scan-ref" not in scan["with"]
@@ -445,27 +445,27 @@ def test_every_accepted_finding_has_a_reason() -> None:
 
 
 def test_no_bump_is_lost_in_a_queue() -> None:
-    """A group cancels what waits: all but one run, or all but a hundred."""
+    """A concurrency group cancels waiting runs: all but one, or all but a hundred."""
     bump = workflow("bump")
     assert "concurrency" not in bump
     assert "concurrency" not in bump["jobs"]["bump"]
 
 
 def test_the_newest_promotion_counts() -> None:
-    """One at a time, so that two cannot open two pull requests; a running one ends its work."""
+    """One at a time, so that two runs cannot open two pull requests; a running one finishes."""
     concurrency = workflow("promote")["concurrency"]
     assert concurrency == {"group": "promote", "cancel-in-progress": False}
 
 
 @pytest.mark.parametrize("name", ["bump", "promote"])
 def test_releases_are_made_from_develop(name: str) -> None:
-    """A dispatch checks out the default branch, a push what was newest when it was pushed."""
+    """A dispatch would check out the default branch, a push its own commit."""
     [checkout] = using(GITHUB / "workflows" / f"{name}.yml", "actions/checkout")
     assert checkout["with"]["ref"] == "develop"
 
 
 def apps(path: Path) -> Iterator[dict[str, Any]]:
-    """What the tokens of an App are asked for with."""
+    """Yield the inputs with which each token of an App is requested."""
     for step in using(path, "actions/create-github-app-token"):
         yield step["with"]
 
@@ -479,7 +479,7 @@ def apps(path: Path) -> Iterator[dict[str, Any]]:
     ],
 )
 def test_the_tokens_of_the_app_may_do_one_thing(name: str, permissions: dict[str, str]) -> None:
-    """In one repository, and no more than their step needs."""
+    """A token is for one repository, and for no more than its step needs."""
     [app] = apps(GITHUB / "workflows" / f"{name}.yml")
     assert {key: app[key] for key in app if key.startswith("permission-")} == permissions
     repository = app["repositories"]
@@ -488,7 +488,7 @@ def test_the_tokens_of_the_app_may_do_one_thing(name: str, permissions: dict[str
 
 @pytest.mark.parametrize("name", ["bump", "promote", "deliver-service"])
 def test_one_step_has_the_token_of_the_app(name: str) -> None:
-    """Whatever the others install or run cannot push with it."""
+    """The other steps install and run code, which must not be able to push."""
     path = GITHUB / "workflows" / f"{name}.yml"
     holders = [step for step in steps(path) if "steps.app.outputs.token" in json.dumps(step)]
     assert len(holders) == 1
@@ -498,7 +498,7 @@ def test_one_step_has_the_token_of_the_app(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["bump", "promote"])
 def test_only_protected_branches_have_the_key(name: str) -> None:
-    """A secret of the repository would be there for a workflow on any branch."""
+    """A workflow on any branch could read a secret of the repository."""
     [job] = workflow(name)["jobs"].values()
     assert job["environment"] == "release"
 
@@ -507,7 +507,7 @@ DELIVER = GITHUB / "workflows" / "deliver-service.yml"
 
 
 def test_what_is_dispatched_is_what_a_bump_reads() -> None:
-    """Two files in two repositories: nothing else would notice a misspelt key."""
+    """The files are in two repositories: nothing else would notice a misspelt key."""
     [dispatch] = using(DELIVER, "peter-evans/repository-dispatch")
     bump = workflow("bump")
     assert bump["on"]["repository_dispatch"]["types"] == [dispatch["with"]["event-type"]]
@@ -515,12 +515,12 @@ def test_what_is_dispatched_is_what_a_bump_reads() -> None:
     sent = re.findall(r'"([\w-]+)": \$\{\{ toJSON\(', payload)
     read = re.findall(r"client_payload\.([\w-]+)", json.dumps(bump))
     assert sorted(sent) == sorted(read)
-    # Every value is quoted by toJSON, whatever is in it.
+    # toJSON quotes every value.
     assert payload.count("${{") == len(sent)
 
 
 def test_a_payload_is_never_an_option() -> None:
-    """The service `--help` would be a bump that succeeds."""
+    """A service named `--help` would be a successful bump."""
     [command] = [c for c in commands(GITHUB / "workflows" / "bump.yml") if "delivery" in c]
     before, after = command.split(" -- ")
     assert after == '"$SERVICE" "$TAG"'
@@ -528,7 +528,7 @@ def test_a_payload_is_never_an_option() -> None:
 
 
 def test_the_release_commands_know_the_remote() -> None:
-    """The checkout keeps no token: Git must be told whom to ask."""
+    """The checkout keeps no token, so Git needs a credential helper."""
     for name in ("bump", "promote"):
         [env] = [
             step["env"] for step in steps(GITHUB / "workflows" / f"{name}.yml") if "env" in step
@@ -540,7 +540,7 @@ def test_the_release_commands_know_the_remote() -> None:
 
 
 def position(path: Path, **what: str) -> int:
-    """Which step of the delivery it is, by a part of its action or command."""
+    """Return the index of a step of the delivery, found by a part of its action or command."""
     [(key, part)] = what.items()
     [found] = [
         number
@@ -551,7 +551,7 @@ def position(path: Path, **what: str) -> int:
 
 
 def test_an_image_is_pushed_only_after_its_scan() -> None:
-    """The registry is where clusters take images from: what is there counts as released."""
+    """Clusters pull from the registry: an image there counts as released."""
     job = load(DELIVER)["jobs"]["deliver"]
     order = [
         position(DELIVER, uses="docker/build-push-action"),
@@ -568,7 +568,7 @@ def test_an_image_is_pushed_only_after_its_scan() -> None:
 
 
 def test_a_vulnerable_image_fails_the_job() -> None:
-    """HIGH and CRITICAL; the list of what is in it is no second opinion."""
+    """HIGH and CRITICAL vulnerabilities fail it; the list of contents is not a scan."""
     scan, contents = using(DELIVER, "aquasecurity/trivy-action")
     assert scan["with"]["severity"] == "HIGH,CRITICAL"
     assert scan["with"]["exit-code"] == "1"
@@ -577,7 +577,7 @@ def test_a_vulnerable_image_fails_the_job() -> None:
 
 
 def test_the_image_is_built_once() -> None:
-    """A second build might be another image than the one that was scanned."""
+    """A second build might differ from the scanned image."""
     [build] = using(DELIVER, "docker/build-push-action")
     assert (build["with"]["load"], build["with"]["push"]) == (True, False)
     image = "${{ env.IMAGE }}"
@@ -588,14 +588,14 @@ def test_the_image_is_built_once() -> None:
 
 
 def test_the_tag_is_the_full_commit() -> None:
-    """`latest` would be another image tomorrow, and a short SHA is nobody's commit for sure."""
+    """`latest` would be another image tomorrow, and a short SHA may be ambiguous."""
     job = load(DELIVER)["jobs"]["deliver"]
     assert job["env"]["IMAGE"] == "${{ inputs.image }}:${{ github.sha }}"
     assert "latest" not in DELIVER.read_text().replace("ubuntu-latest", "")
 
 
-def test_what_was_pushed_is_attested() -> None:
-    """By its digest, in both ways, before anything deploys it."""
+def test_the_pushed_image_is_attested() -> None:
+    """Both attestations name the digest, and come before the bump."""
     attested = using(DELIVER, "actions/attest")
     digest = "${{ steps.pushed.outputs.digest }}"
     assert [step["with"]["subject-digest"] for step in attested] == [digest, digest]
@@ -626,13 +626,13 @@ def test_every_service_that_we_build_has_a_caller(service: str) -> None:
 
 @each_caller
 def test_every_caller_is_that_of_a_service(caller: Path) -> None:
-    """A removed service would go on being built."""
+    """The image of a removed service would still be built."""
     assert caller.stem in OURS_BY_TAG
 
 
 @each_caller
 def test_a_caller_gives_what_is_asked_for(caller: Path) -> None:
-    """GitHub refuses an input that does not exist, in somebody else's repository."""
+    """GitHub would refuse an unknown input, but in another repository."""
     asked = load(DELIVER)["on"]["workflow_call"]
     job = load(caller)["jobs"]["deliver"]
     assert job["uses"].partition("@")[0].endswith(f"/.github/workflows/{DELIVER.name}")
@@ -643,7 +643,7 @@ def test_a_caller_gives_what_is_asked_for(caller: Path) -> None:
 
 @each_caller
 def test_a_caller_grants_what_the_jobs_need(caller: Path) -> None:
-    """A called job cannot have more than its caller; with less it does not even start."""
+    """A called job cannot have more permissions than its caller; with fewer it does not start."""
     needed: dict[str, str] = {}
     for job in load(DELIVER)["jobs"].values():
         needed |= job["permissions"]
@@ -655,8 +655,8 @@ RUNTIME = GITHUB / "workflows" / "runtime.yml"
 
 
 @pytest.mark.parametrize("workflow", [E2E, RUNTIME], ids=lambda workflow: workflow.stem)
-def test_what_takes_long_runs_when_the_constructs_change(workflow: Path) -> None:
-    """A path that is not there any more would never start it."""
+def test_a_slow_workflow_runs_when_the_constructs_change(workflow: Path) -> None:
+    """A path that no longer exists would never start it."""
     events = load(workflow)["on"]
     assert {"workflow_dispatch", "pull_request"} <= set(events)
     paths = events["pull_request"]["paths"]
@@ -665,12 +665,12 @@ def test_what_takes_long_runs_when_the_constructs_change(workflow: Path) -> None
 
 
 def test_the_real_thing_runs_every_week() -> None:
-    """For what changes without us."""
+    """Images, actions and runners change without us."""
     assert "schedule" in load(E2E)["on"]
 
 
 def test_the_logs_of_a_failure_are_kept() -> None:
-    """The folder that the command fills is the one that is uploaded."""
+    """The uploaded folder must be the one that the command fills."""
     [kept] = using(E2E, "actions/upload-artifact")
     assert kept["if"] == "failure()"
     [command] = [words(command) for command in commands(E2E) if " kind " in command]
@@ -678,7 +678,7 @@ def test_the_logs_of_a_failure_are_kept() -> None:
 
 
 def test_no_history_is_rewritten() -> None:
-    """Not even by the App: Argo CD and every clone have seen it."""
+    """Argo CD and every clone have seen it, so not even the App may."""
     history = RULESETS["history"]
     assert history["bypass_actors"] == []
     assert set(rules("history")) == {"deletion", "non_fast_forward"}
@@ -689,26 +689,26 @@ def test_no_history_is_rewritten() -> None:
 
 
 def test_main_takes_reviewed_pull_requests_alone() -> None:
-    """It is what staging runs; nobody goes around it."""
+    """Staging runs it, so nobody may bypass the review."""
     assert RULESETS["main"]["bypass_actors"] == []
     pull_request = rules("main")["pull_request"]
     assert pull_request["required_approving_review_count"] == 1
     assert pull_request["require_code_owner_review"]
-    # What was approved is what is merged.
+    # Only the approved commit is merged.
     assert pull_request["dismiss_stale_reviews_on_push"]
 
 
 def test_a_promotion_is_a_merge() -> None:
-    """Squashed, develop and main would have no commits in common and conflict ever after.
+    """After a squash develop and main would have no commits in common, and would conflict for ever.
 
-    For the same reason develop lacks the merges of main, and need not be up to date with it.
+    For the same reason develop need not be up to date with main, whose merges it lacks.
     """
     assert rules("main")["pull_request"]["allowed_merge_methods"] == ["merge"]
     assert not rules("main")["required_status_checks"]["strict_required_status_checks_policy"]
 
 
 def test_develop_takes_pull_requests_and_bumps() -> None:
-    """The App is the only one who may push to it."""
+    """Only the App may push to it."""
     [actor] = RULESETS["develop"]["bypass_actors"]
     assert (actor["actor_type"], actor["bypass_mode"]) == ("Integration", "always")
     assert "pull_request" in rules("develop")
@@ -716,7 +716,7 @@ def test_develop_takes_pull_requests_and_bumps() -> None:
 
 @pytest.mark.parametrize("name", sorted(RULESETS))
 def test_a_ruleset_is_what_github_takes(name: str) -> None:
-    """It refuses one with other keys; a disabled one protects nothing."""
+    """GitHub refuses other keys, and a disabled ruleset protects nothing."""
     ruleset = RULESETS[name]
     assert set(ruleset) == {
         "name",
@@ -734,13 +734,13 @@ def test_a_ruleset_is_what_github_takes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["main", "develop"])
 def test_a_required_check_comes_from_github_actions(name: str) -> None:
-    """Whoever may write a commit status could else say that `ci` has passed."""
+    """Otherwise anybody who may write a commit status could report a passed `ci`."""
     checks = rules(name)["required_status_checks"]["required_status_checks"]
     assert [check["integration_id"] for check in checks] == [15368]
 
 
 def owners(path: str) -> list[str]:
-    """Who owns a file: the last pattern that matches decides, even if it names nobody."""
+    """Return the owners of a file: the last matching pattern decides, even if it names nobody."""
     found: list[str] = []
     for line in (GITHUB / "CODEOWNERS").read_text().splitlines():
         pattern, *names = line.partition("#")[0].split() or [""]
@@ -753,14 +753,14 @@ def owners(path: str) -> list[str]:
     "path",
     [".github/workflows/ci.yml", ".github/CODEOWNERS", ".github/rulesets/main.json", "Makefile"],
 )
-def test_what_guards_the_repository_has_an_owner(path: str) -> None:
-    """Else the first change of an attacker would be to the guards."""
+def test_the_guards_of_the_repository_have_an_owner(path: str) -> None:
+    """Otherwise an attacker would change the guards first."""
     assert owners(path) != []
 
 
 @pytest.mark.parametrize("path", ["images.yaml", "dist/staging/redis.yaml"])
-def test_what_robots_release_has_none(path: str) -> None:
-    """Any reviewer may approve a promotion that only brings releases."""
+def test_releases_have_no_owner(path: str) -> None:
+    """Any reviewer may approve a promotion that only holds releases."""
     assert owners(path) == []
 
 
@@ -768,7 +768,7 @@ DEPENDABOT = load(GITHUB / "dependabot.yml")["updates"]
 
 
 def test_everything_that_is_pinned_is_kept_up_to_date() -> None:
-    """A pin that nobody moves becomes a vulnerability."""
+    """A pin that nobody updates becomes a vulnerability."""
     assert sorted(update["package-ecosystem"] for update in DEPENDABOT) == [
         "github-actions",
         "gomod",
@@ -782,6 +782,6 @@ def test_everything_that_is_pinned_is_kept_up_to_date() -> None:
 
 @pytest.mark.parametrize("update", DEPENDABOT, ids=lambda update: update["package-ecosystem"])
 def test_an_update_waits_a_week(update: dict[str, Any]) -> None:
-    """By then a hijacked release has been noticed; and main takes promotions alone."""
+    """By then a hijacked release has been noticed; main takes promotions only."""
     assert update["cooldown"]["default-days"] >= 7
     assert update["target-branch"] == "develop"
