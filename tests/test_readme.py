@@ -91,6 +91,8 @@ def test_every_link_to_a_heading_leads_to_one(page: str) -> None:
     folder = (REPOSITORY / page).parent
     for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", PAGES[page]):
         target = (folder / link).resolve() if link else REPOSITORY / page
-        headings = re.findall(r"^#+ (.*)$", PAGES[target.relative_to(REPOSITORY).as_posix()], re.M)
+        headings = re.findall(
+            r"^#+ (.*)$", PAGES[target.relative_to(REPOSITORY).as_posix()], re.MULTILINE
+        )
         slugs = [re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings]
         assert anchor in slugs, f"{link}#{anchor}"
