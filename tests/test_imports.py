@@ -23,11 +23,17 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def test_imports_are_generated_from_the_crds(tmp_path: Path) -> None:
     """A type edited by hand, or a CRD changed without its types, would render another field."""
     programs = Path(sys.executable).parent
+    output = tmp_path / "imports"
+    # Where the path of the repository has a space in it, `cdk8s import` fails without this link.
+    modules = tmp_path / "node_modules"
+    modules.symlink_to(REPOSITORY / "node_modules")
+    node = [programs / "node", "--preserve-symlinks", "--preserve-symlinks-main"]
+    command = ["import", "--check-upgrade", "false", "--output", output]
     subprocess.run(
-        [programs / "cdk8s", "import", "--check-upgrade", "false", "--output", tmp_path],
+        [*node, modules / "cdk8s-cli" / "bin" / "cdk8s", *command],
         cwd=REPOSITORY,
         env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
         check=True,
         capture_output=True,
     )
-    assert _contents(REPOSITORY / "imports") == _contents(tmp_path)
+    assert _contents(REPOSITORY / "imports") == _contents(output)
