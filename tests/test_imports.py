@@ -27,10 +27,12 @@ def test_imports_are_generated_from_the_crds(tmp_path: Path) -> None:
     # Where the path of the repository has a space in it, `cdk8s import` fails without this link.
     modules = tmp_path / "node_modules"
     modules.symlink_to(REPOSITORY / "node_modules")
-    node = [programs / "node", "--preserve-symlinks", "--preserve-symlinks-main"]
-    command = ["import", "--check-upgrade", "false", "--output", output]
     subprocess.run(
-        [*node, modules / "cdk8s-cli" / "bin" / "cdk8s", *command],
+        [
+            *(programs / "node", "--preserve-symlinks", "--preserve-symlinks-main"),
+            *(modules / "cdk8s-cli" / "bin" / "cdk8s", "import"),
+            *("--check-upgrade", "false", "--output", output),
+        ],
         cwd=REPOSITORY,
         env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
         check=True,
