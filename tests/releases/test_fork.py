@@ -10,11 +10,13 @@ from click.testing import CliRunner, Result
 
 from delivery.cli import main
 from delivery.manifests.dist import rendered
+from fraud_detection.environments import REPOSITORY as REMOTE
 from remotes import run_git
 from working_tree import commit_all, copy_working_tree
 
-ARGUMENTS = ("acme/config", "--application=acme/shop", "--reviewer=@acme/platform")
-UPSTREAM = re.compile("mordris|fraud-detection-system-config", re.IGNORECASE)
+ARGUMENTS = ("forkers/config", "--application=forkers/shop", "--reviewer=@forkers/platform")
+OWNER, NAME = REMOTE.removesuffix(".git").split("/")[-2:]
+UPSTREAM = re.compile(rf"\b({OWNER}|{NAME})\b", re.IGNORECASE)
 
 
 @pytest.fixture
@@ -60,16 +62,16 @@ def test_every_place_has_the_new_name(fork: Path) -> None:
     """An empty name, or one in the wrong place, would break where nobody looks at once."""
     run(*ARGUMENTS)
     for place, line in (
-        ("constructs/fraud_detection/repositories.py", "https://github.com/acme/config.git"),
-        ("constructs/fraud_detection/repositories.py", "https://github.com/acme/shop"),
-        ("images.yaml", "repository: ghcr.io/acme/payment-api"),
-        (".github/CODEOWNERS", "@acme/platform"),
-        (".github/workflows/bump.yml", "HISTORY: acme/shop"),
-        (".github/workflows/deliver-service.yml", "owner: acme"),
+        ("constructs/fraud_detection/repositories.py", "https://github.com/forkers/config.git"),
+        ("constructs/fraud_detection/repositories.py", "https://github.com/forkers/shop"),
+        ("images.yaml", "repository: ghcr.io/forkers/payment-api"),
+        (".github/CODEOWNERS", "@forkers/platform"),
+        (".github/workflows/bump.yml", "HISTORY: forkers/shop"),
+        (".github/workflows/deliver-service.yml", "owner: forkers"),
         (".github/workflows/deliver-service.yml", "repositories: config"),
-        (".github/workflows/deliver-service.yml", "repository: acme/config"),
-        ("docs/application-repository/payment-api.yml", "uses: acme/config/.github/workflows/"),
-        ("docs/application-repository/payment-api.yml", "image: ghcr.io/acme/payment-api"),
+        (".github/workflows/deliver-service.yml", "repository: forkers/config"),
+        ("docs/application-repository/payment-api.yml", "uses: forkers/config/.github/workflows/"),
+        ("docs/application-repository/payment-api.yml", "image: ghcr.io/forkers/payment-api"),
     ):
         assert re.search(rf"{re.escape(line)}\b", (fork / place).read_text(encoding="utf-8"))
 
@@ -108,10 +110,10 @@ def test_the_workflows_stay_valid(fork: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("acme", *ARGUMENTS[1:]), "'acme' is not OWNER/NAME, a repository on GitHub."),
+        (("forkers", *ARGUMENTS[1:]), "'forkers' is not OWNER/NAME, a repository on GitHub."),
         (
-            (*ARGUMENTS[:2], "--reviewer=acme"),
-            "'acme' is not a reviewer: give @USER or @ORGANIZATION/TEAM.",
+            (*ARGUMENTS[:2], "--reviewer=forkers"),
+            "'forkers' is not a reviewer: give @USER or @ORGANIZATION/TEAM.",
         ),
     ],
 )
