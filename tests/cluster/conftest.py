@@ -1,6 +1,6 @@
-"""What the cluster tests share: a control plane's programs, and the reason if there are none.
+"""Fixtures of the cluster tests; without a control plane their tests are skipped.
 
-With SKIP_NOTHING set, a test that would be skipped for want of them fails.
+With SKIP_NOTHING set they fail instead.
 """
 
 import os
@@ -38,14 +38,14 @@ def assets() -> ControlPlaneAssets:
 
 @pytest.fixture(scope="module")
 def server(api_server_assets: ApiServerAssets) -> Iterator[ApiServer]:
-    """An API server for all tests of a module; each has namespaces of its own."""
+    """An API server for all tests of a module; each uses its own namespaces."""
     with api_server(api_server_assets) as server:
         yield server
 
 
 @pytest.fixture
 def client(server: ApiServer) -> Iterator[Client]:
-    """A client of it."""
+    """A client of the API server."""
     with closing(server.client()) as client:
         yield client
 
@@ -54,7 +54,7 @@ def client(server: ApiServer) -> Iterator[Client]:
 def first_sync(
     assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FirstSync]:
-    """Both environments, brought up from nothing by an Argo CD for all tests of a module."""
+    """All environments after their first sync by Argo CD, for all tests of a module."""
     with first_synced(assets, tmp_path_factory.mktemp("git")) as first_sync:
         yield first_sync
 

@@ -1,4 +1,4 @@
-"""What is committed under dist/, on a real API server: accepted whole, without a word, for good."""
+"""dist on a real API server: accepted completely, without warnings, and stable."""
 
 import io
 import secrets
@@ -33,12 +33,12 @@ WORKLOADS = ("Deployment", "StatefulSet", "Job")
 
 
 class Dist(NamedTuple):
-    """One environment's manifests, in the order of their waves.
+    """The manifests of one environment, in the order of their waves.
 
     Attributes:
-        environment: Its name.
-        manifests: All of them, for a namespace of their own.
-        namespace: That namespace; it exists.
+        environment: Name of the environment.
+        manifests: All manifests, moved to a namespace of their own.
+        namespace: That namespace, which exists.
     """
 
     environment: str
@@ -55,9 +55,9 @@ def client(api_server_assets: ApiServerAssets) -> Iterator[Client]:
 
 @pytest.fixture(params=[environment.name for environment in ENVIRONMENTS])
 def dist(request: pytest.FixtureRequest, client: Client) -> Dist:
-    """An environment's dist, of the working tree, and an empty namespace that is as strict as any.
+    """The working tree's dist of an environment, and an empty namespace with Pod Security.
 
-    Namespaces cannot be deleted where no controller runs, so each test has its own.
+    Namespaces cannot be deleted without a controller, so each test has its own.
     """
     namespace = f"test-{secrets.token_hex(4)}"
     make_namespace(client, namespace, labels=POD_SECURITY)
@@ -67,7 +67,7 @@ def dist(request: pytest.FixtureRequest, client: Client) -> Dist:
 
 
 def moved(texts: Iterable[str], namespace: str) -> list[Manifest]:
-    """Manifests for another namespace, in the order of their waves."""
+    """Move manifests to another namespace, in the order of their waves."""
     manifests = [
         {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
         for text in texts
@@ -77,12 +77,12 @@ def moved(texts: Iterable[str], namespace: str) -> list[Manifest]:
 
 
 def wave(manifest: Manifest) -> int:
-    """The sync wave."""
+    """Return the sync wave."""
     return int(manifest["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
 
 
 def apply(client: Client, manifests: Iterable[Manifest]) -> dict[Reference, Answer]:
-    """Apply them all as Argo CD does."""
+    """Apply manifests as Argo CD does."""
     return {
         Reference.of(manifest): client.apply(manifest, field_manager=MANAGER)
         for manifest in manifests
@@ -90,12 +90,12 @@ def apply(client: Client, manifests: Iterable[Manifest]) -> dict[Reference, Answ
 
 
 def warnings(answers: dict[Reference, Answer]) -> dict[Reference, tuple[str, ...]]:
-    """What the API server had to say."""
+    """Return the warnings of the API server."""
     return {reference: answer.warnings for reference, answer in answers.items() if answer.warnings}
 
 
 def versions(answers: dict[Reference, Answer]) -> dict[Reference, str]:
-    """What changes with every write."""
+    """Return the versions, which change with every write."""
     return {
         reference: answer.body["metadata"]["resourceVersion"]
         for reference, answer in answers.items()
@@ -103,31 +103,33 @@ def versions(answers: dict[Reference, Answer]) -> dict[Reference, str]:
 
 
 def without_hooks(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """All that Argo CD updates in place; hooks it deletes and makes anew."""
+    """Return what Argo CD updates in place; it deletes and recreates hooks."""
     return [m for m in manifests if "argocd.argoproj.io/hook" not in m["metadata"]["annotations"]]
 
 
 def first_commit(environment: str) -> list[str]:
-    """The environment's files as they were committed first, or as far back as this clone goes.
+    """Return the environment's files in its first commit; none if it is not committed yet.
 
-    A shallow clone's oldest commit counts as the one that added everything in it.
+    In a shallow clone, the oldest commit counts as the one that added everything.
     """
     folder = f"dist/{environment}"
     commits = git("log", "--diff-filter=A", "--format=%H", "--", folder).decode().split()
+    if not commits:
+        return []
     with tarfile.open(fileobj=io.BytesIO(git("archive", commits[-1], folder))) as archive:
         members = [archive.extractfile(member) for member in archive if member.isfile()]
         return [member.read().decode() for member in members if member is not None]
 
 
 def git(*arguments: str) -> bytes:
-    """What Git answers about this repository."""
+    """Run Git in this repository."""
     return subprocess.run(
         ["git", *arguments], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE
     ).stdout
 
 
 def replicas(manifests: Iterable[Manifest]) -> Iterator[tuple[Manifest, str]]:
-    """Every workload with the name of each of its pods, as many as there can ever be."""
+    """Yield every workload with the name of each of its pods, at maximum scale."""
     manifests = list(manifests)
     largest = {
         manifest["spec"]["scaleTargetRef"]["name"]: manifest["spec"]["maxReplicas"]
@@ -142,7 +144,7 @@ def replicas(manifests: Iterable[Manifest]) -> Iterator[tuple[Manifest, str]]:
 
 
 def pod(workload: Manifest, name: str) -> Manifest:
-    """A pod of a workload, as its controller makes it."""
+    """Return a pod of a workload, as its controller creates it."""
     template = workload["spec"]["template"]
     volumes = [
         {"name": claim["metadata"]["name"], "persistentVolumeClaim": {"claimName": "any"}}
@@ -157,7 +159,7 @@ def pod(workload: Manifest, name: str) -> Manifest:
 
 
 def claims(workload: Manifest, pod_name: str) -> Iterator[Manifest]:
-    """The claims that a StatefulSet makes for one of its pods."""
+    """Yield the claims that a StatefulSet creates for one of its pods."""
     for template in workload["spec"].get("volumeClaimTemplates", []):
         yield {
             **template,
@@ -166,20 +168,20 @@ def claims(workload: Manifest, pod_name: str) -> Iterator[Manifest]:
 
 
 def named(name: str, neighbour: Manifest) -> Manifest:
-    """The metadata of an object in the same namespace as another."""
+    """Return the metadata of an object in the namespace of another."""
     return {"name": name, "namespace": neighbour["metadata"]["namespace"]}
 
 
 def test_every_manifest_is_accepted_without_a_warning(client: Client, dist: Dist) -> None:
-    """A rejection stops every sync; a warning is a field that will be one in a later version.
+    """A refusal stops every sync, and a warning may become one in a later version.
 
-    That includes Pod Security's, which only warns where a workload makes pods it will refuse.
+    Pod Security only warns about a workload whose pods it will refuse.
     """
     assert warnings(apply(client, dist.manifests)) == {}
 
 
 def test_every_pod_is_admitted(client: Client, dist: Dist) -> None:
-    """Only the pod itself is refused: its Deployment would be accepted, and wait for ever."""
+    """A Deployment is accepted even if its pods are refused, and then waits for ever."""
     answers = [
         client.create(pod(workload, name), dry_run=True)
         for workload, name in replicas(dist.manifests)
@@ -189,10 +191,10 @@ def test_every_pod_is_admitted(client: Client, dist: Dist) -> None:
 
 
 def assert_settled(client: Client, manifests: Iterable[Manifest]) -> None:
-    """A further apply changes nothing.
+    """Assert that a further apply changes nothing.
 
-    Of a new PersistentVolumeClaim, the second one makes another version with the same content, so
-    the third must not.
+    The second apply of a new PersistentVolumeClaim creates a version with the same content; the
+    third must not.
     """
     manifests = list(manifests)
     apply(client, manifests)
@@ -201,19 +203,19 @@ def assert_settled(client: Client, manifests: Iterable[Manifest]) -> None:
 
 
 def test_a_further_apply_changes_nothing(client: Client, dist: Dist) -> None:
-    """A field that the API server changes or drops would be applied anew at every sync."""
+    """A field that the API server changes or drops would be applied again by every sync."""
     assert_settled(client, dist.manifests)
 
 
 def test_the_first_commit_can_be_upgraded_in_place(client: Client, dist: Dist) -> None:
-    """An immutable field that changed since then stops the sync of whoever stayed behind."""
+    """An immutable field that changed since then would stop the sync of an old installation."""
     apply(client, without_hooks(moved(first_commit(dist.environment), dist.namespace)))
     assert warnings(apply(client, dist.manifests)) == {}
     assert_settled(client, dist.manifests)
 
 
 def test_quota_and_limits_admit_everything_at_its_largest(client: Client, dist: Dist) -> None:
-    """A busy day must not end at a quota: all autoscalers at their maximum, all Jobs running."""
+    """The quota must not stop a busy day, with all autoscalers at maximum and all Jobs running."""
     [quota] = [m for m in dist.manifests if m["kind"] == "ResourceQuota"]
     admission = Admission(client)
     rules = [m for m in dist.manifests if m["kind"] in {"ResourceQuota", "LimitRange"}]

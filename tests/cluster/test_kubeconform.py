@@ -1,6 +1,6 @@
-"""kubeconform, the validator of many pipelines, has nothing to say of what is committed.
+"""kubeconform, a validator of many pipelines, finds everything in dist valid.
 
-It asks a server for its schemas; these are the same ones, from a package, so that nothing is asked.
+It would download its schemas; these are the same ones, from a package.
 """
 
 import json
@@ -13,29 +13,58 @@ import pytest
 import yaml
 
 from delivery.control_plane.build import ControlPlaneAssets
+from fraud_detection.environments import ENVIRONMENTS
 from rendering import Manifest
 from repository import REPOSITORY
 from schemas import schema_of
 
 KUBERNETES_SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
 VERSIONS = ("1.27.0", "1.37.0")
-"""The version that the typed constructs describe, and the newest that the package knows."""
+"""The version of the typed constructs, and the newest of the package."""
 LOCATION = "{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json"
-DIST = ("dist/argocd", "dist/dev", "dist/staging")
+DIST = [f"dist/{name}" for name in ("argocd", *(each.name for each in ENVIRONMENTS))]
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: some
+spec:
+  replicas: 1
+  selector:
+    matchLabels: {app: some}
+  template:
+    metadata:
+      labels: {app: some}
+    spec:
+      containers:
+      - name: main
+        image: some
+"""
+APPLICATION = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata:
+  name: some
+spec:
+  project: some
+  destination: {}
+  syncPolicy:
+    automated: {selfHeal: true}
+"""
 
 
 @pytest.fixture(scope="module")
 def kubeconform(
     assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Manifest]:
-    """What kubeconform says, in strict mode, for a version of Kubernetes and some files."""
+    """Runs kubeconform in strict mode, for a version of Kubernetes, on files."""
     schemas = tmp_path_factory.mktemp("schemas")
     for version in VERSIONS:
         (schemas / f"v{version}").mkdir()
         write_schemas(schemas / f"v{version}", version, crds=assets.argocd_crds)
 
     def check(version: str, *paths: Path) -> Manifest:
-        said = subprocess.run(
+        output = subprocess.run(
             [
                 assets.kubeconform,
                 "-strict",
@@ -48,17 +77,18 @@ def kubeconform(
             check=False,
             stdout=subprocess.PIPE,
         ).stdout
-        answer: Manifest = json.loads(said)
+        answer: Manifest = json.loads(output)
         return answer
 
     return check
 
 
 def write_schemas(folder: Path, version: str, *, crds: Iterable[Path]) -> None:
-    """Write the strict schema of every kind in dist to where kubeconform looks for it."""
+    """Write the strict schema of every kind where kubeconform looks for it."""
     strict = KUBERNETES_SCHEMAS / f"v{version}-local-strict"
     shared = json.loads((strict / "_definitions.json").read_text(encoding="utf-8"))["$defs"]
-    for name in {schema_file(manifest) for manifest in committed()}:
+    examples = yaml.load_all(f"{DEPLOYMENT}---\n{APPLICATION}", yaml.CSafeLoader)
+    for name in {schema_file(manifest) for manifest in [*committed(), *examples]}:
         if (strict / name).exists():
             text = (strict / name).read_text(encoding="utf-8")
             # kubeconform cannot follow a reference to another file of the package.
@@ -71,7 +101,7 @@ def write_schemas(folder: Path, version: str, *, crds: Iterable[Path]) -> None:
 
 
 def committed() -> list[Manifest]:
-    """Every manifest under dist."""
+    """Return every manifest in dist."""
     return [
         manifest
         for folder in DIST
@@ -81,7 +111,7 @@ def committed() -> list[Manifest]:
 
 
 def schema_file(manifest: Manifest) -> str:
-    """What kubeconform calls the schema of a manifest's kind."""
+    """Return the file name of the schema of a manifest's kind."""
     group, _, version = manifest["apiVersion"].rpartition("/")
     return "-".join(
         filter(None, (manifest["kind"].lower(), group.split(".")[0], f"{version}.json"))
@@ -89,7 +119,7 @@ def schema_file(manifest: Manifest) -> str:
 
 
 def load(file: Path) -> list[Manifest]:
-    """The documents of a YAML file."""
+    """Return the documents of a YAML file."""
     return list(yaml.load_all(file.read_text(encoding="utf-8"), yaml.CSafeLoader))
 
 
@@ -102,10 +132,10 @@ def write(file: Path, schema: Manifest) -> None:
 def test_kubeconform_finds_every_manifest_valid(
     kubeconform: Callable[..., Manifest], version: str
 ) -> None:
-    """A second opinion, of a program that others will run on this repository, too."""
-    said = kubeconform(version, *(REPOSITORY / folder for folder in DIST))
-    assert said.get("resources", []) == []
-    assert said["summary"] == {
+    """Others may run this program on the repository, too."""
+    result = kubeconform(version, *(REPOSITORY / folder for folder in DIST))
+    assert result.get("resources", []) == []
+    assert result["summary"] == {
         "valid": len(committed()),
         "invalid": 0,
         "errors": 0,
@@ -114,38 +144,24 @@ def test_kubeconform_finds_every_manifest_valid(
 
 
 @pytest.mark.parametrize(
-    ("file", "edit", "message"),
+    ("manifest", "edit", "message"),
     [
+        pytest.param(DEPLOYMENT, ("replicas:", "replicass:"), "'replicass' not allowed", id="typo"),
+        pytest.param(DEPLOYMENT, ("replicas: 1", "replicas: '1'"), "/spec/replicas", id="type"),
         pytest.param(
-            "dev/redis.yaml", ("serviceName:", "servceName:"), "'servceName' not allowed", id="typo"
+            DEPLOYMENT, ("replicas: 1", "replicas: 1\n  replicas: 1"), "already set", id="twice"
         ),
-        pytest.param(
-            "dev/redis.yaml", ("replicas: 1", "replicas: '1'"), "/spec/replicas", id="type"
-        ),
-        pytest.param(
-            "dev/redis.yaml",
-            ("replicas: 1", "replicas: 1\n  replicas: 1"),
-            "already set",
-            id="twice",
-        ),
-        pytest.param(
-            "argocd/fraud-detection.yaml",
-            ("selfHeal:", "selfHeel:"),
-            "'selfHeel' not allowed",
-            id="CRD",
-        ),
+        pytest.param(APPLICATION, ("selfHeal:", "selfHeel:"), "'selfHeel' not allowed", id="CRD"),
     ],
 )
 def test_kubeconform_finds_a_mistake(
     kubeconform: Callable[..., Manifest],
     tmp_path: Path,
-    file: str,
+    manifest: str,
     edit: tuple[str, str],
     message: str,
 ) -> None:
-    """With schemas that ask for nothing it would find everything valid."""
+    """With schemas that require nothing it would find everything valid."""
     broken = tmp_path / "broken.yaml"
-    text = (REPOSITORY / "dist" / file).read_text(encoding="utf-8")
-    assert edit[0] in text
-    broken.write_text(text.replace(*edit), encoding="utf-8")
+    broken.write_text(manifest.replace(*edit), encoding="utf-8")
     assert message in str(kubeconform(VERSIONS[-1], broken)["resources"])
