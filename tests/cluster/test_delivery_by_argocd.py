@@ -1,7 +1,7 @@
-"""A real Argo CD delivers what is in the working tree: to both environments, and nothing else.
+"""A real Argo CD delivers the working tree to all environments, and nothing else.
 
-One cluster serves all tests, as starting it and the first sync take half a minute. Each test begins
-with both environments settled where their branches are, whatever the tests before it released.
+One cluster serves all tests, as its start and the first sync take half a minute. Each test begins
+with all environments synced to their branches, whatever earlier tests released.
 """
 
 from pathlib import Path
@@ -19,24 +19,24 @@ pytestmark = [pytest.mark.xdist_group("argocd-delivery"), pytest.mark.timeout(30
 
 @pytest.fixture
 def system(first_sync: FirstSync) -> System:
-    """Both environments, settled."""
+    """All environments, synced and healthy."""
     first_sync.system.settle(*ENVIRONMENTS)
     return first_sync.system
 
 
 def bump_and_render(repository: Path) -> None:
-    """Release another payment-api, as a robot does."""
+    """Release another payment-api, as `delivery bump` does."""
     bump(repository)
     synthesize(repository)
 
 
 def pods_of(state: State, deployment: str) -> set[str]:
-    """The names of a Deployment's pods."""
+    """Return the names of a Deployment's pods."""
     return {name for name in state.pods if name.startswith(f"{deployment}-")}
 
 
 def assert_only_payment_api_rolled(before: State, after: State) -> None:
-    """Exactly this Deployment has another specification and other pods."""
+    """Assert that exactly this Deployment has a new spec and new pods."""
     changed = {
         name for name, value in after.generations.items() if before.generations.get(name) != value
     }
@@ -54,7 +54,7 @@ def assert_only_payment_api_rolled(before: State, after: State) -> None:
 def test_an_environment_becomes_synced_and_healthy(
     first_sync: FirstSync, environment: Environment
 ) -> None:
-    """Everything that is committed runs, as far as Argo CD and Kubernetes can tell."""
+    """Everything that is committed runs, as far as Argo CD and Kubernetes report."""
     status = first_sync.statuses[environment.name]
     assert status["operationState"]["phase"] == "Succeeded"
     assert status["sync"]["status"] == "Synced"
@@ -66,7 +66,7 @@ def test_an_environment_becomes_synced_and_healthy(
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda environment: environment.name)
 def test_the_namespace_enforces_pod_security(system: System, environment: Environment) -> None:
-    """Argo CD makes it, from labels that no manifest in the folder carries."""
+    """Argo CD creates it, with labels that no manifest in the folder has."""
     namespace = system.client.get(Reference("v1", "Namespace", environment.namespace))
     labels = namespace["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -76,7 +76,7 @@ def test_the_namespace_enforces_pod_security(system: System, environment: Enviro
 def test_nothing_is_out_of_sync_after_hard_refreshes(
     system: System, environment: Environment
 ) -> None:
-    """What differs for ever hides what really changed, and is applied again and again."""
+    """A permanent difference hides real ones, and is applied again and again."""
     before = system.operation(environment)["startedAt"]
     for _ in range(3):
         system.refresh(environment, hard=True)
@@ -87,10 +87,10 @@ def test_nothing_is_out_of_sync_after_hard_refreshes(
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda environment: environment.name)
-def test_the_topic_is_made_between_brokers_and_applications(
+def test_the_topic_is_created_between_brokers_and_applications(
     first_sync: FirstSync, environment: Environment
 ) -> None:
-    """Without brokers it fails; after the applications, one of them has made a lesser topic."""
+    """Without brokers the Job fails; after the applications, one has made a worse topic."""
     events = first_sync.events
     brokers_ready = min(
         event.version
@@ -103,16 +103,16 @@ def test_the_topic_is_made_between_brokers_and_applications(
         for event in events[environment.name, "jobs"]
         if event.manifest["metadata"]["name"] == "transactions-topic"
     ]
-    made = min(event.version for event in job if event.manifest["status"].get("succeeded"))
+    created = min(event.version for event in job if event.manifest["status"].get("succeeded"))
     first_application = min(
         event.version for event in events[environment.name, "deployments"] if event.type == "ADDED"
     )
     assert brokers_ready < min(event.version for event in job)
-    assert made < first_application
+    assert created < first_application
 
 
 def test_the_smoke_test_runs_once_all_is_healthy(first_sync: FirstSync) -> None:
-    """Earlier it would fail, and so would the sync."""
+    """An earlier run would fail, and so would the sync."""
     events = first_sync.events
     smoke_test = [
         event
@@ -131,16 +131,17 @@ def test_the_smoke_test_runs_once_all_is_healthy(first_sync: FirstSync) -> None:
 
 
 def test_a_bump_on_develop_rolls_one_deployment_in_dev_alone(system: System) -> None:
-    """A developer's release must not touch a colleague's service, nor staging."""
+    """A developer's release must not touch another service, or another environment."""
     before = {environment.name: system.state(environment) for environment in ENVIRONMENTS}
     system.origin.commit(DEV, bump_and_render)
     system.settle(*ENVIRONMENTS)
     assert_only_payment_api_rolled(before[DEV.name], system.state(DEV))
-    assert system.state(STAGING) == before[STAGING.name]
+    others = [environment for environment in ENVIRONMENTS if environment is not DEV]
+    assert {e.name: system.state(e) for e in others} == {e.name: before[e.name] for e in others}
 
 
 def test_a_merge_to_main_moves_exactly_the_release_to_staging(system: System) -> None:
-    """What the reviewer of the promotion read is what staging gets; dev has it already."""
+    """Staging gets what the reviewer of the promotion has read; dev has it already."""
     system.origin.commit(DEV, bump)
     system.settle(DEV)
     before = {environment.name: system.state(environment) for environment in ENVIRONMENTS}
@@ -154,7 +155,7 @@ def test_a_merge_to_main_moves_exactly_the_release_to_staging(system: System) ->
 
 
 def test_a_revert_brings_the_old_image_back(system: System) -> None:
-    """This is how a bad release is taken back."""
+    """A revert undoes a bad release."""
     old = system.image(DEV, "payment-api")
     system.origin.commit(DEV, bump)
     system.settle(DEV)
@@ -166,20 +167,21 @@ def test_a_revert_brings_the_old_image_back(system: System) -> None:
 
 
 def test_a_change_by_hand_is_healed(system: System) -> None:
-    """The repository says what runs, not whoever was on the cluster last."""
+    """The repository decides what runs, not the last person on the cluster."""
     deployment = deployed(STAGING, "alert-monitor")
     before = system.client.get(deployment)["spec"]
     system.client.merge(deployment, {"spec": {"replicas": 0}})
     system.client.delete(Reference("v1", "Service", "payment-api", STAGING.namespace))
     system.wait(
-        lambda: system.client.get(deployment)["spec"] == before, "the Deployment was not healed"
+        lambda: system.client.get(deployment)["spec"] == before,
+        "Argo CD did not restore the Deployment",
     )
     system.settle(STAGING)
     assert system.client.get(Reference("v1", "Service", "payment-api", STAGING.namespace))
 
 
 def test_a_sync_that_was_interrupted_is_finished(system: System) -> None:
-    """A node may go away at any moment, with Argo CD on it."""
+    """The node that runs Argo CD may fail at any moment."""
     system.origin.commit(DEV, bump)
     system.refresh(DEV)
     system.wait(lambda: system.operation(DEV).get("phase") == "Running", "no sync")

@@ -1,13 +1,12 @@
-"""A real Argo CD keeps what runs as it is committed, and lets nothing bad in.
+"""A real Argo CD protects what runs from bad commits and from changes by hand.
 
-One cluster serves all tests, as starting it and the first sync take half a minute. Each test begins
-with both branches at the same commit and both environments settled there, whatever the ones before
-it did.
+One cluster serves all tests, as its start and the first sync take half a minute. Each test begins
+with all branches at the same commit and all environments synced to it, whatever earlier tests did.
 """
 
 import json
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
@@ -15,8 +14,11 @@ import yaml
 from delivery.clusters.argocd import API_VERSION, NAMESPACE
 from delivery.control_plane.client import ApiError, Reference
 from delivery.manifests.manifest import Manifest
+from delivery.manifests.tree import manifests, read_dist
+from delivery.rehearsal.storage import claims as claims_of
 from delivery_by_argocd import FirstSync, System, deployed
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING
+from repository import REPOSITORY
 from working_tree import bump
 
 pytestmark = [pytest.mark.xdist_group("argocd-protection"), pytest.mark.timeout(300)]
@@ -24,7 +26,7 @@ pytestmark = [pytest.mark.xdist_group("argocd-protection"), pytest.mark.timeout(
 
 @pytest.fixture
 def system(first_sync: FirstSync) -> System:
-    """Both environments, settled at the same commit."""
+    """All environments, synced to the same commit."""
     first_sync.system.go_back()
     return first_sync.system
 
@@ -37,14 +39,21 @@ def test_a_deleted_file_is_pruned_but_no_claim_is(system: System) -> None:
         return {claim["metadata"]["name"]: claim["metadata"]["uid"] for claim in found}
 
     def delete(repository: Path) -> None:
-        for name in ("flink.yaml", "redis.yaml", "redpanda.yaml"):
+        for name in {Path(each.file).name for each in stateful}:
             (repository / "dist" / DEV.name / name).unlink()
 
+    folder = PurePosixPath("dist", DEV.name)
+    desired = manifests(read_dist(REPOSITORY), folder)
+    stateful = [each for each in desired if claims_of(each.manifest)]
+    files = {each.file for each in stateful}
+    pruned = {str(each.key) for each in desired if each.file in files} & {
+        *system.state(DEV).generations
+    }
     before = claims()
-    assert len(before) == 3
+    assert before
+    assert pruned
     system.origin.commit(DEV, delete)
     system.refresh(DEV)
-    pruned = {"Deployment/flink-jobmanager", "Deployment/flink-taskmanager"}
     system.wait(lambda: not pruned & system.state(DEV).generations.keys(), "nothing was pruned")
     system.wait(lambda: "operation" not in system.application(DEV), "the sync did not end")
     assert claims() == before
@@ -74,10 +83,10 @@ def test_a_deleted_file_is_pruned_but_no_claim_is(system: System) -> None:
         ),
     ],
 )
-def test_what_may_not_be_applied_is_reported_and_touches_nothing(
+def test_a_forbidden_object_is_reported_and_changes_nothing(
     system: System, manifest: Manifest, refusal: str
 ) -> None:
-    """One bad line in a commit must not take down what runs, nor reach beyond its namespace."""
+    """A bad line in a commit must neither stop what runs nor reach beyond its namespace."""
 
     def change(repository: Path) -> None:
         bump(repository)
@@ -96,8 +105,8 @@ def test_what_may_not_be_applied_is_reported_and_touches_nothing(
     assert caught.value.reason == "NotFound"
 
 
-def test_what_the_api_server_refuses_is_reported_and_goes_on_running(system: System) -> None:
-    """The old pods serve until somebody has mended the commit."""
+def test_a_refused_change_is_reported_and_the_old_pods_run_on(system: System) -> None:
+    """The old pods serve until somebody fixes the commit."""
 
     def change_selector(repository: Path) -> None:
         file = repository / "dist" / DEV.name / "payment-api.yaml"
@@ -120,7 +129,7 @@ def test_what_the_api_server_refuses_is_reported_and_goes_on_running(system: Sys
 
 
 def test_a_foreign_repository_is_refused(system: System, tmp_path: Path) -> None:
-    """Whoever can write Applications must not bring in manifests that nobody here reviewed."""
+    """Whoever can create Applications must not deploy manifests that nobody reviewed."""
     foreign = tmp_path / "foreign.git"
     shutil.copytree(system.origin.bare, foreign)
     application = system.application(DEV)
@@ -152,15 +161,15 @@ def test_a_foreign_repository_is_refused(system: System, tmp_path: Path) -> None
         system.client.delete(reference)
 
 
-def test_the_scaling_of_the_autoscaler_is_not_fought_over(system: System) -> None:
-    """Argo CD would take back at once what the load needs."""
+def test_the_replicas_of_an_autoscaler_are_left_alone(system: System) -> None:
+    """Argo CD would undo at once what the load needs."""
     most = STAGING.payment_api.max_replicas
     payment_api = deployed(STAGING, "payment-api")
 
     def replicas() -> int:
         return int(system.client.get(payment_api)["spec"]["replicas"])
 
-    # Stays so: it would scale down in the middle of another test.
+    # The load stays: the Deployment would otherwise scale down during another test.
     system.argo.cluster.metrics.millicores[STAGING.namespace, "payment-api"] = 1000
     system.wait(lambda: replicas() == most, "the autoscaler did not scale")
     system.refresh(STAGING, hard=True)

@@ -1,4 +1,4 @@
-"""The rehearsal on a real API server: what it says of the corpus, and whether Argo CD agrees."""
+"""The rehearsal of each case in the corpus, and whether a real Argo CD confirms its verdicts."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -28,9 +28,9 @@ pytestmark = pytest.mark.xdist_group("rehearsal")
 
 POLL_SECONDS = 1
 WAIT_SECONDS = 1200
-"""A minute or two, where nobody else uses the machine."""
+"""It takes a minute or two on an idle machine."""
 NEIGHBOUR = "annex"
-"""The other namespace of the shop."""
+"""The second namespace of the shop."""
 CORPUS = Path(__file__).parent.parent / "rehearsal"
 CASES = sorted(path.stem for path in (CORPUS / "corpus").glob("*.yaml"))
 
@@ -40,18 +40,18 @@ class Case:
     """One file of the corpus.
 
     Attributes:
-        why: Why the verdict is what it is.
-        application: What Argo CD is told.
-        project: What of the project is another one than before.
-        before: What the cluster has.
-        after: What the tree has.
-        expect: The verdict of each object that is not unchanged, by `Kind/name`.
-        says: What the reasons or changes of an object must say.
-        old: The old name of what is renamed.
-        consequences: How each consequence starts, in the order of the report.
-        stops: Where the sync fails. None: the case does not say.
-        argocd: What a real Argo CD makes of it: `synced`, `pruned`, `unchanged` or `sync-fails`.
-            None: it cannot tell, or not without what only a real cluster has.
+        why: Reason for the verdict.
+        application: The Application.
+        project: Changes of the project with this sync.
+        before: Manifests that the cluster has.
+        after: Manifests of the new tree.
+        expect: Verdict of each changed object, by `Kind/name`.
+        says: Text that the reasons or changes of an object must contain.
+        old: Old name of each renamed object.
+        consequences: Start of each consequence, in the order of the report.
+        stops: Where the sync fails. None: not checked.
+        argocd: Result of a real Argo CD: `synced`, `pruned`, `unchanged` or `sync-fails`. None: it
+            cannot show the verdict, or only in a real cluster.
     """
 
     why: str
@@ -68,10 +68,10 @@ class Case:
 
 
 def merge(original: Any, patch: Any) -> Any:  # noqa: ANN401 - YAML
-    """Change a document: null removes a key; items of a list are found by their name.
+    """Patch a document: null removes a key, and items of a list are matched by name.
 
-    The items that a patch names come first, in its order, without those that it calls removed; so
-    it can also reorder a list.
+    The items of the patch come first, in its order and without those marked as removed, so a patch
+    can also reorder a list.
     """
     if isinstance(original, dict) and isinstance(patch, dict):
         merged = {**original, **{k: merge(original.get(k), v) for k, v in patch.items()}}
@@ -92,13 +92,13 @@ def merge(original: Any, patch: Any) -> Any:  # noqa: ANN401 - YAML
 
 @cache
 def objects() -> Manifest:
-    """What the cases start from."""
+    """Return the objects that all cases start from."""
     loaded: Manifest = yaml.safe_load((CORPUS / "objects.yaml").read_bytes())
     return loaded
 
 
 def changed(manifests: list[Manifest], changes: Manifest) -> list[Manifest]:
-    """Some manifests after the changes, by `Kind/name`; one that becomes null is gone."""
+    """Apply changes to manifests, by `Kind/name`; null removes one."""
     named = {f"{each['kind']}/{each['metadata']['name']}": each for each in manifests}
     assert changes.keys() <= named.keys()
     merged = [merge(each, changes.get(name, {})) for name, each in named.items()]
@@ -148,18 +148,18 @@ def play(client: Client, case: Case) -> Rehearsal:
 
 
 def verdicts(rehearsal: Rehearsal) -> dict[str, str]:
-    """The verdicts that are not unchanged, by `Kind/name`, with the namespace if that decides."""
-    loud = [each for each in rehearsal.findings if each.verdict is not Verdict.UNCHANGED]
-    names = [str(each.key) for each in loud]
+    """Return the verdicts on changed objects, by `Kind/name`, plus namespace if ambiguous."""
+    changes = [each for each in rehearsal.findings if each.verdict is not Verdict.UNCHANGED]
+    names = [str(each.key) for each in changes]
     return {
         f"{name}#{each.key.namespace}" if names.count(name) > 1 else name: each.verdict.value
-        for name, each in zip(names, loud, strict=True)
+        for name, each in zip(names, changes, strict=True)
     }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_case_has_its_verdicts(client: Client, name: str) -> None:
-    """The sentence why is in the file."""
+    """Each file of the corpus gives the reason."""
     case = load(name)
     rehearsal = play(client, case)
     assert verdicts(rehearsal) == case.expect, rehearsal
@@ -168,9 +168,9 @@ def test_a_case_has_its_verdicts(client: Client, name: str) -> None:
         assert any(text in line for line in (*findings[key].reasons, *findings[key].changes))
     old = {key: each.old.name for key, each in findings.items() if each.old}
     assert old == case.old
-    told = [f"{each.key}: {each.text}" for each in rehearsal.consequences]
-    assert len(told) == len(case.consequences), told
-    for text, start in zip(told, case.consequences, strict=True):
+    texts = [f"{each.key}: {each.text}" for each in rehearsal.consequences]
+    assert len(texts) == len(case.consequences), texts
+    for text, start in zip(texts, case.consequences, strict=True):
         assert text.startswith(start)
     if case.stops is not None:
         assert rehearsal.stops == case.stops
@@ -181,8 +181,8 @@ class Confirmation:
 
     Args:
         argo: Argo CD.
-        client: Of its cluster's API server.
-        folder: An empty one, for the repository.
+        client: Client of its cluster's API server.
+        folder: Empty folder for the repository.
     """
 
     def __init__(self, argo: ArgoCd, client: Client, folder: Path) -> None:
@@ -196,13 +196,13 @@ class Confirmation:
         self._commit({name: case.before for name, case in self.cases.items()})
         run_git(self._clone, "clone", "--quiet", "--bare", ".", str(self._bare))
         for name, case in self.cases.items():
-            self._tell(name, case)
+            self._create_application(name, case)
         self._wait(lambda application: _phase(application) == ("Succeeded", self._head))
         for name, case in self.cases.items():
             if case.project:
                 project = Reference(API_VERSION, "AppProject", name, NAMESPACE)
                 client.merge(project, {"spec": case.project})
-        # Argo CD hears of the projects while these are read.
+        # Argo CD learns of the projects while these are read.
         self.before = {name: self._objects(name) for name in self.cases}
         self._commit({name: case.after for name, case in self.cases.items()})
         run_git(self._clone, "push", "--quiet", str(self._bare), "main")
@@ -212,7 +212,7 @@ class Confirmation:
         self.after = {name: self._objects(name) for name in self.cases}
 
     def verdict(self, name: str) -> str:
-        """What Argo CD made of a case, in the words of the corpus."""
+        """Return the result of a case in Argo CD, in the words of the corpus."""
         application = self._ended[name]
         phase, revision = _phase(application)
         conditions = application["status"].get("conditions", [])
@@ -224,13 +224,13 @@ class Confirmation:
         return "unchanged" if phase == "Succeeded" else "sync-fails"
 
     def _is_done(self, application: Manifest) -> bool:
-        """Whether Argo CD has looked at the newest commit and has nothing more to do."""
+        """Whether Argo CD has processed the newest commit."""
         phase, revision = _phase(application)
         status = application["status"]
         if "operation" in application or status["sync"].get("revision") != self._head:
             return False
         if revision != self._head:
-            # It may be unable to compare, unwilling to delete everything, or told not to.
+            # It may be unable to compare, refuse to delete everything, or be set not to prune.
             return "conditions" in status or all(
                 each.get("requiresPruning")
                 for each in status.get("resources", [])
@@ -239,7 +239,7 @@ class Confirmation:
         return phase in {"Succeeded", "Failed", "Error"}
 
     def _objects(self, name: str) -> dict[Reference, Manifest]:
-        """All objects of a case that the cluster has and keeps."""
+        """Return all objects of a case in the cluster that are not being deleted."""
         found = {}
         for manifest in [*self.cases[name].before, *self.cases[name].after]:
             reference = Reference.of(_moved(manifest, name))
@@ -251,8 +251,8 @@ class Confirmation:
                     found[reference] = live
         return found
 
-    def _tell(self, name: str, case: Case) -> None:
-        """Make the project and the Application of a case."""
+    def _create_application(self, name: str, case: Case) -> None:
+        """Create the project and the Application of a case."""
         namespaces = [name]
         if NEIGHBOUR in {each["metadata"].get("namespace") for each in case.before + case.after}:
             namespaces.append(f"{name}-{NEIGHBOUR}")
@@ -266,32 +266,32 @@ class Confirmation:
             "path": name,
         }
         project = {**objects()["project"], "sourceRepos": [self._bare.as_uri()]}
-        # It would sync again: what has failed, and what others have changed since.
+        # Argo CD would otherwise sync again, after failures and after changes of controllers.
         policy = {
             **case.application.spec["syncPolicy"],
             "automated": {**case.application.spec["syncPolicy"]["automated"], "selfHeal": False},
             "retry": {"limit": 0},
         }
         if not case.project:
-            # It would apply each namespace in a wave of its own.
+            # Argo CD would otherwise apply each namespace in a wave of its own.
             policy["syncOptions"] = ["ServerSideApply=true"]
         for namespace in namespaces:
             metadata = {"name": namespace}
             self._client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         spec = {**case.application.spec, "project": name, "syncPolicy": policy}
-        for kind, told in (
+        for kind, content in (
             ("AppProject", {**project, "destinations": destinations}),
             ("Application", {**spec, "destination": destinations[0], "source": source}),
         ):
             metadata = {"name": name, "namespace": NAMESPACE}
             self._client.create(
-                {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": told}
+                {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": content}
             )
 
     def _commit(self, trees: dict[str, list[Manifest]]) -> None:
         for name, manifests in trees.items():
             (self._clone / name).mkdir(exist_ok=True)
-            # Without it the first sync of a case that has hooks alone would never come.
+            # Without it a case with nothing but hooks would never sync.
             always = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "always"}}
             filled = [always, *(_moved(each, name) for each in manifests)] if manifests else []
             text = yaml.safe_dump_all(filled)
@@ -300,11 +300,11 @@ class Confirmation:
         self._head = run_git(self._clone, "rev-parse", "main")
 
     def _wait(self, condition: Callable[[Manifest], bool]) -> dict[str, Manifest]:
-        """The Application of each case, as it is when the condition first holds of it."""
+        """Return the Application of each case as of when the condition first holds."""
         ended: dict[str, Manifest] = {}
 
         def done() -> bool:
-            # Asked all the time, the API server would have no time for Argo CD.
+            # Polling without a pause would leave the API server no time for Argo CD.
             time.sleep(POLL_SECONDS)
             for application in self._client.list(API_VERSION, "Application", namespace=NAMESPACE):
                 name = application["metadata"]["name"]
@@ -313,15 +313,20 @@ class Confirmation:
             return len(ended) == len(self.cases)
 
         try:
-            wait_until(done, programs=self._argo.programs, seconds=WAIT_SECONDS, what="no end")
+            wait_until(
+                done,
+                programs=self._argo.programs,
+                seconds=WAIT_SECONDS,
+                what="the cases did not end",
+            )
         except StartError as error:
             left = sorted(self.cases.keys() - ended.keys())
-            raise AssertionError(f"Argo CD does not end with {left}") from error
+            raise AssertionError(f"Argo CD did not finish {left}") from error
         return ended
 
 
 def _moved(manifest: Manifest, case: str) -> Manifest:
-    """An object of a case in the namespace that the case has in place of the one it names."""
+    """Move an object to the case's own namespace."""
     manifest = deepcopy(manifest)
     namespace = manifest["metadata"].get("namespace")
     if namespace:
@@ -335,7 +340,7 @@ def confirmation(
 ) -> Iterator[Confirmation]:
     """Argo CD after both commits."""
     with (
-        # It is told when to look: by itself it would look at all of them over and over.
+        # We refresh it, so that it does not poll all cases over and over.
         argocd(assets, resync_seconds=WAIT_SECONDS) as argo,
         closing(argo.cluster.server.client()) as client,
     ):
@@ -346,7 +351,7 @@ def confirmation(
 @pytest.mark.timeout(3 * WAIT_SECONDS)
 @pytest.mark.parametrize("name", [name for name in CASES if load(name).argocd])
 def test_argocd_confirms_a_case(confirmation: Confirmation, name: str) -> None:
-    """The rehearsal only says what Argo CD would do; here it does it."""
+    """The rehearsal predicts what Argo CD would do; here it really does."""
     assert confirmation.verdict(name) == confirmation.cases[name].argocd
 
 
@@ -356,9 +361,9 @@ def test_argocd_confirms_a_case(confirmation: Confirmation, name: str) -> None:
     "name", [name for name in CASES if load(name).argocd not in {None, "sync-fails"}]
 )
 def test_the_cluster_confirms_the_verdicts_of_a_case(confirmation: Confirmation, name: str) -> None:
-    """What is said to be unchanged is not touched, and pods roll exactly where it is said.
+    """Unchanged objects are not touched, and pods roll exactly where the verdict says so.
 
-    A sync that fails does not get to everything that is judged.
+    A failing sync does not reach every judged object, so those cases are left out.
     """
     case = confirmation.cases[name]
     renamed = {f"{key.partition('/')[0]}/{old}" for key, old in case.old.items()}
@@ -380,19 +385,19 @@ def test_the_cluster_confirms_the_verdicts_of_a_case(confirmation: Confirmation,
 
 
 def _phase(application: Manifest) -> tuple[str, str]:
-    """How the newest sync ended, and of which commit it was."""
+    """Return the phase and the commit of the newest sync."""
     state = application.get("status", {}).get("operationState", {})
     revision = state.get("operation", {}).get("sync", {}).get("revision", "")
     return state.get("phase", ""), revision
 
 
 def _stays(manifest: Manifest) -> bool:
-    """Whether Argo CD never prunes it: a hook, or what it is told to leave."""
+    """Whether Argo CD never prunes an object: a hook, or one with Prune=false."""
     return "Prune=false" in sync_options(manifest) or bool(annotation(manifest, "hook"))
 
 
 def _identity(live: Manifest, case: Case) -> tuple[object, ...]:
-    """What is another if the object is another one, or was changed by anybody but a controller."""
+    """Return what differs if the object was replaced, or changed by anything but a controller."""
     theirs = {"volumeName"}
     if any(each["kind"] == "HorizontalPodAutoscaler" for each in case.before):
         theirs.add("replicas")

@@ -1,6 +1,6 @@
-"""The control plane's programs: built once from committed pins, whole or not at all, and found.
+"""The control plane's programs: built once from committed pins, completely or not at all.
 
-Go is a stand-in that writes down how it was called.
+Go is a stand-in that records how it is called.
 """
 
 import os
@@ -53,8 +53,9 @@ STAGES = [
     "kustomize/stage/pod/fast/pod-ready.yaml",
 ]
 
-# Prints the text of `environment`; builds a program that is the name of its package; says that
-# every module is in `modules`. The files `hang` and `fail` name a program in whose middle it does.
+# Prints the text of `environment`, builds programs that contain the name of their package, and
+# finds every module in `modules`. The files `hang` and `fail` name a program whose build hangs or
+# fails halfway.
 GO = """\
 #!/bin/sh
 here=${0%/*}
@@ -84,7 +85,7 @@ class Go:
     """A stand-in for Go.
 
     Args:
-        folder: Where it lives: an empty folder.
+        folder: Empty folder for it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -100,16 +101,16 @@ class Go:
         self.set("fail", "")
 
     def set(self, name: str, value: str) -> None:
-        """Change what it does."""
+        """Change its behaviour."""
         (self.folder / name).write_text(f"{value}\n", encoding="utf-8")
 
     def calls(self, command: str) -> list[str]:
-        """How it was called with a command, including the variables before that."""
+        """Return its calls with a command, with the variables in front."""
         lines = (self.folder / "calls").read_text(encoding="utf-8").splitlines()
         return [line for line in lines if line.split()[2] == command]
 
     def pid(self) -> int:
-        """The process that hangs, once it does."""
+        """Wait for the build that hangs, and return its process id."""
         deadline = time.monotonic() + 30
         file = self.folder / "pid"
         while not file.exists():
@@ -139,7 +140,7 @@ def no_go(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that KUBEBUILDER_ASSETS names, with what that convention promises."""
+    """A folder in KUBEBUILDER_ASSETS, with the programs that its convention promises."""
     folder = tmp_path / "assets"
     folder.mkdir()
     for name in ("etcd", "kube-apiserver", "kubectl"):
@@ -159,7 +160,7 @@ def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def start() -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
-    """Starts a build as a process of its own."""
+    """Starts `delivery control-plane`."""
     with ExitStack() as stack:
 
         def begin() -> "subprocess.Popen[str]":
@@ -178,24 +179,24 @@ def start() -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
 
 
 def output(*, terminal: bool = False) -> tuple[Console, StringIO]:
-    """A console, and what it was told."""
+    """Return a console and its output."""
     text = StringIO()
     console = Console(file=text, force_terminal=terminal, soft_wrap=True, highlight=False)
     return console, text
 
 
 def quietly() -> Path:
-    """Build."""
+    """Build without showing the output."""
     return build(output()[0])
 
 
 def contents(folder: Path) -> set[str]:
-    """The names in a folder, but for the lock."""
+    """Return the names in a folder, except for the lock."""
     return {path.name for path in folder.iterdir()} - {".lock"}
 
 
 def test_every_program_is_built_from_its_package(go: Go) -> None:
-    """The names are those that the programs have everywhere."""
+    """Each program has its usual name."""
     folder = quietly()
     built = {name: (folder / name).read_text(encoding="utf-8").strip() for name in PROGRAMS}
     assert built == PROGRAMS
@@ -203,14 +204,14 @@ def test_every_program_is_built_from_its_package(go: Go) -> None:
 
 
 def test_go_is_not_allowed_to_change_a_pin(go: Go) -> None:
-    """What is built is what is committed, whatever workspace or C compiler the machine has."""
+    """The build is of what is committed, whatever workspace or C compiler the machine has."""
     quietly()
     for call in go.calls("build"):
         assert call.startswith("0 off build -mod=readonly -trimpath -ldflags=-s -w")
 
 
-def test_the_api_server_tells_its_version(go: Go) -> None:
-    """Clients and Argo CD decide by it; without the flag it would say v0.0.0."""
+def test_the_api_server_reports_its_version(go: Go) -> None:
+    """Clients and Argo CD depend on it; without the flag it would report v0.0.0."""
     quietly()
     [call] = [call for call in go.calls("build") if call.endswith("cmd/kube-apiserver")]
     version = pinned("kubernetes").version
@@ -218,7 +219,7 @@ def test_the_api_server_tells_its_version(go: Go) -> None:
 
 
 def test_what_was_built_is_found() -> None:
-    """The tests and the rehearsal ask nothing else."""
+    """The tests and the rehearsal use these functions only."""
     folder = quietly()
     assets = locate()
     assert assets.api_server == locate_api_server()
@@ -227,7 +228,7 @@ def test_what_was_built_is_found() -> None:
 
 
 def test_argo_cd_is_called_by_its_roles() -> None:
-    """It is one program, which looks at its own name."""
+    """It is one program that depends on its own name."""
     quietly()
     assets = locate()
     for role in (assets.argocd_application_controller, assets.argocd_repo_server):
@@ -235,7 +236,7 @@ def test_argo_cd_is_called_by_its_roles() -> None:
 
 
 def test_go_s_module_cache_may_be_deleted(go: Go) -> None:
-    """It is large, and `go clean -modcache` is an ordinary command."""
+    """It is large, and `go clean -modcache` is a common command."""
     quietly()
     shutil.rmtree(go.modules)
     assets = locate()
@@ -244,8 +245,8 @@ def test_go_s_module_cache_may_be_deleted(go: Go) -> None:
     assert texts == sorted([*MANIFESTS, *STAGES])
 
 
-def test_the_second_run_only_looks(go: Go) -> None:
-    """It stands before every test run."""
+def test_the_second_run_builds_nothing(go: Go) -> None:
+    """It runs before every test run."""
     folder = quietly()
     calls = go.calls("build") + go.calls("mod")
     console, text = output()
@@ -257,7 +258,7 @@ def test_the_second_run_only_looks(go: Go) -> None:
 def test_a_fresh_clone_uses_what_another_built(
     go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Building takes a quarter of an hour."""
+    """A build takes a quarter of an hour."""
     here = quietly()
     built = go.calls("build")
     clone = tmp_path / "clone"
@@ -269,7 +270,7 @@ def test_a_fresh_clone_uses_what_another_built(
 
 @pytest.mark.parametrize("file", ["etcd/go.mod", "argo-cd/go.sum", "redis/main.go"])
 def test_a_changed_pin_is_built_elsewhere(pins: Path, file: str) -> None:
-    """Neither branch of a version bump may run the other's programs."""
+    """No branch of a version bump may run the other's programs."""
     before = quietly()
     with (pins / file).open("a", encoding="utf-8") as stream:
         stream.write("\n")
@@ -280,7 +281,7 @@ def test_a_changed_pin_is_built_elsewhere(pins: Path, file: str) -> None:
     "environment", ["go1.26.9 linux amd64", "go1.26.8 darwin amd64", "go1.26.8 linux arm64"]
 )
 def test_another_go_or_platform_builds_elsewhere(go: Go, environment: str) -> None:
-    """A home folder may be shared by machines."""
+    """Machines may share a home folder."""
     before = quietly()
     go.set("environment", environment)
     assert quietly() != before
@@ -288,21 +289,21 @@ def test_another_go_or_platform_builds_elsewhere(go: Go, environment: str) -> No
 
 @pytest.mark.parametrize("ingredient", ["_FLAGS", "_LINKER_FLAGS", "_ENVIRONMENT", "_PRODUCTS"])
 def test_another_recipe_builds_elsewhere(monkeypatch: pytest.MonkeyPatch, ingredient: str) -> None:
-    """What another version of this code built is not what this one builds."""
+    """Another version of this code may build something else."""
     before = quietly()
     monkeypatch.setattr(module, ingredient, type(getattr(module, ingredient))())
     assert quietly() != before
 
 
-def test_pins_are_committed_whole() -> None:
-    """go.sum is the integrity of what is built; without a source a tidy would empty both."""
+def test_pins_are_complete() -> None:
+    """go.sum verifies the build; without a source file `go mod tidy` would empty both."""
     for part in PARTS:
         names = {path.name for path in (module.PINS / part).iterdir()}
         assert names == {"go.mod", "go.sum", "main.go" if part == "redis" else "tools.go"}
 
 
-def test_every_pin_is_of_what_is_built() -> None:
-    """A package that tools.go forgets has no checksums, and one too many is never built."""
+def test_exactly_the_built_packages_are_pinned() -> None:
+    """A package that tools.go lacks has no checksums, and a surplus one is never built."""
     imported = [
         package
         for part in PARTS
@@ -314,15 +315,15 @@ def test_every_pin_is_of_what_is_built() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_pinned_version_is_read_from_go_mod(part: str) -> None:
-    """It is written nowhere else."""
+    """No other file repeats it."""
     text = (module.PINS / part / "go.mod").read_text(encoding="utf-8")
     requirement = pinned(part)
     assert re.fullmatch(r"v\d+\.\d+\.\d+", requirement.version)
     assert f"\nrequire {requirement.path} {requirement.version}\n" in text
 
 
-def test_kubernetes_is_of_one_version() -> None:
-    """It asks for its own libraries at v0.0.0; whoever bumps it must not forget them."""
+def test_kubernetes_has_one_version() -> None:
+    """It requires its own libraries at v0.0.0, so a bump must replace each of them."""
     text = (module.PINS / "kubernetes" / "go.mod").read_text(encoding="utf-8")
     replaced = re.findall(r"^\t(\S+) => (\S+) (\S+)$", text, flags=re.MULTILINE)
     assert replaced
@@ -334,15 +335,15 @@ def test_kubernetes_is_of_one_version() -> None:
 
 @pytest.mark.usefixtures("no_go")
 def test_named_assets_need_no_go(assets: Path) -> None:
-    """setup-envtest brings them to a machine with a download."""
+    """setup-envtest downloads them to any machine."""
     console, text = output()
     assert build(console) == assets
     assert text.getvalue() == f"nothing to build: KUBEBUILDER_ASSETS is {assets}\n"
     assert locate_api_server().etcd == assets / "etcd"
 
 
-def test_named_assets_come_before_what_was_built(assets: Path, go: Go) -> None:
-    """Whoever names them wants those."""
+def test_named_assets_take_precedence(assets: Path, go: Go) -> None:
+    """Whoever sets KUBEBUILDER_ASSETS wants those."""
     assert quietly() == assets
     assert not (go.folder / "calls").exists()
     assert locate_api_server().kube_apiserver == assets / "kube-apiserver"
@@ -358,7 +359,7 @@ def test_assets_without_an_api_server_are_not_honoured(assets: Path) -> None:
 
 @pytest.mark.usefixtures("assets")
 def test_what_named_assets_lack_is_said() -> None:
-    """The reason of a skipped test must be one that a reader can act on."""
+    """The reason of a skipped test must say what to do."""
     with pytest.raises(
         ControlPlaneError,
         match=r"kube-controller-manager, .*kube-score not found in .*"
@@ -368,7 +369,7 @@ def test_what_named_assets_lack_is_said() -> None:
 
 
 def test_named_assets_may_have_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that was built on another machine is a control plane, too."""
+    """A folder that was built on another machine can be used, too."""
     folder = quietly()
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "elsewhere"))
@@ -376,8 +377,8 @@ def test_named_assets_may_have_everything(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("find", [locate, locate_api_server])
-def test_what_is_not_built_is_said(find: Callable[[], object]) -> None:
-    """A skipped test shows it."""
+def test_a_missing_build_is_an_error(find: Callable[[], object]) -> None:
+    """A skipped test shows the command to run."""
     with pytest.raises(ControlPlaneError, match=r"run `make control-plane`\.$"):
         find()
 
@@ -387,7 +388,7 @@ def test_what_is_not_built_is_said(find: Callable[[], object]) -> None:
 def test_without_go_and_assets_one_sentence_says_how_to_get_either(
     find: Callable[[], object],
 ) -> None:
-    """It is the first thing that a newcomer may see."""
+    """This may be the first message that a newcomer sees."""
     with pytest.raises(
         ControlPlaneError, match=r"^There is no Go[^.\n]* KUBEBUILDER_ASSETS to their folder\.$"
     ):
@@ -396,22 +397,22 @@ def test_without_go_and_assets_one_sentence_says_how_to_get_either(
 
 @pytest.mark.usefixtures("no_go")
 def test_the_command_fails_without_go(start: Callable[[], "subprocess.Popen[str]"]) -> None:
-    """What comes after it in a script must not run."""
+    """A script must stop there."""
     process = start()
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     assert process.returncode == 2
-    assert said.count("\n") == 1
+    assert output.count("\n") == 1
 
 
-def test_a_failed_build_shows_what_go_said(go: Go) -> None:
-    """A wrong checksum, no network, a full disk: Go says it best."""
+def test_a_failed_build_shows_the_output_of_go(go: Go) -> None:
+    """Go knows best about a wrong checksum, a missing network or a full disk."""
     go.set("fail", "kwok")
     with pytest.raises(ControlPlaneError, match="checksum mismatch"):
         quietly()
 
 
 def test_a_failed_build_keeps_what_was_built_before_it(go: Go) -> None:
-    """The next run goes on from there."""
+    """The next run continues from there."""
     go.set("fail", "kwok")
     with pytest.raises(ControlPlaneError):
         quietly()
@@ -422,7 +423,7 @@ def test_a_failed_build_keeps_what_was_built_before_it(go: Go) -> None:
 
 
 def test_a_manifest_that_is_gone_leaves_no_half_folder(go: Go) -> None:
-    """A newer Argo CD may have moved one; the folder would count as built."""
+    """A newer Argo CD may have moved one, and the folder would count as built."""
     (go.modules / MANIFESTS[-1]).unlink()
     with pytest.raises(FileNotFoundError, match=MANIFESTS[-1]):
         quietly()
@@ -433,7 +434,7 @@ def test_a_manifest_that_is_gone_leaves_no_half_folder(go: Go) -> None:
 def test_a_killed_build_leaves_no_half_program(
     go: Go, start: Callable[[], "subprocess.Popen[str]"]
 ) -> None:
-    """The next run would take it for a whole one."""
+    """The next run would take it for a complete one."""
     go.set("hang", "kubectl")
     process = start()
     hanging = go.pid()
@@ -449,14 +450,14 @@ def test_a_killed_build_leaves_no_half_program(
 
 
 def test_a_stopped_build_stops_go(go: Go, start: Callable[[], "subprocess.Popen[str]"]) -> None:
-    """It would go on for minutes on both cores; a Ctrl-C takes the same way."""
+    """Its compilers would otherwise run on for minutes."""
     go.set("hang", "kubectl")
     process = start()
     hanging = go.pid()
     process.terminate()
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     assert process.returncode == INTERRUPTED
-    assert said.splitlines()[-1] == "Interrupted."
+    assert output.splitlines()[-1] == "Interrupted."
     with pytest.raises(ProcessLookupError):
         os.kill(hanging, 0)
 
@@ -464,7 +465,7 @@ def test_a_stopped_build_stops_go(go: Go, start: Callable[[], "subprocess.Popen[
 def test_two_builds_at_once_build_everything_once(
     go: Go, start: Callable[[], "subprocess.Popen[str]"]
 ) -> None:
-    """Two clones, or a demo beside the tests."""
+    """Two clones may build at the same time."""
     go.set("hang", "etcd")
     first = start()
     hanging = go.pid()
@@ -480,7 +481,7 @@ def test_two_builds_at_once_build_everything_once(
 
 
 def test_every_product_has_a_line() -> None:
-    """A quarter of an hour is long without one."""
+    """A quarter of an hour is long without any output."""
     console, text = output()
     folder = build(console)
     lines = text.getvalue().splitlines()
@@ -492,14 +493,14 @@ def test_every_product_has_a_line() -> None:
 
 
 def test_a_log_has_no_control_characters() -> None:
-    """CI keeps what it is told."""
+    """CI stores the output as it is."""
     console, text = output()
     build(console)
     assert "\x1b" not in text.getvalue()
 
 
 def test_a_terminal_shows_how_long_it_takes_while_it_does() -> None:
-    """Somebody waits before it."""
+    """Somebody is waiting for it."""
     console, text = output(terminal=True)
     build(console)
     assert re.search(r"kubectl.*\d:\d\d:\d\d.*\x1b", text.getvalue())

@@ -1,6 +1,6 @@
-"""Programs beside us: their logs are shown when they fail, and none of them is ever left behind.
+"""Background programs: a failure shows their logs, and none of them is ever left behind.
 
-The programs are shell scripts that stand in for those of the control plane.
+Shell scripts stand in for the programs of the control plane.
 """
 
 import os
@@ -18,7 +18,7 @@ import pytest
 from delivery.control_plane.programs import Program, StartError, serve, start, wait_until
 from repository import REPOSITORY
 
-# Starts a program that starts another one, and says the ids of both.
+# Starts a program, and prints its process id.
 PARENT = """
 import sys
 import time
@@ -35,7 +35,7 @@ with ExitStack() as stack:
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Stops what a test started."""
+    """Stops the programs of a test."""
     with ExitStack() as stack:
         yield stack
 
@@ -54,7 +54,7 @@ def script(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists and is not just waiting for its parent to notice its end."""
+    """Whether a process exists and is not a zombie."""
     state = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], check=False, capture_output=True, text=True
     ).stdout
@@ -62,7 +62,7 @@ def is_running(pid: int) -> bool:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether something becomes so in a while."""
+    """Wait for a condition; return whether it holds in time."""
     deadline = time.monotonic() + 30
     while not condition():
         if time.monotonic() > deadline:
@@ -72,14 +72,14 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def never() -> bool:
-    """A program that never gets ready."""
+    """Return false, like a program that never gets ready."""
     return False
 
 
 def test_a_program_that_ends_early_shows_its_log(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """What it said is the only clue: a wrong flag, a missing file."""
+    """The log is the only clue, such as to a wrong flag or a missing file."""
     program = start(stack, [script("echo unknown flag >&2; exit 3")], logs=tmp_path)
     with pytest.raises(StartError, match=r"program ended with 3\n.*program\.log:\n  unknown flag"):
         wait_until(never, programs=[program], seconds=30, what="it was not ready")
@@ -88,7 +88,7 @@ def test_a_program_that_ends_early_shows_its_log(
 def test_a_program_that_is_never_ready_shows_its_log(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """It may wait for something that never comes, and says so."""
+    """It may wait for something that never happens, and log that."""
     program = start(stack, [script("echo waiting; exec sleep 60")], logs=tmp_path)
     assert eventually(lambda: "waiting" in program.log.read_text(encoding="utf-8"))
     with pytest.raises(StartError, match=r"it was not ready after 0\.01 s\n.*\n  waiting"):
@@ -98,7 +98,7 @@ def test_a_program_that_is_never_ready_shows_its_log(
 def test_an_error_shows_only_the_end_of_a_log(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """The reason stands last, and an API server writes hundreds of lines before it."""
+    """The reason comes last, after hundreds of lines of an API server."""
     program = start(stack, [script("seq 1000")], logs=tmp_path)
     with pytest.raises(StartError) as caught:
         wait_until(never, programs=[program], seconds=30, what="it was not ready")
@@ -109,7 +109,7 @@ def test_an_error_shows_only_the_end_of_a_log(
 def test_a_refused_connection_means_not_ready_yet(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Nothing listens before the program does."""
+    """Nothing listens before the program is up."""
     answers = iter([ConnectionRefusedError(), None])
 
     def ready() -> bool:
@@ -126,7 +126,7 @@ def test_a_refused_connection_means_not_ready_yet(
 def test_a_stopped_program_takes_its_children_with_it(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Argo CD's repo-server runs Git."""
+    """Argo CD's repo-server starts Git."""
     program = start(stack, [script("sleep 60 & echo $!; wait")], logs=tmp_path)
     assert eventually(lambda: program.log.read_text(encoding="utf-8").endswith("\n"))
     child = int(program.log.read_text(encoding="utf-8"))
@@ -137,7 +137,7 @@ def test_a_stopped_program_takes_its_children_with_it(
 def test_programs_stop_with_the_stack_and_no_others_do(
     script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Two control planes, of the same programs, run side by side."""
+    """Two control planes of the same programs may run side by side."""
     with ExitStack() as longer:
         other = start(longer, [script("exec sleep 60")], logs=tmp_path)
         with ExitStack() as shorter:
@@ -150,7 +150,7 @@ def test_programs_stop_with_the_stack_and_no_others_do(
 def test_a_program_may_be_stopped_before_the_stack_is(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """A test kills the controller to see it finish later."""
+    """A test kills the controller to see it continue later."""
     program = start(stack, [script("exec sleep 60")], logs=tmp_path)
     program.stop()
     program.stop()
@@ -160,7 +160,7 @@ def test_a_program_may_be_stopped_before_the_stack_is(
 def test_a_restarted_program_adds_to_its_log(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """The reason of the first end is still wanted."""
+    """The reason of the first end is still needed."""
     for _ in range(2):
         program = start(stack, [script("echo once more")], logs=tmp_path)
         program.process.wait()
@@ -170,7 +170,7 @@ def test_a_restarted_program_adds_to_its_log(
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a program with its parent")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_program_ends_with_its_parent(tmp_path: Path, sent: signal.Signals) -> None:
-    """Nobody could find it later: ports and folders are made up anew each time."""
+    """Nobody would find it later, as ports and folders differ each time."""
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, tmp_path],
         cwd=REPOSITORY,
@@ -189,12 +189,12 @@ def test_a_program_ends_with_its_parent(tmp_path: Path, sent: signal.Signals) ->
 def test_a_ctrl_c_at_the_terminal_does_not_reach_a_program(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """It would fill the screen with the complaints of those that end before the others."""
+    """The screen would fill with the errors of programs that outlive others."""
     program = start(stack, [script("exec sleep 60")], logs=tmp_path)
     assert os.getpgid(program.process.pid) != os.getpgid(0)
 
 
-def test_variables_are_added_to_ours(
+def test_variables_are_added_to_the_environment(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Argo CD needs PATH to find Git."""
@@ -211,7 +211,7 @@ def test_variables_are_added_to_ours(
 def test_a_server_gets_another_port_when_its_own_was_taken(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Between choosing and binding a port somebody else may be faster."""
+    """Another program may take a port between our choice and its use."""
     tried: list[int] = []
 
     def command(port: int) -> list[str | Path]:
@@ -228,7 +228,7 @@ def test_a_server_gets_another_port_when_its_own_was_taken(
 def test_a_server_that_fails_otherwise_is_not_tried_again(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """It would only fail more slowly."""
+    """A retry would only delay the error."""
     tried: list[int] = []
 
     def command(port: int) -> list[str | Path]:
@@ -243,7 +243,7 @@ def test_a_server_that_fails_otherwise_is_not_tried_again(
 def test_a_server_that_never_gets_a_port_fails(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """A machine may have none left."""
+    """A machine may have no free port."""
     program = script("echo bind: address already in use; exit 1")
     with pytest.raises(StartError, match="address already in use"):
         serve(stack, lambda _: [program], ready=lambda _: False, logs=tmp_path)
@@ -252,7 +252,7 @@ def test_a_server_that_never_gets_a_port_fails(
 def test_a_server_fails_with_the_program_that_it_needs(
     stack: ExitStack, script: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Without its store an API server would wait for a minute and blame the network."""
+    """An API server without its store would wait for a minute and blame the network."""
     store: Program = start(stack, [script("echo disk is full; exit 1")], logs=tmp_path)
     store.process.wait()
     with pytest.raises(StartError, match="disk is full"):
@@ -262,7 +262,7 @@ def test_a_server_fails_with_the_program_that_it_needs(
 
 
 def test_a_server_gets_a_port_at_which_nobody_listens(stack: ExitStack, tmp_path: Path) -> None:
-    """On 127.0.0.1 alone: nobody else may reach what it serves."""
+    """The port is chosen on 127.0.0.1, which no other machine can reach."""
     bound: list[int] = []
 
     def command(port: int) -> list[str | Path]:

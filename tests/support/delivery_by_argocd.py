@@ -1,6 +1,6 @@
-"""Both environments in a cluster of their own, delivered by a real Argo CD from a repository.
+"""All environments in a cluster of their own, delivered by a real Argo CD from a repository.
 
-Kubelets are simulated: a pod is ready and a Job done as soon as it is scheduled.
+Kubelets are simulated: a pod is ready, and a Job complete, as soon as it is scheduled.
 """
 
 import json
@@ -23,7 +23,7 @@ from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
 from delivery.manifests.manifest import Manifest
-from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING, Environment
+from fraud_detection.environments import ENVIRONMENTS, Environment
 from remotes import run_git
 from repository import REPOSITORY
 from working_tree import commit_all, copy_working_tree
@@ -33,45 +33,47 @@ MANAGER = "a-person"
 
 
 class Origin:
-    """A bare repository with both branches, and a clone in which to work.
+    """A bare repository with the branches of all environments, and a clone to work in.
 
     Args:
-        folder: Where they live: an empty folder.
+        folder: Empty folder for both.
     """
 
     def __init__(self, folder: Path) -> None:
         self.bare = folder / "origin.git"
         self.clone = folder / "clone"
         copy_working_tree(self.clone)
-        self.git("init", "--quiet", "--initial-branch", STAGING.branch)
-        commit_all(self.clone, "What is in the working tree")
-        self.git("branch", DEV.branch)
+        first, *others = ENVIRONMENTS
+        self.git("init", "--quiet", "--initial-branch", first.branch)
+        commit_all(self.clone, "The working tree")
+        for environment in others:
+            self.git("branch", environment.branch)
         self.git("clone", "--quiet", "--bare", ".", str(self.bare))
         self.git("remote", "add", "origin", str(self.bare))
-        self.start = self.head(STAGING)
+        self.start = self.head(first)
 
     @property
     def url(self) -> str:
-        """How Argo CD fetches it."""
+        """Address for Argo CD."""
         return self.bare.as_uri()
 
     def head(self, environment: Environment) -> str:
-        """The newest commit of an environment's branch."""
+        """Return the newest commit of an environment's branch."""
         return self.git("rev-parse", environment.branch)
 
     def commit(self, environment: Environment, change: Callable[[Path], object]) -> None:
-        """Change the files on an environment's branch, and push that."""
+        """Change files on an environment's branch, and push it."""
         self.git("checkout", "--quiet", environment.branch)
         change(self.clone)
         commit_all(self.clone, "A change")
         self.push()
 
     def push(self, *options: str) -> None:
-        """Publish both branches."""
-        self.git("push", "--quiet", *options, "origin", DEV.branch, STAGING.branch)
+        """Push all branches."""
+        self.git("push", "--quiet", *options, "origin", *(each.branch for each in ENVIRONMENTS))
 
     def go_back(self) -> bool:
-        """Set both branches to where they started; whether they were elsewhere."""
+        """Reset all branches to the start; return whether one had moved."""
         moved = [e.branch for e in ENVIRONMENTS if self.head(e) != self.start]
         if moved:
             self.git("checkout", "--quiet", "--force", "--detach", self.start)
@@ -81,16 +83,16 @@ class Origin:
         return bool(moved)
 
     def git(self, *arguments: str) -> str:
-        """What Git answers in the clone."""
+        """Run Git in the clone."""
         return run_git(self.clone, *arguments)
 
 
 class State(NamedTuple):
-    """What runs in an environment.
+    """The state of an environment.
 
     Attributes:
-        generations: Of every workload that stays: how often its specification changed.
-        pods: The name of every pod of theirs, and which pod it is.
+        generations: Generation of each Deployment and StatefulSet, which counts its changes.
+        pods: UID of each of their pods, by name.
     """
 
     generations: dict[str, int]
@@ -101,9 +103,9 @@ class Event(NamedTuple):
     """A change of an object.
 
     Attributes:
-        version: Of the store: counts up over all objects.
+        version: Resource version, which orders the changes of all objects.
         type: `ADDED`, `MODIFIED` or `DELETED`.
-        manifest: The object after it, or at its end.
+        manifest: The object after the change, or its last state.
     """
 
     version: int
@@ -112,11 +114,11 @@ class Event(NamedTuple):
 
 
 class System:
-    """Both environments, Argo CD that looks after them, and the repository that it looks at.
+    """All environments, Argo CD, and the repository that it syncs.
 
     Args:
         argo: Argo CD.
-        client: Of its cluster's API server.
+        client: Client of its cluster's API server.
         origin: The repository.
     """
 
@@ -126,21 +128,21 @@ class System:
         self.origin = origin
 
     def application(self, environment: Environment) -> Manifest:
-        """What Argo CD says of an environment."""
+        """Return the Application of an environment."""
         return self.client.get(_application(environment))
 
     def operation(self, environment: Environment) -> Manifest:
-        """What Argo CD says of its newest sync."""
+        """Return the state of an environment's newest sync."""
         state: Manifest = self.application(environment).get("status", {}).get("operationState", {})
         return state
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for something, and fail with all logs if it does not come."""
+        """Wait for a condition; fail with all logs if it does not hold in time."""
         programs = self.argo.programs
         wait_until(condition, programs=programs, seconds=WAIT_SECONDS, what=what)
 
     def refresh(self, *environments: Environment, hard: bool = False) -> None:
-        """Have Argo CD look at the branches, and wait until it did: two wishes may become one."""
+        """Have Argo CD refresh environments, and wait: two requests at once may become one."""
         for environment in environments:
             refresh(self.client, environment.application, hard=hard)
         self.wait(
@@ -153,7 +155,7 @@ class System:
         )
 
     def is_settled(self, environment: Environment, commit: str) -> bool:
-        """Whether all of a commit is applied and healthy, and nothing is going on."""
+        """Whether a commit is applied and healthy, and no sync runs."""
         application = self.application(environment)
         try:
             status = application["status"]
@@ -166,7 +168,7 @@ class System:
             return False
 
     def settle(self, *environments: Environment) -> None:
-        """Have Argo CD look at the branches, and wait until all is applied and healthy."""
+        """Have Argo CD refresh environments, and wait until they are applied and healthy."""
         self.refresh(*environments)
         for environment in environments:
             commit = self.origin.head(environment)
@@ -176,7 +178,7 @@ class System:
             )
 
     def go_back(self) -> None:
-        """Undo whatever a test did; end what would go on trying."""
+        """Undo the changes of a test, and end syncs that would be retried."""
         if not self.origin.go_back() and all(
             self.is_settled(environment, self.origin.start) for environment in ENVIRONMENTS
         ):
@@ -189,7 +191,7 @@ class System:
         self.settle(*ENVIRONMENTS)
 
     def state(self, environment: Environment) -> State:
-        """What runs there now."""
+        """Return the current state of an environment."""
         namespace = environment.namespace
         return State(
             {
@@ -205,17 +207,17 @@ class System:
         )
 
     def image(self, environment: Environment, deployment: str) -> str:
-        """What a Deployment's first container runs."""
+        """Return the image of a Deployment's first container."""
         manifest = self.client.get(deployed(environment, deployment))
         return str(manifest["spec"]["template"]["spec"]["containers"][0]["image"])
 
     def events(self, kind: str, environment: Environment, *, since: str) -> list[Event]:
-        """All changes of the objects of a kind, in their order, since a version of the store."""
+        """Return all changes of a kind's objects since a resource version, in order."""
         group = "batch" if kind == "jobs" else "apps"
         server = self.argo.cluster.server
         watch = f"watch=1&resourceVersion={since}&timeoutSeconds=1"
         path = f"/apis/{group}/v1/namespaces/{environment.namespace}/{kind}?{watch}"
-        said = subprocess.run(
+        output = subprocess.run(
             [server.kubectl, f"--kubeconfig={server.kubeconfig}", "get", "--raw", path],
             check=True,
             stdout=subprocess.PIPE,
@@ -223,16 +225,16 @@ class System:
         ).stdout
         return [
             Event(int(m["object"]["metadata"]["resourceVersion"]), m["type"], m["object"])
-            for m in map(json.loads, said.splitlines())
+            for m in map(json.loads, output.splitlines())
         ]
 
 
 class FirstSync(NamedTuple):
-    """The system, and what happened when it was empty.
+    """The system, with a record of its first sync.
 
     Attributes:
         system: The system.
-        statuses: What Argo CD said at its end, by environment.
+        statuses: Status of each Application after the first sync, by environment.
         events: The changes of StatefulSets, Jobs and Deployments, by environment and kind.
     """
 
@@ -243,11 +245,11 @@ class FirstSync(NamedTuple):
 
 @contextmanager
 def first_synced(assets: ControlPlaneAssets, folder: Path) -> Iterator[FirstSync]:
-    """Bring up both environments from nothing.
+    """Bring up all environments from nothing.
 
     Args:
         assets: The programs.
-        folder: Where the repository lives: an empty folder.
+        folder: Empty folder for the repository.
     """
     origin = Origin(folder)
     with argocd(assets) as argo, closing(argo.cluster.server.client()) as client:
@@ -266,7 +268,7 @@ def first_synced(assets: ControlPlaneAssets, folder: Path) -> Iterator[FirstSync
 
 
 def deployed(environment: Environment, name: str) -> Reference:
-    """A Deployment of an environment."""
+    """Return the address of a Deployment."""
     return Reference("apps/v1", "Deployment", name, environment.namespace)
 
 
