@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,11 +22,11 @@ from delivery.cli import main
 sys.executable = sys.argv[1]
 main(["synth"])
 """
-# Leaves what cdk8s and jsii leave, and then hangs.
+# Leaves what cdk8s and jsii leave, says where, and then hangs.
 CDK8S = """\
 #!/bin/sh
 mkdir "$TMPDIR/jsii-kernel-1" "$TMPDIR/cdk8s.outdir.1" "$5"
-echo > rendering
+echo "$TMPDIR" > rendering
 exec sleep 20
 """
 
@@ -40,14 +41,25 @@ def working_tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class Render(NamedTuple):
+    """A running render.
+
+    Attributes:
+        process: Process of `delivery synth`.
+        temporary: Temporary folder of the programs that it starts.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    temporary: Path
+
+
 @pytest.fixture
-def render(working_tree: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def render(working_tree: Path) -> Iterator[Render]:
     """A render in the middle of its work."""
     with subprocess.Popen(
         [sys.executable, "-c", RENDER, working_tree / "python"], cwd=working_tree
     ) as process:
-        (working_tree / "rendering").read_bytes()
-        yield process
+        yield Render(process, Path((working_tree / "rendering").read_text("utf-8").strip()))
         process.kill()
 
 
@@ -60,22 +72,21 @@ def left(working_tree: Path) -> set[str]:
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT], ids=lambda n: n.name
 )
 def test_a_render_that_is_stopped_leaves_nothing(
-    working_tree: Path, render: "subprocess.Popen[bytes]", number: signal.Signals
+    working_tree: Path, render: Render, number: signal.Signals
 ) -> None:
     """Closing a terminal or cancelling a job must not fill the disk."""
-    assert left(working_tree)
-    render.send_signal(number)
-    render.wait()
+    assert (render.temporary / "jsii-kernel-1").exists()
+    render.process.send_signal(number)
+    render.process.wait()
     assert left(working_tree) == set()
+    assert not render.temporary.exists()
 
 
-def test_the_next_render_removes_what_a_killed_one_left(
-    working_tree: Path, render: "subprocess.Popen[bytes]"
-) -> None:
+def test_the_next_render_removes_what_a_killed_one_left(working_tree: Path, render: Render) -> None:
     """Nothing can clean up after SIGKILL at once."""
     [abandoned] = left(working_tree)
-    render.kill()
-    render.wait()
+    render.process.kill()
+    render.process.wait()
     assert left(working_tree) == {abandoned}
     (working_tree / "cdk8s").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     with pytest.raises(RenderError), rendered(working_tree):
