@@ -134,7 +134,9 @@ def _run(repository: Path, console: Console, argo: ArgoCd) -> None:
     manifests = applications(repository / DIST / "argocd", repository=bare.as_uri())
     chain = [manifest for manifest in manifests if manifest["kind"] == "Application"]
     origin = Origin(repository, bare, branches=map(_branch, chain))
-    console.print(_instructions(chain, origin, argo))
+    console.print(
+        instructions(chain, origin=bare, kubeconfig=server.kubeconfig, kubectl=server.kubectl)
+    )
     with closing(server.client()) as client, _shown(console) as show:
         for manifest in manifests:
             client.apply(manifest, field_manager="demo")
@@ -146,20 +148,27 @@ def _run(repository: Path, console: Console, argo: ArgoCd) -> None:
                 refresh(client, chain[0]["metadata"]["name"])
 
 
-def _instructions(chain: Sequence[Manifest], origin: Origin, argo: ArgoCd) -> str:
-    """Return what a person can do: commits reach the first environment, pushes the others."""
-    server = argo.cluster.server
+def instructions(
+    chain: Sequence[Manifest], *, origin: Path, kubeconfig: Path, kubectl: Path
+) -> str:
+    """Say what a person can do: commits reach the first environment, pushes the others.
+
+    Args:
+        chain: Applications of the environments, in the order of promotion.
+        origin: Repository that Argo CD fetches.
+        kubeconfig: kubeconfig of the cluster.
+        kubectl: Program of the cluster's version.
+    """
     first, *others = chain
     return "\n".join(
         [
             "To look around:",
-            f"  kubectl --kubeconfig {server.kubeconfig} get pods --all-namespaces",
-            f"  (kubectl is {server.kubectl})",
+            f"  kubectl --kubeconfig {kubeconfig} get pods --all-namespaces",
+            f"  (kubectl is {kubectl})",
             f"To deliver to {_environment(first)}:",
             "  change a tag in images.yaml, run `make synth`, and commit",
             *(
-                f"To promote to {_environment(each)}:\n"
-                f"  git push {origin.bare} HEAD:{_branch(each)}"
+                f"To promote to {_environment(each)}:\n  git push {origin} HEAD:{_branch(each)}"
                 for each in others
             ),
             "To stop: Ctrl-C",
