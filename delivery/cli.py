@@ -23,6 +23,7 @@ from delivery.manifests import diff, dist
 from delivery.manifests.applications import FOLDER, environments, select
 from delivery.network import cluster, connections, graph, readme
 from delivery.network import report as connections_report
+from delivery.network.connection import Verdict
 from delivery.rehearsal import control_planes
 from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
@@ -229,14 +230,14 @@ def show_connections(environment: str | None, form: str) -> None:
         if environment in {None, row.environment}
     ]
     click.echo(connections_report.FORMATS[form](rows))
-    if any(row.verdict is not connections.Verdict.REACHABLE for row in rows):
+    if any(row.verdict is not Verdict.REACHABLE for row in rows):
         sys.exit(1)
 
 
 @main.command("graph")
 @click.argument("environment", type=_Environment(), required=False)
 @click.option("--since", metavar="BASE", help="Highlight what changed since this commit.")
-@_format_option([*graph.FORMATS, "markdown"], default="mermaid")
+@_format_option(["mermaid", "markdown"], default="mermaid")
 def draw_graph(environment: str | None, since: str | None, form: str) -> None:
     """Draw what runs in an environment, and who talks to whom.
 
@@ -248,7 +249,7 @@ def draw_graph(environment: str | None, since: str | None, form: str) -> None:
       delivery graph staging --since origin/main
     Exit codes:
       0  the picture is drawn
-      2  there is no such environment or commit, or the picture cannot be drawn
+      2  there is no such environment or commit, or no dist
     """
     repository = _repository()
     folders = cluster.load(repository)
@@ -268,7 +269,7 @@ def draw_graph(environment: str | None, since: str | None, form: str) -> None:
         click.echo(fitted(parts, limit=_ROOM_FOR_GRAPHS, elsewhere="`delivery graph` draws them."))
     else:
         for picture in pictures.values():
-            click.echo(graph.FORMATS[form](picture), nl=False)
+            click.echo(graph.mermaid(picture), nl=False)
 
 
 @main.command("control-plane")

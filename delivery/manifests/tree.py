@@ -193,7 +193,8 @@ def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
         try:
             documents = _documents(files[path])
         except yaml.YAMLError as error:
-            raise TreeError(f"{path} is not valid YAML: {error}") from error
+            problem = " ".join(str(error).split())
+            raise TreeError(f"{path} is not valid YAML: {problem}") from error
         for document in documents:
             if document is not None:
                 _require_object(path, document)

@@ -1,4 +1,4 @@
-"""The addresses that a container is given: in variables, arguments, hooks, probes and files."""
+"""The addresses in a container's configuration: variables, arguments, hooks, probes and files."""
 
 import ast
 import re
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from delivery.manifests.manifest import Manifest
+from delivery.products.catalog import PRODUCTS
 
 _HOST = r"\[[0-9A-Fa-f:.]+\]|(?:\$\(\w+\)|\w)(?:\$\(\w+\)|[\w.-])*"
 _ADDRESS = re.compile(
@@ -22,36 +23,34 @@ _ADDRESS = re.compile(
     r"(?::(?P<port>\d{1,5})(?![\w:]))?"
 )
 _BARE_HOST = re.compile(rf"(?:{_HOST})\.?")
-# What a word at the end of a key says about the value: where to connect to, or where to listen.
+# Words at the end of a key whose value is a host: to connect to, or to listen on.
 _HOST_KEY = re.compile(
     r"(?P<prefix>.*?)"
     r"(?P<word>hostname|host|address|addr|servers?|brokers?|endpoint|seeds|bind)",
     re.IGNORECASE,
 )
 _ADVERTISED = re.compile(r"advertise", re.IGNORECASE)
-_SECRET_KEY = re.compile(
-    r".*(?:password|passwd|secret|token|api_?key|credentials?|requirepass|masterauth)",
-    re.IGNORECASE,
-)
+_SECRET_KEY = re.compile(r".*(?:password|passwd|secret|token|api_?key|credentials?)", re.IGNORECASE)
+_SECRETS = frozenset().union(*(product.secrets for product in PRODUCTS))
 _WILDCARDS = re.compile(r"(?:[\s,]*(?:0\.0\.0\.0|-?::\*?|\[::\]|\*))+")
-_BASH_S_OWN = {"SECONDS"}
+_BASH_VARIABLES = {"SECONDS"}
 _REFERENCE = re.compile(r"\$\((\w+)\)")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "redis": 6379, "rediss": 6379}
 _ENCRYPTED = {"https", "wss", "rediss", "amqps", "ssl", "tls", "sasl_ssl"}
 
 OWN_ADDRESS = "127.0.0.1"
-"""Stands for a pod's own address, which nobody knows before it runs."""
+"""Placeholder for a pod's own address, which is unknown before the pod runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One thing that a container is told.
+    """One setting of a container.
 
     Attributes:
-        source: Where, as in `env REDIS_HOST` or `file /etc/redis/redis.conf`.
-        key: What it is called there; empty: it has no name.
-        value: What is said.
+        source: Place where it is set, as in `env REDIS_HOST` or `file /etc/redis/redis.conf`.
+        key: Its name there; empty if it has none.
+        value: Its value.
     """
 
     source: str
@@ -61,17 +60,17 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A place to connect to.
+    """A host and port in the configuration of a container.
 
     Attributes:
-        source: Where it is said.
-        key: What it is called there.
-        text: As it is said.
-        hosts: The names or IP addresses it stands for: several where each pod says its own name.
-        port: The port; None: it is said nowhere.
-        advertised: It is not for the one who is told it but for those who connect to that one.
-        listening: It is where the container listens, on all addresses of the pod.
-        exposed: It carries a password that travels, or stands there, in the clear.
+        source: Place where it is set.
+        key: Name of the setting.
+        text: The address as it is written; a password is left out.
+        hosts: Names or IP addresses; several if each pod fills in its own name.
+        port: The port; None if it is not configured.
+        advertised: Whether it is meant for the clients of this container.
+        listening: Whether the container listens there, on all addresses of the pod.
+        exposed: Whether a password is readable here, or travels unencrypted.
     """
 
     source: str
@@ -84,15 +83,15 @@ class Address:
     exposed: bool = False
 
 
-class Told:
-    """All that one container is told.
+class Configuration:
+    """The settings of one container, and the addresses in them.
 
     Args:
-        pod: The pod's spec.
+        pod: Spec of the pod.
         container: One of its containers.
-        files: The content of each ConfigMap of the namespace, by name and key.
-        pod_names: What its pods are called; none: nobody knows before they run.
-        namespace: Where it runs.
+        files: Content of each ConfigMap of the namespace, by name and key.
+        pod_names: Names of the pods; empty if they are unknown before the pods run.
+        namespace: Namespace of the pod.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class Told:
         }
         if pod_names:
             self._fields["metadata.name"] = tuple(pod_names)
-        # The values of the variables that are known here, and the names of all that are set.
+        # The values of variables that are known here, and the names of all that are set.
         self._variables: dict[str, tuple[str, ...]] = {}
         self._names: set[str] = set()
         self._files = list(_mounted(pod, container, files))
@@ -123,11 +122,11 @@ class Told:
         self._by_key = {setting.key.lower(): setting for setting in self.settings}
 
     def get(self, key: str) -> Setting | None:
-        """The setting of a name, however it is capitalized; the last one said wins."""
+        """Return the setting of that name, in any capitalization; the last of several wins."""
         return self._by_key.get(key.lower())
 
     def expand(self, text: str) -> tuple[str, ...]:
-        """Replace each `$(VARIABLE)` by its values; one that nothing sets stays."""
+        """Return a text with each `$(VARIABLE)` replaced by its values; unset ones stay."""
         names = sorted(set(_REFERENCE.findall(text)) & self._variables.keys())
         expanded = []
         for values in product(*(self._variables[name] for name in names)):
@@ -137,7 +136,7 @@ class Told:
 
     @cached_property
     def unset(self) -> list[Setting]:
-        """The variables that a script it runs needs, and nothing sets."""
+        """Variables that the scripts it runs need, but nothing sets."""
         words = {setting.value for setting in self.settings}
         return [
             Setting(source=path, key=name, value="")
@@ -149,7 +148,7 @@ class Told:
 
     @cached_property
     def addresses(self) -> list[Address]:
-        """Every address among the settings, and every password that anyone can read."""
+        """Addresses in the settings, and readable passwords."""
         return list(self._find_addresses())
 
     def _find_addresses(self) -> Iterator[Address]:
@@ -159,7 +158,7 @@ class Told:
             found = list(self._in_value(setting)) or list(self._from_pair(setting))
             yield from found
             literal = setting.value and not any(address.exposed for address in found)
-            if literal and setting.key and _SECRET_KEY.fullmatch(setting.key):
+            if literal and _is_secret(setting.key):
                 yield Address(
                     source=setting.source,
                     key=setting.key,
@@ -172,7 +171,7 @@ class Told:
     def _environment(
         self, container: Manifest, files: Mapping[str, Mapping[str, str]]
     ) -> Iterator[Setting]:
-        """The variables in their order: each may refer to those before it."""
+        """Read the variables in their order: each may refer to those before it."""
         for origin in container.get("envFrom", []):
             for key, value in files.get(origin.get("configMapRef", {}).get("name"), {}).items():
                 yield self._variable(origin.get("prefix", "") + key, value)
@@ -195,7 +194,7 @@ class Told:
         return Setting(source=f"env {name}", key=name, value=value)
 
     def _in_value(self, setting: Setting) -> Iterator[Address]:
-        """The addresses that can be told from other text by their looks."""
+        """Return the addresses that their form distinguishes from other text."""
         for text, scheme, user, host, number in _find(setting.value):
             port = int(number) if number else _DEFAULT_PORTS.get(scheme)
             if port is None:
@@ -212,7 +211,7 @@ class Told:
             )
 
     def _from_pair(self, setting: Setting) -> Iterator[Address]:
-        """A host in one setting, whose port is in the setting beside it."""
+        """Return the address whose host is in this setting and whose port is in another one."""
         key = _HOST_KEY.fullmatch(setting.key)
         if key is None:
             return
@@ -222,7 +221,7 @@ class Told:
         hosts = self.expand(setting.value)
         beside = self.get(key["prefix"] + "port")
         port = int(beside.value) if beside and beside.value.isdecimal() else None
-        # Where to bind to, or the pod's own address, says nothing about a port.
+        # A bind address, or the pod's own address, needs no port.
         if port is None and ("bind" in setting.key or hosts == (OWN_ADDRESS,)):
             return
         yield Address(
@@ -238,13 +237,17 @@ class Told:
 
 @lru_cache(maxsize=4096)
 def _is_ordinary(key: str, value: str) -> bool:
-    """Whether neither has anything to do with addresses, as most of what a container is told."""
-    return not (_find(value) or _HOST_KEY.fullmatch(key) or _SECRET_KEY.fullmatch(key))
+    """Tell whether a setting holds neither an address nor a password, as most settings do."""
+    return not (_find(value) or _HOST_KEY.fullmatch(key) or _is_secret(key))
+
+
+def _is_secret(key: str) -> bool:
+    return key.lower() in _SECRETS or _SECRET_KEY.fullmatch(key) is not None
 
 
 @lru_cache(maxsize=4096)
 def _find(text: str) -> tuple[tuple[str, str, str, str, str], ...]:
-    """Text, scheme, user, host and port of everything that looks like `host:port` or a URL."""
+    """Return text, scheme, user, host and port of each `host:port` or URL."""
     return tuple(
         (
             match[0].replace(f"{match['user']}@", "…@") if match["user"] else match[0],
@@ -260,7 +263,7 @@ def _find(text: str) -> tuple[tuple[str, str, str, str, str], ...]:
 
 
 def _arguments(source: str, command: Manifest) -> Iterator[Setting]:
-    """`--key=value`, `-Dkey=value`, `--key value`, or a word without a name."""
+    """Read `--key=value`, `-Dkey=value`, `--key value`, and words without a name."""
     words = [*command.get("command", []), *command.get("args", [])]
     for before, word in zip(["", *words], words, strict=False):
         option = re.fullmatch(r"(-D|-{1,2})(?P<key>[A-Za-z][\w.-]*)=(?P<value>.*)", word, re.DOTALL)
@@ -274,7 +277,7 @@ def _arguments(source: str, command: Manifest) -> Iterator[Setting]:
 
 
 def _hooks(container: Manifest) -> Iterator[Setting]:
-    """The commands of hooks and probes."""
+    """Read the commands of hooks and probes."""
     handlers = [
         *container.get("lifecycle", {}).items(),
         *((name, container[name]) for name in PROBES if name in container),
@@ -284,12 +287,13 @@ def _hooks(container: Manifest) -> Iterator[Setting]:
 
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+"""Fields of a container that hold its probes."""
 
 
 def _mounted(
     pod: Manifest, container: Manifest, files: Mapping[str, Mapping[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    """The path and the content of each file of a ConfigMap that a container mounts."""
+    """Return path and content of each ConfigMap file that a container mounts."""
     maps = {
         volume["name"]: volume["configMap"]
         for volume in pod.get("volumes", [])
@@ -307,25 +311,25 @@ def _mounted(
 
 @lru_cache(maxsize=4096)
 def _reads(path: str, script: str) -> frozenset[str]:
-    """The variables that a script cannot do without."""
+    """Return the variables that a script requires."""
     if path.endswith(".py"):
         return frozenset(re.findall(r"""environ\[["'](\w+)["']\]""", script))
     if path.endswith(".sh"):
         code = "\n".join(_uncommented(script))
         read = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)(?![A-Z0-9_:\[-])", code))
-        return frozenset(read - set(re.findall(r"\b(\w+)=", code)) - _BASH_S_OWN)
+        return frozenset(read - set(re.findall(r"\b(\w+)=", code)) - _BASH_VARIABLES)
     return frozenset()
 
 
 @lru_cache(maxsize=4096)
 def _settings(path: str, text: str) -> tuple[Setting, ...]:
-    """What a file says, without its comments."""
+    """Return the settings of a file, without its comments."""
     readers = {".yaml": _values, ".yml": _values, ".json": _values, ".py": _constants}
     read = readers.get(PurePosixPath(path).suffix, _lines)
     try:
         pairs = list(read(text))
     except (yaml.YAMLError, SyntaxError):
-        # Whoever reads it will complain; an address in it is still an address.
+        # The program that reads it will complain; an address in it is still an address.
         pairs = list(_lines(text))
     return tuple(Setting(source=f"file {path}", key=key, value=value) for key, value in pairs)
 
@@ -336,7 +340,7 @@ def _values(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _flatten(path: str, node: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any YAML
-    """Each scalar of a document by its path, as in `redpanda.kafka_api[0].port`."""
+    """Return each scalar of a document by its path, as in `list.server[0].port`."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from _flatten(f"{path}.{key}" if path else str(key), value)
@@ -348,7 +352,7 @@ def _flatten(path: str, node: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401
 
 
 def _constants(program: str) -> Iterator[tuple[str, str]]:
-    """The strings of a Python program; one that is a statement by itself is documentation."""
+    """Return the strings of a Python program without its documentation."""
     tree = ast.parse(program)
     documentation = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -357,7 +361,7 @@ def _constants(program: str) -> Iterator[tuple[str, str]]:
 
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:
-    """`key value`, `key=value` or `key: value`, or a line of another kind without a key."""
+    """Read `key value`, `key=value` and `key: value`; other lines have no key."""
     for line in _uncommented(text):
         pair = re.match(r"([\w.-]+)(?:\s*=\s*|:\s+|\s+)(.+)", line)
         yield (pair[1], pair[2]) if pair else ("", line)

@@ -1,4 +1,4 @@
-"""What the rendered manifests make of a cluster: pods, the Services before them, their files."""
+"""The cluster that the rendered manifests make: workloads, Services, ConfigMaps, policies."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from delivery.git import resolve
 from delivery.manifests.applications import declared, parse, require_manifests
 from delivery.manifests.manifest import Labels, Manifest, selects
 from delivery.manifests.tree import folders, read_dist
-from delivery.network.addresses import Told
+from delivery.network.addresses import Configuration
 from delivery.network.policy import Network, Pod
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Workload:
-    """What makes pods.
+    """An object that makes pods.
 
     Attributes:
-        environment: The folder of dist.
+        environment: Name of its folder in dist.
         manifest: The Deployment, StatefulSet, Job or the like.
-        template: The template of its pods.
+        template: Template of its pods.
     """
 
     environment: str
@@ -36,13 +36,13 @@ class Workload:
 
     @property
     def namespace(self) -> str:
-        """Where its pods run."""
+        """Namespace of its pods."""
         namespace: str = self.manifest["metadata"]["namespace"]
         return namespace
 
     @cached_property
     def pod(self) -> Pod:
-        """What each of its pods looks like to a policy."""
+        """One of its pods, as a policy sees it."""
         return Pod(
             name=self.name,
             namespace=self.namespace,
@@ -57,13 +57,13 @@ class Workload:
 
     @property
     def containers(self) -> list[Manifest]:
-        """All containers, those that run first included."""
+        """All containers, including init containers."""
         spec = self.template["spec"]
         return [*spec.get("initContainers", []), *spec["containers"]]
 
     @cached_property
     def listening(self) -> set[tuple[str, int]]:
-        """The protocols and ports on which its containers say they listen."""
+        """Protocols and ports that its containers list."""
         return {
             (port.get("protocol", "TCP"), port["containerPort"])
             for container in self.containers
@@ -72,13 +72,13 @@ class Workload:
 
     @property
     def replicas(self) -> int:
-        """How many pods it states; 1 where something else decides."""
+        """Number of pods that it states; 1 if something else decides."""
         replicas: int = self.manifest["spec"].get("replicas", 1)
         return replicas
 
     @property
     def pod_names(self) -> list[str]:
-        """What its pods are called, which only those of a StatefulSet know before they run."""
+        """Names of its pods; empty if they are unknown before the pods run."""
         if self.manifest["kind"] != "StatefulSet":
             return []
         return [f"{self.name}-{ordinal}" for ordinal in range(self.replicas)]
@@ -86,11 +86,11 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Service:
-    """A name in DNS.
+    """A Service and the workloads behind it.
 
     Attributes:
         manifest: The Service.
-        workloads: Those whose pods it selects.
+        workloads: Workloads whose pods it selects.
     """
 
     manifest: Manifest
@@ -104,16 +104,16 @@ class Service:
 
     @property
     def headless(self) -> bool:
-        """Whether the name stands for the pods themselves, so that no port is translated."""
+        """Whether its name resolves to the pods themselves, so that no port is translated."""
         return bool(self.manifest["spec"].get("clusterIP") == "None")
 
     @property
     def lists_only_ready(self) -> bool:
-        """Whether it hides a pod until the pod is ready."""
+        """Whether it lists a pod only once that pod is ready."""
         return not self.manifest["spec"].get("publishNotReadyAddresses", False)
 
     def targets(self, port: Manifest) -> list[tuple[Workload, int | None]]:
-        """Where one of its ports leads: a port of each workload, None for a name it lacks."""
+        """Return the target of a port on each workload; None if a named port is missing there."""
         target = port.get("targetPort", port["port"])
         protocol = port.get("protocol", "TCP")
         return [
@@ -127,12 +127,33 @@ class Service:
         ]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Container:
+    """A container and its configuration.
+
+    Attributes:
+        workload: The workload whose pods run it.
+        manifest: The container.
+        configuration: Its settings and addresses.
+    """
+
+    workload: Workload
+    manifest: Manifest
+    configuration: Configuration
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        name: str = self.manifest["name"]
+        return name
+
+
 class Cluster:
-    """All environments in one cluster.
+    """All environments, as if they were in one cluster.
 
     Args:
-        folders: The objects of each folder of dist. A folder without pods, such as that of
-            Argo CD's own objects, is no environment, but may say how namespaces are labelled.
+        folders: Objects of each folder of dist, by its name. The folder of Argo CD's own objects
+            has no pods, but declares the labels of namespaces.
     """
 
     def __init__(self, folders: Mapping[str, Sequence[Manifest]]) -> None:
@@ -146,7 +167,7 @@ class Cluster:
             for folder, manifest in self._objects[kind]
             for template in [_template(manifest)]
         ]
-        # The folder of dist that each namespace comes from.
+        # The name of the environment that has each namespace.
         self.namespaces: dict[str, str] = {
             workload.namespace: workload.environment for workload in self.workloads
         }
@@ -161,12 +182,31 @@ class Cluster:
             metadata = manifest["metadata"]
             self.files[metadata["namespace"]][metadata["name"]] = manifest.get("data", {})
 
+    @cached_property
+    def containers(self) -> list[Container]:
+        """All containers of all workloads."""
+        return [
+            Container(
+                workload=workload,
+                manifest=container,
+                configuration=Configuration(
+                    workload.template["spec"],
+                    container,
+                    self.files[workload.namespace],
+                    workload.pod_names,
+                    workload.namespace,
+                ),
+            )
+            for workload in self.workloads
+            for container in workload.containers
+        ]
+
     def kind(self, kind: str) -> list[Manifest]:
-        """All objects of a kind, of all environments."""
+        """Return all objects of a kind, of all environments."""
         return [manifest for _, manifest in self._objects[kind]]
 
     def network(self, others: Sequence[str]) -> Network:
-        """The policies of all environments.
+        """Return the policies of all environments.
 
         Args:
             others: Further namespaces, without labels of their own.
@@ -176,22 +216,12 @@ class Cluster:
             labels[environment.namespace] = environment.labels
         return Network(self.kind("NetworkPolicy"), labels)
 
-    def told(self, workload: Workload, container: Manifest) -> Told:
-        """All that a container of a workload is told."""
-        return Told(
-            workload.template["spec"],
-            container,
-            self.files[workload.namespace],
-            workload.pod_names,
-            workload.namespace,
-        )
-
     def _selected(self, service: Manifest) -> list[Workload]:
         labels = service["spec"].get("selector")
         return [
             workload
             for workload in self.workloads
-            # Without a selector it selects nothing, unlike a policy's.
+            # A Service without a selector selects nothing; such a policy selects everything.
             if labels
             and workload.namespace == service["metadata"]["namespace"]
             and workload.replicas > 0

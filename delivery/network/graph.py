@@ -1,20 +1,18 @@
-"""A picture of an environment: what runs, what it keeps, who talks to whom, and what changed."""
+"""A picture of an environment: workloads, volumes, connections, and what changed in them."""
 
-import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import Path
 
-from delivery.errors import DeliveryError
 from delivery.manifests.manifest import Manifest, selects
 from delivery.network.cluster import Cluster, Workload
-from delivery.network.connections import DNS, OUTSIDE, analyze
+from delivery.network.connections import DNS, analyze
+from delivery.network.services import OUTSIDE
 
 
-class Change(Enum):
-    """What became of a part since the base; the value is what the legend calls it."""
+class Highlight(Enum):
+    """Difference of a part from the base; the value is the word in the legend."""
 
     NONE = "unchanged"
     ADDED = "added"
@@ -23,7 +21,7 @@ class Change(Enum):
 
 
 class Shape(Enum):
-    """What a part is."""
+    """Kind of a part of the system."""
 
     WORKLOAD = "workload"
     VOLUME = "volume"
@@ -35,10 +33,10 @@ class Node:
     """A part of the system.
 
     Attributes:
-        name: Unique in its environment.
-        lines: What to write into it.
-        shape: What it is.
-        manifests: What it is made of, to be compared with the base.
+        name: Name, unique in its environment.
+        lines: Text inside of it.
+        shape: Kind of part.
+        manifests: Objects that it stands for, to be compared with the base.
     """
 
     name: str
@@ -55,8 +53,8 @@ class Graph:
     """An environment as nodes and edges.
 
     Attributes:
-        nodes: The parts, by name.
-        edges: From client to server, what the edge carries; a volume carries nothing.
+        nodes: Parts, by name.
+        edges: Ports in use, by client and server; none between a workload and its volume.
     """
 
     nodes: dict[str, Node]
@@ -65,16 +63,16 @@ class Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A graph and what changed in it; what was removed is part of it.
+    """A graph with its differences from a base.
 
     Attributes:
-        graph: All that is or was there.
-        changes: What became of each node and edge that is not as it was.
-        compared: Whether there is a base at all.
+        graph: All parts, also those that were removed.
+        highlights: Difference of each node and edge.
+        compared: Whether there is a base.
     """
 
     graph: Graph
-    changes: Mapping[str | Edge, Change]
+    highlights: Mapping[str | Edge, Highlight]
     compared: bool
 
 
@@ -82,8 +80,8 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
     """Draw an environment from its rendered manifests.
 
     Args:
-        environment: The folder of dist.
-        folders: The objects of all folders of dist.
+        environment: Name of the environment.
+        folders: Objects of all folders of dist, by the folder's name.
     """
     cluster = Cluster(folders)
     manifests = folders.get(environment, [])
@@ -109,8 +107,8 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
     for name, line in ((OUTSIDE, "browsers and clients"), (DNS, "every pod, port 53")):
         if any(name in edge for edge in edges):
             nodes[name] = Node(name=name, lines=(name, line), shape=Shape.OUTSIDE)
-    # What every pod or only the pods of one workload do is said inside of a node: a line from each
-    # pod to DNS would hide all the others.
+    # Connections among the pods of one workload, and to DNS, are text inside of a node: a line from
+    # each pod to DNS would hide all the others.
     for (client, server), labels in edges.items():
         if client == server:
             node = nodes[client]
@@ -121,7 +119,7 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
 
 
 def _workload(workload: Workload, manifests: Sequence[Manifest]) -> Node:
-    """A workload, with all that decides how it runs; who may reach it is in the edges."""
+    """Return the node of a workload, with every object that decides how it runs."""
     name, labels = workload.name, workload.pod.labels
     files = {
         volume["configMap"]["name"]
@@ -153,7 +151,7 @@ def _workload(workload: Workload, manifests: Sequence[Manifest]) -> Node:
     kind = workload.manifest["kind"]
     return Node(
         name=name,
-        lines=(name, f"{_stage(workload.manifest)}: {kind}{'' if kind == 'Job' else f', {count}'}"),
+        lines=(name, f"{_wave(workload.manifest)}: {kind}{'' if kind == 'Job' else f', {count}'}"),
         shape=Shape.WORKLOAD,
         manifests=(workload.manifest, *scaled, *parts),
     )
@@ -162,7 +160,7 @@ def _workload(workload: Workload, manifests: Sequence[Manifest]) -> Node:
 def _volumes(
     workloads: Sequence[Workload], manifests: Sequence[Manifest]
 ) -> Iterator[tuple[Node, list[str]]]:
-    """The claims, and who mounts each."""
+    """Return a node for each claim, and the workloads that mount it."""
     for workload in workloads:
         for claim in workload.manifest["spec"].get("volumeClaimTemplates", []):
             name = f"{claim['metadata']['name']} of {workload.name}"
@@ -191,8 +189,8 @@ def _size(claim: Manifest) -> str:
     return size
 
 
-def _stage(manifest: Manifest) -> str:
-    """When Argo CD applies it."""
+def _wave(manifest: Manifest) -> str:
+    """Return when Argo CD applies an object."""
     annotations = manifest["metadata"].get("annotations", {})
     if annotations.get("argocd.argoproj.io/hook") == "PostSync":
         return "after each sync"
@@ -200,30 +198,35 @@ def _stage(manifest: Manifest) -> str:
 
 
 def compare(base: Graph | None, graph: Graph) -> Picture:
-    """Find what changed since a base; without one, nothing is said of changes."""
+    """Compare a graph with a base.
+
+    Args:
+        base: The older graph. None: nothing is highlighted.
+        graph: The newer graph.
+    """
     if base is None:
-        return Picture(graph=graph, changes={}, compared=False)
+        return Picture(graph=graph, highlights={}, compared=False)
     both = Graph(nodes=base.nodes | graph.nodes, edges=base.edges | graph.edges)
-    changes: dict[str | Edge, Change] = {}
+    highlights: dict[str | Edge, Highlight] = {}
     for name in both.nodes:
-        changes[name] = _change(base.nodes.get(name), graph.nodes.get(name))
+        highlights[name] = _highlight(base.nodes.get(name), graph.nodes.get(name))
     for edge in both.edges:
-        changes[edge] = _change(base.edges.get(edge), graph.edges.get(edge))
-    return Picture(graph=both, changes=changes, compared=True)
+        highlights[edge] = _highlight(base.edges.get(edge), graph.edges.get(edge))
+    return Picture(graph=both, highlights=highlights, compared=True)
 
 
-def _change(before: object, now: object) -> Change:
+def _highlight(before: object, now: object) -> Highlight:
     if before is None:
-        return Change.ADDED
+        return Highlight.ADDED
     if now is None:
-        return Change.REMOVED
-    return Change.NONE if before == now else Change.CHANGED
+        return Highlight.REMOVED
+    return Highlight.NONE if before == now else Highlight.CHANGED
 
 
 def mermaid(picture: Picture) -> str:
-    """Write a picture as a Mermaid flowchart, which GitHub draws.
+    """Return a picture as a Mermaid flowchart, which GitHub draws.
 
-    The same picture always gives the same text, so that it can stand in a reviewed file.
+    The same picture always gives the same text, so that a file with it can be compared.
     """
     lines = ["flowchart TB"]
     for node in _ordered(picture.graph):
@@ -235,52 +238,24 @@ def mermaid(picture: Picture) -> str:
         text = "<br/>".join(_mermaid_text(label) for label in arrow.labels)
         line = f'{"<" if arrow.mutual else ""}-- "{text}" -->' if text else "---"
         lines.append(f"    {_id(arrow.client)} {line} {_id(arrow.server)}")
-        if arrow.change in _COLOURS:
-            styles.append(f"    linkStyle {index} {_COLOURS[arrow.change].stroke}")
+        if arrow.highlight in _COLOURS:
+            styles.append(f"    linkStyle {index} {_COLOURS[arrow.highlight].stroke}")
     if picture.compared:
-        for change, colour in _COLOURS.items():
-            legend = _id(_legend(change))
-            changed = [name for name, value in picture.changes.items() if value is change]
+        for highlight, colour in _COLOURS.items():
+            legend = _id(_legend(highlight))
+            changed = [name for name, value in picture.highlights.items() if value is highlight]
             names = [legend, *(_id(name) for name in changed if isinstance(name, str))]
             lines += [
-                f'    {legend}("{_legend(change)}")',
-                f"    classDef {change.value} fill:{colour.fill},color:{_INK},{colour.stroke}",
-                f"    class {','.join(names)} {change.value}",
+                f'    {legend}("{_legend(highlight)}")',
+                f"    classDef {highlight.value} fill:{colour.fill},color:{_INK},{colour.stroke}",
+                f"    class {','.join(names)} {highlight.value}",
             ]
     return "\n".join([*lines, *styles]) + "\n"
 
 
-def svg(picture: Picture) -> str:
-    """Draw a picture with Graphviz, which runs inside of Node here.
-
-    Raises:
-        DrawError: If Node or the package is not installed.
-    """
-    try:
-        process = subprocess.run(  # noqa: S603 - a program of our own, from standard input
-            ["node", Path(__file__).with_name("dot.cjs")],  # noqa: S607 - that of the environment
-            input=_dot(picture),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except FileNotFoundError as error:
-        raise DrawError("Node is not installed here: run `make setup`.") from error
-    except subprocess.CalledProcessError as error:
-        raise DrawError(error.stderr.strip()) from error
-    return process.stdout
-
-
-class DrawError(DeliveryError):
-    """Graphviz cannot draw; the message is its own."""
-
-
-FORMATS: Mapping[str, Callable[[Picture], str]] = {"mermaid": mermaid, "svg": svg}
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Colour:
-    """How a change looks, on paper and on a dark screen."""
+    """Colour of a highlight, readable on light and dark backgrounds."""
 
     fill: str
     line: str
@@ -288,42 +263,37 @@ class _Colour:
 
     @property
     def stroke(self) -> str:
-        """The line as Mermaid's styles say it."""
+        """The line in the syntax of Mermaid's styles."""
         dashes = ",stroke-dasharray:5" if self.dashed else ""
         return f"stroke:{self.line},stroke-width:3px{dashes}"
 
 
 _INK = "#1f2328"
 _COLOURS = {
-    Change.ADDED: _Colour(fill="#dafbe1", line="#1a7f37"),
-    Change.CHANGED: _Colour(fill="#fff8c5", line="#9a6700"),
-    Change.REMOVED: _Colour(fill="#ffebe9", line="#cf222e", dashed=True),
+    Highlight.ADDED: _Colour(fill="#dafbe1", line="#1a7f37"),
+    Highlight.CHANGED: _Colour(fill="#fff8c5", line="#9a6700"),
+    Highlight.REMOVED: _Colour(fill="#ffebe9", line="#cf222e", dashed=True),
 }
 _BRACKETS = {
     Shape.WORKLOAD: ("(", ")"),
     Shape.VOLUME: ("[(", ")]"),
     Shape.OUTSIDE: ("([", "])"),
 }
-_DOT_SHAPES = {
-    Shape.WORKLOAD: 'shape=box, style="rounded,filled"',
-    Shape.VOLUME: "shape=cylinder, style=filled",
-    Shape.OUTSIDE: 'shape=box, style="rounded,dashed"',
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Arrow:
-    """A line between two nodes; one line for both directions."""
+    """A line between two nodes, for both directions."""
 
     client: str
     server: str
     labels: tuple[str, ...]
     mutual: bool
-    change: Change
+    highlight: Highlight
 
 
 def _ordered(graph: Graph) -> list[Node]:
-    """Each node, then its volumes and servers: layouts that keep the order cross fewer lines."""
+    """Return each node before its volumes and servers: so Mermaid crosses fewer lines."""
     order: dict[str, Node] = {}
 
     def visit(name: str) -> None:
@@ -346,17 +316,19 @@ def _arrows(picture: Picture) -> Iterator[_Arrow]:
         if mutual and place[server] < place[client]:
             continue
         labels = edges[client, server]
-        change = picture.changes.get((client, server), Change.NONE)
+        highlight = picture.highlights.get((client, server), Highlight.NONE)
         if mutual:
             down = (f"↓ {label}" for label in labels)
             labels = (*down, *(f"↑ {label}" for label in edges[server, client]))
-            if change is not picture.changes.get((server, client), Change.NONE):
-                change = Change.CHANGED
-        yield _Arrow(client=client, server=server, labels=labels, mutual=mutual, change=change)
+            if highlight is not picture.highlights.get((server, client), Highlight.NONE):
+                highlight = Highlight.CHANGED
+        yield _Arrow(
+            client=client, server=server, labels=labels, mutual=mutual, highlight=highlight
+        )
 
 
-def _legend(change: Change) -> str:
-    return f"{change.value} since the base"
+def _legend(highlight: Highlight) -> str:
+    return f"{highlight.value} since the base"
 
 
 def _id(name: str) -> str:
@@ -367,41 +339,3 @@ def _mermaid_text(text: str) -> str:
     for character, code in (("#", "35"), ("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot")):
         text = text.replace(character, f"#{code};" if character != "#" else "#35;")
     return text
-
-
-def _dot(picture: Picture) -> str:
-    lines = [
-        "digraph {",
-        "graph [rankdir=TB, bgcolor=white, nodesep=0.5, ranksep=0.6];",
-        'node [fontname="Helvetica", fontsize=12, margin="0.2,0.1", fillcolor=white];',
-        'edge [fontname="Helvetica", fontsize=10];',
-    ]
-    lines += [
-        f"{_quote(node.name)} [label={_quote(*node.lines)}, {_DOT_SHAPES[node.shape]}"
-        f"{_dot_colour(picture.changes.get(node.name))}];"
-        for node in _ordered(picture.graph)
-    ]
-    for arrow in _arrows(picture):
-        ends = "both" if arrow.mutual else "forward" if arrow.labels else "none"
-        lines.append(
-            f"{_quote(arrow.client)} -> {_quote(arrow.server)} "
-            f"[label={_quote(*arrow.labels)}, dir={ends}{_dot_colour(arrow.change)}];"
-        )
-    if picture.compared:
-        lines += [
-            f"{_quote(_legend(change))} [shape=box{_dot_colour(change)}];" for change in _COLOURS
-        ]
-    return "\n".join([*lines, "}"])
-
-
-def _dot_colour(change: Change | None) -> str:
-    if change not in _COLOURS:
-        return ""
-    colour = _COLOURS[change]
-    style = "rounded,filled,dashed" if colour.dashed else "rounded,filled"
-    return f', color="{colour.line}", fillcolor="{colour.fill}", penwidth=2.5, style="{style}"'
-
-
-def _quote(*lines: str) -> str:
-    """Lines in one string of the dot language."""
-    return '"' + "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines) + '"'

@@ -1,6 +1,6 @@
-"""Who may talk to whom, as NetworkPolicies say it: the semantics of the Kubernetes specification.
+"""The semantics of NetworkPolicies, as the Kubernetes specification defines them.
 
-Nothing here knows this repository: it takes policies as Kubernetes has them, and pods.
+Nothing here is specific to this repository.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,39 +13,39 @@ from typing import TypeAlias
 from delivery.manifests.manifest import Labels, Manifest, selects
 
 Addresses: TypeAlias = IPv4Network | IPv6Network
-"""Addresses outside of the cluster; one address is a network of one."""
+"""Addresses outside of the cluster; a single address is a network of one."""
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 HIGHEST_PORT = 65535
 
 
 class Direction(Enum):
-    """A side of a connection; the value is what a policy calls it."""
+    """A side of a connection; the value is its name in a policy."""
 
     INGRESS = "Ingress"
     EGRESS = "Egress"
 
     @property
     def rules(self) -> str:
-        """The field of a policy with the rules of this direction."""
+        """Field of a policy with the rules of this direction."""
         return self.value.lower()
 
     @property
     def peers(self) -> str:
-        """The field of such a rule with the other side."""
+        """Field of such a rule with the other side."""
         return "from" if self is Direction.INGRESS else "to"
 
 
 # Compared by identity: two pods may be alike in every respect.
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pod:
-    """What a policy can see of a pod.
+    """A pod as a policy sees it.
 
     Attributes:
-        name: For people only.
+        name: Name, for messages only.
         namespace: Name of its namespace.
         labels: Its labels.
-        named_ports: Its container ports that have a name: the number by protocol and name.
+        named_ports: Numbers of its named container ports, by protocol and name.
     """
 
     name: str
@@ -59,18 +59,18 @@ Peer: TypeAlias = Pod | Addresses
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """Neighbouring ports of one protocol, both ends included."""
+    """A range of ports of one protocol, both ends included."""
 
     protocol: str
     first: int
     last: int
 
     def holds(self, protocol: str, port: int) -> bool:
-        """Tell whether a port is among them."""
+        """Tell whether a port is in the range."""
         return protocol == self.protocol and self.first <= port <= self.last
 
     def __str__(self) -> str:
-        """As in `TCP 53` or `UDP 1-65535`."""
+        """Return it as in `TCP 53` or `UDP 1-65535`."""
         numbers = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
         return f"{self.protocol} {numbers}"
 
@@ -80,12 +80,12 @@ class Grant:
     """The smallest part of a policy: one peer and one port of one rule.
 
     Attributes:
-        policy: The policy's name.
-        namespace: The policy's namespace.
-        direction: The rule's direction.
-        path: Where in the policy's `spec` it stands, as in `egress[0].to[1].ports[0]`.
-        peer: The NetworkPolicyPeer, or None: everyone, inside and outside.
-        port: The NetworkPolicyPort, or None: every port of every protocol.
+        policy: Name of the policy.
+        namespace: Namespace of the policy.
+        direction: Direction of the rule.
+        path: Path in the policy's `spec`, as in `egress[0].to[1].ports[0]`.
+        peer: The NetworkPolicyPeer; None means everyone, inside and outside of the cluster.
+        port: The NetworkPolicyPort; None means every port of every protocol.
     """
 
     policy: str
@@ -97,7 +97,7 @@ class Grant:
 
     @cached_property
     def block(self) -> Addresses | None:
-        """The addresses outside of the cluster that it names, exceptions included; None: none."""
+        """Addresses outside of the cluster that it names, including exceptions; None if none."""
         if self.peer is None:
             return ip_network("0.0.0.0/0")
         block = self.peer.get("ipBlock")
@@ -106,12 +106,12 @@ class Grant:
     def admits(self, peer: Peer, namespaces: Mapping[str, Labels]) -> bool:
         """Tell whether its peer includes this one.
 
-        An ipBlock is for addresses outside of the cluster: what it does to those of pods depends
-        on the network plugin, so that it never includes a pod here.
+        An ipBlock is meant for addresses outside of the cluster. Whether it matches those of pods
+        depends on the network plugin, so that it never includes a pod here.
 
         Args:
-            peer: A pod, or addresses all of which must be included.
-            namespaces: The labels of each namespace.
+            peer: A pod, or addresses, all of which must be included.
+            namespaces: Labels of each namespace.
         """
         if self.peer is None:
             return True
@@ -132,14 +132,14 @@ class Grant:
             return False
         elsewhere = peer.get("namespaceSelector")
         if elsewhere is None:
-            at_home = pod.namespace == self.namespace
+            admitted = pod.namespace == self.namespace
         else:
-            at_home = selects(elsewhere, namespaces[pod.namespace])
+            admitted = selects(elsewhere, namespaces[pod.namespace])
         # Without a podSelector: every pod of those namespaces.
-        return at_home and selects(peer.get("podSelector") or {}, pod.labels)
+        return admitted and selects(peer.get("podSelector") or {}, pod.labels)
 
     def ports(self, server: Peer) -> tuple[Ports, ...]:
-        """The ports that it opens on a server; a name counts only where the server has it."""
+        """Return the ports that it opens on a server; none for a name that the server lacks."""
         if self.port is None or not isinstance(self.port.get("port"), str):
             return self._numbered
         protocol, name = self.port.get("protocol") or "TCP", self.port["port"]
@@ -178,13 +178,13 @@ class Policy:
         self.name: str = manifest["metadata"]["name"]
         self.namespace: str = manifest["metadata"].get("namespace", "default")
         self._selector: Manifest = spec.get("podSelector") or {}
-        # Without types every policy isolates for ingress, and for egress if it has such a rule.
+        # Without types, a policy isolates for ingress, and for egress if it has an egress rule.
         types = spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])]
         self._directions = {Direction(name) for name in types}
         self.grants = [grant for direction in Direction for grant in self._grants(direction, spec)]
 
     def isolates(self, pod: Pod, direction: Direction) -> bool:
-        """Tell whether it selects a pod for a direction: then only what is granted is allowed."""
+        """Tell whether it isolates a pod in a direction: only what is granted is allowed then."""
         return (
             direction in self._directions
             and pod.namespace == self.namespace
@@ -211,11 +211,11 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Why one side of a connection forbids it.
+    """The side of a connection that forbids it.
 
     Attributes:
         direction: The side.
-        policies: The policies that isolate it, none of which grants the connection.
+        policies: Names of the policies that isolate it, none of which grants the connection.
     """
 
     direction: Direction
@@ -227,8 +227,8 @@ class Network:
 
     Args:
         policies: All NetworkPolicies.
-        namespaces: The labels of each namespace. Every cluster labels each with its own name as
-            `kubernetes.io/metadata.name`; this is added where it is missing.
+        namespaces: Labels of each namespace. `kubernetes.io/metadata.name`, which every cluster
+            sets, is added where it is missing.
     """
 
     def __init__(self, policies: Collection[Manifest], namespaces: Mapping[str, Labels]) -> None:
@@ -240,7 +240,7 @@ class Network:
         }
 
     def isolating(self, pod: Pod, direction: Direction) -> list[Policy]:
-        """The policies that isolate a pod for a direction; none: everything is allowed."""
+        """Return the policies that isolate a pod in a direction; if none, all is allowed."""
         key = (pod, direction)
         if key not in self._isolating:
             self._isolating[key] = [
@@ -249,16 +249,16 @@ class Network:
         return self._isolating[key]
 
     def blocks(self, client: Peer, server: Peer, protocol: str, port: int) -> list[Block]:
-        """What forbids a connection; nothing: it is allowed.
+        """Return the sides that forbid a connection; none if it is allowed.
 
-        Policies add up, and both sides must allow it. A pod always reaches itself. The agent of a
-        pod's node always reaches the pod as well; it is no peer that could be asked about here.
+        Policies add up, and both sides must allow it. A pod always reaches itself. The kubelet of
+        a pod's node always reaches the pod, too; it is not a peer here.
 
         Args:
-            client: Who opens it.
-            server: Whom it reaches, once a Service has chosen a pod.
+            client: Peer that opens the connection.
+            server: Peer that accepts it, once a Service has chosen a pod.
             protocol: `TCP`, `UDP` or `SCTP`.
-            port: The port on the server itself, not that of a Service.
+            port: Port on the server itself, not that of a Service.
         """
         if client is server:
             return []

@@ -1,19 +1,19 @@
-"""What `delivery connections` writes: the connections for a person, a page or a program."""
+"""The output of `delivery connections`: text, Markdown or JSON."""
 
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
-from delivery.network.connections import Connection, Verdict
+from delivery.network.connection import Connection, Verdict
 
-# More clients of one address than this are counted: a table has to fit on a page.
 _NAMED = 4
+"""Clients of one address that are named; more are counted, so that a row fits on a page."""
 _HEADINGS = ("verdict", "client", "given in", "address", "leads to")
 
 
 def text(connections: Sequence[Connection]) -> str:
-    """A table for each environment, what is wrong on top, with the reason below it."""
+    """Return a table per environment, findings on top, each with its reason below it."""
     lines = []
     for environment, rows in _by_environment(connections):
         cells = [_HEADINGS, *(_cells(row) for row in rows)]
@@ -29,7 +29,7 @@ def text(connections: Sequence[Connection]) -> str:
 
 
 def markdown(connections: Sequence[Connection]) -> str:
-    """A table for each environment, what is wrong on top."""
+    """Return a Markdown table per environment, findings on top."""
     lines = []
     for environment, rows in _by_environment(connections):
         lines += [
@@ -44,7 +44,7 @@ def markdown(connections: Sequence[Connection]) -> str:
 
 
 def as_json(connections: Sequence[Connection]) -> str:
-    """A list with an object for each connection."""
+    """Return a JSON list with an object per connection."""
     objects = [{**asdict(row), "verdict": row.verdict.value} for row in connections]
     return json.dumps(objects, indent=2)
 
@@ -59,7 +59,7 @@ FORMATS: Mapping[str, Callable[[Sequence[Connection]], str]] = {
 def _by_environment(
     connections: Sequence[Connection],
 ) -> Iterator[tuple[str, list[Connection]]]:
-    """The rows of each environment; those that differ in nothing but the client are one."""
+    """Return the rows of each environment, merged if they differ only in the client."""
     clients: dict[Connection, dict[str, None]] = defaultdict(dict)
     for row in connections:
         clients[replace(row, client="")][row.client] = None

@@ -1,4 +1,4 @@
-"""What NetworkPolicies allow beyond what is used."""
+"""Permissions of NetworkPolicies that nobody uses."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import TypeAlias
 from delivery.network.policy import Direction, Grant, Network, Peer, Pod
 
 Uses: TypeAlias = Mapping[tuple[Peer, Peer], set[tuple[str, int]]]
-"""The protocols and ports that a client uses on a server."""
+"""Protocols and ports in use, by client and server."""
 
 
 def surplus(
@@ -19,14 +19,14 @@ def surplus(
     others: Sequence[Pod],
     published: Collection[Grant],
 ) -> Iterator[tuple[Grant, str]]:
-    """Find every grant that allows more than is used.
+    """Return every grant that allows more than is used.
 
-    Besides the pods that are there, a grant is tried on pods that could be: without labels, or
-    with the labels of others in another namespace.
+    Each grant is tried on the pods that exist, and on pods that could exist: without labels, or
+    with the labels of existing pods in another namespace.
 
     Args:
         network: The policies.
-        uses: What is used.
+        uses: Connections in use.
         pods: All pods that the manifests make.
         strangers: A pod without labels in each of their namespaces.
         others: Known pods that the manifests do not make.
@@ -35,8 +35,8 @@ def surplus(
     Yields:
         The grant, and a sentence about what it allows without need.
     """
-    there = [*pods, *others, *strangers]
-    crowd = [*there, *_lookalikes(network, there)]
+    existing = [*pods, *others, *strangers]
+    candidates = [*existing, *_lookalikes(network, existing)]
     for policy in network.policies:
         subjects = [
             pod
@@ -46,7 +46,7 @@ def surplus(
         for grant in policy.grants:
             peers: list[Peer] = [
                 peer
-                for peer in (pods if grant in published else crowd)
+                for peer in (pods if grant in published else candidates)
                 if grant.admits(peer, network.namespaces)
             ]
             if grant.block is not None and grant not in published:
@@ -65,7 +65,7 @@ def surplus(
 
 
 def _divide(grant: Grant, pairs: Sequence[tuple[Peer, Peer]], uses: Uses) -> tuple[bool, list[str]]:
-    """Whether any client and server use a grant, and which of them do not use all of it."""
+    """Tell whether a grant is used, and by which client and server not fully."""
     used = False
     unused: dict[str, None] = {}
     for client, server in pairs:
@@ -79,22 +79,22 @@ def _divide(grant: Grant, pairs: Sequence[tuple[Peer, Peer]], uses: Uses) -> tup
 
 
 def _lookalikes(network: Network, pods: Sequence[Pod]) -> Iterator[Pod]:
-    """Pods with the labels of others, or with none, in each namespace that has no such pod."""
-    looks = {_look(pod): pod for pod in pods}
-    there = {(pod.namespace, _look(pod)) for pod in pods}
+    """Return pods with the labels of others, in each namespace that has no such pod."""
+    by_labels = {_labels(pod): pod for pod in pods}
+    existing = {(pod.namespace, _labels(pod)) for pod in pods}
     for namespace in network.namespaces:
-        for look, pod in looks.items():
-            if (namespace, look) not in there:
-                which = f"pods like {pod.name}" if look else "any pod"
+        for labels, pod in by_labels.items():
+            if (namespace, labels) not in existing:
+                which = f"pods like {pod.name}" if labels else "any pod"
                 yield replace(pod, name=f"{which} of {namespace}", namespace=namespace)
 
 
-def _look(pod: Pod) -> tuple[tuple[str, str], ...]:
+def _labels(pod: Pod) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(pod.labels.items()))
 
 
 def peer_name(peer: Peer) -> str:
-    """A pod's name, an address, or a range of addresses."""
+    """Return the name of a pod, or an address or range of addresses."""
     if isinstance(peer, Pod):
         return peer.name
     return str(peer.network_address if peer.num_addresses == 1 else peer)

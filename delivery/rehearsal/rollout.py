@@ -1,16 +1,14 @@
-"""What a rollout means: how many pods at once, whether anybody notices, and what is resumed."""
+"""The course of a rollout: how many pods are replaced at once, and whether clients notice."""
 
 from delivery.manifests import workloads
 from delivery.manifests.manifest import Manifest, selects
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
-from delivery.rehearsal.data import settings
-
-_FLINK = "flink-conf.yaml"
+from delivery.products.catalog import PRODUCTS
 
 
 def describe(key: Key, objects: Objects) -> list[str]:
-    """Sentences about the rollout of a workload.
+    """Return sentences about the rollout of a workload.
 
     Args:
         key: The workload.
@@ -21,13 +19,18 @@ def describe(key: Key, objects: Objects) -> list[str]:
     away = min(workloads.unavailable(workload, replicas), replicas)
     return [
         _pace(workload, replicas, away),
-        *_budget(key, workload, objects, replicas - away),
-        *_checkpoint(workload, objects),
+        *_exceeded_budgets(key, workload, objects, replicas, away),
+        *(each for product in PRODUCTS for each in product.rollout_remarks(workload, objects)),
     ]
 
 
 def outage(key: Key, objects: Objects) -> bool:
-    """Whether a rollout leaves a moment without any pod."""
+    """Tell whether a rollout leaves a moment without any ready pod.
+
+    Args:
+        key: The workload.
+        objects: All objects, as the API server has them after the sync.
+    """
     workload = objects[key]
     replicas = workloads.fewest(key, workload, objects)
     return workloads.unavailable(workload, replicas) >= replicas
@@ -43,18 +46,23 @@ def _pace(workload: Manifest, replicas: int, away: int) -> str:
     partition = workloads.rolling(workload).get("partition", 0)
     held = f", only those from number {partition} on" if partition else ""
     if away == 0:
-        return f"{pods}{held}: each goes when its successor is ready"
+        return f"{pods}{held}: each stops when its successor is ready"
     return f"{pods}{held}, {away} at once"
 
 
-def _budget(key: Key, workload: Manifest, objects: Objects, left: int) -> list[str]:
-    """A rollout does not ask the PodDisruptionBudgets, but they tell what the owner can bear."""
-    found = workloads.labels(workload)
-    replicas = workloads.fewest(key, workload, objects)
-    said = []
+def _exceeded_budgets(
+    key: Key, workload: Manifest, objects: Objects, replicas: int, away: int
+) -> list[str]:
+    """Return the budgets that the rollout exceeds.
+
+    A rollout ignores PodDisruptionBudgets, but they show how few pods the owner accepts.
+    """
+    labels = workloads.labels(workload)
+    left = replicas - away
+    exceeded = []
     for budget, manifest in workloads.select(objects, "PodDisruptionBudget"):
         spec = manifest["spec"]
-        if budget.namespace != key.namespace or not selects(spec.get("selector") or {}, found):
+        if budget.namespace != key.namespace or not selects(spec.get("selector") or {}, labels):
             continue
         if "minAvailable" in spec:
             needed = workloads.share(spec["minAvailable"], replicas, round_up=True)
@@ -62,33 +70,7 @@ def _budget(key: Key, workload: Manifest, objects: Objects, left: int) -> list[s
             allowed = spec.get("maxUnavailable", 1)
             needed = replicas - workloads.share(allowed, replicas, round_up=True)
         if left < needed:
-            said.append(
-                f"for a while {left} of them are left, and {budget} asks for {needed}: an outage"
+            exceeded.append(
+                f"only {left} of them stay ready, but {budget} requires {needed}: an outage"
             )
-    return said
-
-
-def _checkpoint(workload: Manifest, objects: Objects) -> list[str]:
-    """What a JobManager resumes from: the claim below the folder that Flink is told."""
-    if not any("jobmanager" in " ".join(each.get("command", [])) for each in _main(workload)):
-        return []
-    configured = [
-        settings(manifest["data"][_FLINK]).get("state.checkpoints.dir", "")
-        for key, manifest in workloads.select(objects, "ConfigMap")
-        if ("ConfigMap", key.name) in workloads.read(workload)
-        and _FLINK in (manifest.get("data") or {})
-    ]
-    if not configured:
-        return []
-    folder = configured[0].removeprefix("file://")
-    holding = [
-        use.claim for use in workloads.uses(workload) if f"{folder}/".startswith(f"{use.path}/")
-    ]
-    if not holding:
-        return ["the job starts empty: no claim holds its checkpoints"]
-    return [f"the job resumes from its newest checkpoint, on the claim {holding[0]}"]
-
-
-def _main(workload: Manifest) -> list[Manifest]:
-    containers: list[Manifest] = workloads.template(workload)["spec"]["containers"]
-    return containers
+    return exceeded

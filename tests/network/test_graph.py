@@ -1,153 +1,213 @@
 """The picture of an environment, and what it highlights."""
 
-import os
 import re
-import subprocess
-import xml.etree.ElementTree as ET
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import remotes
 from delivery.cli import main
 from delivery.git import GitError
+from delivery.manifests.applications import environments
 from delivery.manifests.manifest import Manifest
-from delivery.manifests.tree import TreeError
 from delivery.network import graph
 from delivery.network.cluster import load
-from delivery.network.connections import OUTSIDE
-from delivery.network.graph import Change, Graph, Node, Picture, Shape, compare, draw, mermaid, svg
+from delivery.network.graph import Graph, Highlight, Node, Picture, Shape, compare, draw, mermaid
+from delivery.network.services import OUTSIDE
 from repository import REPOSITORY
+from shop import DNS, Folders, env, metadata, policy, rule, service, workload, write_dist
 
-Folders = dict[str, list[Manifest]]
+
+@pytest.mark.parametrize("environment", [each.name for each in environments(REPOSITORY)])
+def test_every_live_workload_and_claim_is_in_the_picture(environment: str) -> None:
+    """A part that is missing is forgotten by the reviewer, too."""
+    dist = load(REPOSITORY)
+    shown = {node.lines[0] for node in draw(environment, dist).nodes.values()}
+    parts = {
+        manifest["metadata"]["name"]
+        for manifest in dist[environment]
+        if manifest["kind"] in {"Deployment", "StatefulSet", "Job", "PersistentVolumeClaim"}
+    }
+    assert parts
+    assert parts <= shown
 
 
-@pytest.fixture(scope="module")
-def dist() -> Folders:
-    """What Argo CD applies; no test changes it."""
-    return load(REPOSITORY)
+# --- A system of our own
+
+
+def claim(size: str) -> Manifest:
+    """Return the spec of a claim."""
+    return {"resources": {"requests": {"storage": size}}}
 
 
 @pytest.fixture
-def old(dist: Folders) -> Folders:
-    """The same, for a test to make a base of it."""
-    return deepcopy(dist)
+def system() -> Folders:
+    """Return an environment with each kind of part; a test may change it.
+
+    Pods of `web` use the store's port and a volume of their own; pods of `store` use each other.
+    """
+    web = workload("web", env=env(STORE="store:9000"), files="web-files")
+    web["metadata"]["annotations"] = {"argocd.argoproj.io/sync-wave": "2"}
+    web["spec"]["template"]["spec"]["volumes"].append(
+        {"name": "archive", "persistentVolumeClaim": {"claimName": "archive"}}
+    )
+    store = workload(
+        "store",
+        kind="StatefulSet",
+        env=env(PEERS="store-0.store:9001"),
+        ports=[{"containerPort": 9000, "name": "data"}, {"containerPort": 9001, "name": "rpc"}],
+    )
+    template = {"metadata": {"name": "data"}, "spec": claim("20Gi")}
+    store["spec"] |= {"replicas": 3, "serviceName": "store", "volumeClaimTemplates": [template]}
+    ports = [{"port": 9000}, {"port": 9001}]
+    headless = service("store", clusterIP="None", publishNotReadyAddresses=True, ports=ports)
+    setup, check = workload("setup", kind="Job"), workload("check", kind="Job")
+    check["metadata"]["annotations"] = {"argocd.argoproj.io/hook": "PostSync"}
+    peers = [*rule("to", "store", port=9001)]
+    served = [*rule("from", "web", port=9000), *rule("from", "store", port=9001)]
+    return {
+        "shop": [
+            web,
+            store,
+            setup,
+            check,
+            headless,
+            service("web"),
+            policy("web", egress=rule("to", "store", port=9000)),
+            policy("store", egress=peers, ingress=served),
+            *deepcopy(DNS),
+            {"kind": "ConfigMap", "metadata": metadata("web-files"), "data": {}},
+            {
+                "kind": "PersistentVolumeClaim",
+                "metadata": metadata("archive"),
+                "spec": claim("1Gi"),
+            },
+            {
+                "kind": "HorizontalPodAutoscaler",
+                "metadata": metadata("web"),
+                "spec": {"scaleTargetRef": {"name": "web"}, "minReplicas": 2, "maxReplicas": 4},
+            },
+            {
+                "kind": "PodDisruptionBudget",
+                "metadata": metadata("web"),
+                "spec": {"selector": {"matchLabels": {"app": "web"}}},
+            },
+        ]
+    }
 
 
-def _get(folders: Folders, kind: str, name: str) -> Manifest:
+def get(folders: Folders, kind: str, name: str) -> Manifest:
+    """Return an object."""
     [manifest] = [
         manifest
-        for manifest in folders["staging"]
+        for manifest in folders["shop"]
         if (manifest["kind"], manifest["metadata"]["name"]) == (kind, name)
     ]
     return manifest
 
 
-def _changes(base: Folders, now: Folders) -> dict[object, Change]:
-    """All that is not as it was in staging."""
-    picture = compare(draw("staging", base), draw("staging", now))
-    return {part: change for part, change in picture.changes.items() if change is not Change.NONE}
+def without(folders: Folders, name: str) -> Folders:
+    """Return the system without the objects of that name."""
+    return {"shop": [each for each in folders["shop"] if each["metadata"]["name"] != name]}
 
 
-@pytest.mark.parametrize("environment", ["dev", "staging"])
-def test_every_workload_and_every_claim_is_in_the_picture(dist: Folders, environment: str) -> None:
-    """Whoever is missing is forgotten."""
-    names = {node.lines[0] for node in draw(environment, dist).nodes.values()}
-    for manifest in dist[environment]:
-        if manifest["kind"] in {"Deployment", "StatefulSet", "Job", "PersistentVolumeClaim"}:
-            assert manifest["metadata"]["name"] in names
-    assert {"data of redis", "data of redpanda", "cluster DNS"} <= names
+def highlights(base: Folders, now: Folders) -> dict[object, Highlight]:
+    """Return the parts that are not as they were."""
+    picture = compare(draw("shop", base), draw("shop", now))
+    return {part: each for part, each in picture.highlights.items() if each is not Highlight.NONE}
 
 
-def test_a_node_says_when_it_is_applied_and_how_often_it_runs(dist: Folders) -> None:
+def test_a_node_shows_its_wave_and_its_number_of_pods(system: Folders) -> None:
     """The order of a sync and the size of the system, at a glance."""
-    staging, dev = draw("staging", dist).nodes, draw("dev", dist).nodes
-    assert staging["payment-api"].lines == ("payment-api", "wave 2: Deployment, 2 to 4")
-    assert staging["redis"].lines == ("redis", "wave 0: StatefulSet, 1")
-    assert staging["data of redpanda"].lines == ("data of redpanda", "20Gi, 3 times")
-    assert dev["transactions-topic"].lines == ("transactions-topic", "wave 1: Job")
-    assert dev["smoke-test"].lines == ("smoke-test", "after each sync: Job")
+    nodes = draw("shop", system).nodes
+    assert nodes["web"].lines == ("web", "wave 2: Deployment, 2 to 4")
+    assert nodes["store"].lines[:2] == ("store", "wave 0: StatefulSet, 3")
+    assert nodes["data of store"].lines == ("data of store", "20Gi, 3 times")
+    assert nodes["volume archive"].lines == ("archive", "1Gi")
+    assert nodes["setup"].lines == ("setup", "wave 0: Job")
+    assert nodes["check"].lines == ("check", "after each sync: Job")
 
 
-def test_an_edge_carries_its_ports_by_name(dist: Folders) -> None:
-    """The numbers alone say nothing to who does not know them by heart."""
-    edges = draw("staging", dist).edges
-    assert edges["payment-api", "redpanda"] == ("kafka 9093",)
-    assert edges["flink-taskmanager", "flink-jobmanager"] == ("blob 6124", "rpc 6123")
-    assert edges["flink-taskmanager", "volume flink-checkpoints"] == ()
+def test_an_edge_shows_its_ports_by_name(system: Folders) -> None:
+    """Few people know the numbers by heart."""
+    edges = draw("shop", system).edges
+    assert edges["web", "store"] == ("data 9000",)
+    assert edges["web", "volume archive"] == ()
 
 
-def test_what_pods_of_one_workload_say_to_each_other_stands_in_it(dist: Folders) -> None:
+def test_connections_among_pods_of_one_workload_are_text_inside_it(system: Folders) -> None:
     """A line from a box to itself only makes the picture larger."""
-    picture = draw("staging", dist)
-    assert picture.nodes["redpanda"].lines[-1] == "among its pods: rpc 33145"
+    picture = draw("shop", system)
+    assert picture.nodes["store"].lines[-1] == "among its pods: rpc 9001"
     assert all(client != server for client, server in picture.edges)
 
 
-def test_a_published_service_is_reached_from_outside(old: Folders) -> None:
-    """Only then there is an outside that comes in."""
-    assert OUTSIDE not in draw("staging", old).nodes
-    backend = {"service": {"name": "payment-api", "port": {"number": 8000}}}
-    metadata = {"name": "door", "namespace": "fraud-detection-staging"}
-    rules = [{"host": "pay.test", "http": {"paths": [{"path": "/", "backend": backend}]}}]
-    old["staging"].append({"kind": "Ingress", "metadata": metadata, "spec": {"rules": rules}})
-    door = {"from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}], "ports": [{"port": 8000}]}
-    _get(old, "NetworkPolicy", "payment-api")["spec"].setdefault("ingress", []).append(door)
-    assert draw("staging", old).edges[OUTSIDE, "payment-api"] == ("http 8000",)
+def test_a_published_service_is_reached_from_outside(system: Folders) -> None:
+    """Only then is there an outside in the picture."""
+    assert OUTSIDE not in draw("shop", system).nodes
+    backend = {"service": {"name": "store", "port": {"number": 9000}}}
+    rules = [{"host": "shop.test", "http": {"paths": [{"path": "/", "backend": backend}]}}]
+    ingress = {"kind": "Ingress", "metadata": metadata("door"), "spec": {"rules": rules}}
+    system["shop"].append(ingress)
+    door = {"from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}], "ports": [{"port": 9000}]}
+    get(system, "NetworkPolicy", "store")["spec"]["ingress"].append(door)
+    assert draw("shop", system).edges[OUTSIDE, "store"] == ("data 9000",)
 
 
-def test_the_same_dist_has_no_changes(dist: Folders, old: Folders) -> None:
-    """A highlight that means nothing hides one that does."""
-    assert _changes(old, dist) == {}
+def test_the_same_dist_has_no_highlights(system: Folders) -> None:
+    """A highlight without a change hides a true one."""
+    assert highlights(deepcopy(system), system) == {}
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "node"),
     [
-        ("Deployment", "payment-api", "payment-api"),
-        ("Service", "payment-api", "payment-api"),
-        ("ConfigMap", "payment-api-files", "payment-api"),
-        ("HorizontalPodAutoscaler", "payment-api", "payment-api"),
-        ("PodDisruptionBudget", "payment-api", "payment-api"),
-        ("PersistentVolumeClaim", "flink-checkpoints", "volume flink-checkpoints"),
+        ("Deployment", "web", "web"),
+        ("Service", "web", "web"),
+        ("ConfigMap", "web-files", "web"),
+        ("HorizontalPodAutoscaler", "web", "web"),
+        ("PodDisruptionBudget", "web", "web"),
+        ("PersistentVolumeClaim", "archive", "volume archive"),
     ],
 )
-def test_a_node_is_changed_when_any_part_of_it_is(
-    dist: Folders, old: Folders, kind: str, name: str, node: str
+def test_a_node_is_changed_when_any_of_its_objects_is(
+    system: Folders, kind: str, name: str, node: str
 ) -> None:
-    """What a reviewer calls payment-api is six objects."""
-    _get(old, kind, name)["metadata"]["annotations"]["changed"] = "true"
-    assert _changes(old, dist) == {node: Change.CHANGED}
+    """A reviewer calls six objects by one name."""
+    base = deepcopy(system)
+    get(base, kind, name)["metadata"]["labels"] = {"changed": "true"}
+    assert highlights(base, system) == {node: Highlight.CHANGED}
 
 
-def test_a_new_workload_and_its_edges_are_added(dist: Folders, old: Folders) -> None:
-    """A new edge is what a reviewer of the network looks for."""
-    old["staging"] = [m for m in old["staging"] if m["metadata"]["name"] != "alert-monitor"]
-    assert _changes(old, dist) == {
-        "alert-monitor": Change.ADDED,
-        ("alert-monitor", "redis"): Change.ADDED,
+def test_a_new_workload_and_its_edges_are_added(system: Folders) -> None:
+    """A reviewer of the network looks for new edges."""
+    assert highlights(without(system, "web"), system) == {
+        "web": Highlight.ADDED,
+        ("web", "store"): Highlight.ADDED,
+        ("web", "volume archive"): Highlight.ADDED,
     }
 
 
-def test_what_was_removed_stays_in_the_picture(dist: Folders, old: Folders) -> None:
+def test_removed_parts_stay_in_the_picture(system: Folders) -> None:
     """Nobody misses a box that is simply not there."""
-    old["staging"] = [m for m in old["staging"] if m["metadata"]["name"] != "alert-monitor"]
-    assert _changes(dist, old)["alert-monitor"] is Change.REMOVED
-    picture = compare(draw("staging", dist), draw("staging", old))
-    assert 'n_alert_monitor("alert-monitor' in mermaid(picture)
+    assert highlights(system, without(system, "web"))["web"] is Highlight.REMOVED
+    picture = compare(draw("shop", system), draw("shop", without(system, "web")))
+    assert 'n_web("web' in mermaid(picture)
 
 
-def test_an_edge_with_another_port_is_changed(dist: Folders, old: Folders) -> None:
+def test_an_edge_with_another_port_is_changed(system: Folders) -> None:
     """The port is what the edge is about."""
-    redis = _get(old, "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"][0]
-    redis["ports"][0]["name"] = "other"
-    assert _changes(old, dist)["alert-monitor", "redis"] is Change.CHANGED
+    base = deepcopy(system)
+    store = get(base, "StatefulSet", "store")["spec"]["template"]["spec"]["containers"][0]
+    store["ports"][0]["name"] = "other"
+    assert highlights(base, system)["web", "store"] is Highlight.CHANGED
 
 
-def test_an_environment_that_the_base_does_not_have_is_added(dist: Folders) -> None:
-    """The first promotion of a new environment is a picture too."""
-    assert set(_changes({}, dist).values()) == {Change.ADDED}
+def test_an_environment_that_the_base_does_not_have_is_added(system: Folders) -> None:
+    """The first promotion to a new environment has a picture, too."""
+    assert set(highlights({}, system).values()) == {Highlight.ADDED}
 
 
 # --- Mermaid
@@ -157,7 +217,7 @@ def _picture(*nodes: Node, **edges: tuple[str, ...]) -> Picture:
     pairs = {tuple(pair.split("__")): labels for pair, labels in edges.items()}
     return Picture(
         graph=Graph(nodes={node.name: node for node in nodes}, edges=pairs),  # type: ignore[arg-type] # pairs by the names given
-        changes={},
+        highlights={},
         compared=False,
     )
 
@@ -196,162 +256,122 @@ def test_mermaid_escapes_what_would_end_a_label() -> None:
     assert line == '    n_a("say #quot;hi#quot; #lt;b#gt; #amp; #35;35;")'
 
 
-def test_mermaid_marks_changes_and_explains_the_colours(dist: Folders, old: Folders) -> None:
-    """Without a legend a colour is a riddle."""
-    old["staging"] = [m for m in old["staging"] if m["metadata"]["name"] != "alert-monitor"]
-    text = mermaid(compare(draw("staging", old), draw("staging", dist)))
-    for change in ("added", "changed", "removed"):
-        assert f'("{change} since the base")' in text
-    assert "    class n_added_since_the_base,n_alert_monitor added\n" in text
+def test_mermaid_marks_changes_and_explains_the_colours(system: Folders) -> None:
+    """Without a legend a colour explains nothing."""
+    text = mermaid(compare(draw("shop", without(system, "web")), draw("shop", system)))
+    for highlight in ("added", "changed", "removed"):
+        assert f'("{highlight} since the base")' in text
+    assert "    class n_added_since_the_base,n_web added\n" in text
     edges = [line for line in text.splitlines() if " --> " in line or " --- " in line]
-    [index] = re.findall(r"linkStyle (\d+) ", text)
-    assert edges[int(index)] == '    n_alert_monitor -- "redis 6379" --> n_redis'
+    added = [edges[int(index)] for index in re.findall(r"linkStyle (\d+) ", text)]
+    assert added == [
+        '    n_web -- "data 9000" --> n_store',
+        "    n_web --- n_volume_archive",
+    ]
 
 
-def test_without_a_base_there_is_no_legend(dist: Folders) -> None:
+def test_without_a_base_there_is_no_legend(system: Folders) -> None:
     """There is nothing to explain."""
-    assert "since" not in mermaid(compare(None, draw("staging", dist)))
+    assert "since" not in mermaid(compare(None, draw("shop", system)))
 
 
-def test_the_same_picture_is_always_the_same_text(dist: Folders, old: Folders) -> None:
-    """It stands in files that are compared; the order of the objects must not matter."""
-    old["staging"].reverse()
-    assert mermaid(compare(None, draw("staging", old))) == mermaid(
-        compare(None, draw("staging", dist))
+def test_the_same_picture_is_always_the_same_text(system: Folders) -> None:
+    """Files with it are compared; the order of the objects must not matter."""
+    backwards = {"shop": system["shop"][::-1]}
+    assert mermaid(compare(None, draw("shop", backwards))) == mermaid(
+        compare(None, draw("shop", system))
     )
-
-
-# --- SVG
-
-
-def test_svg_shows_every_node_and_edge(dist: Folders) -> None:
-    """Well-formed, and complete."""
-    drawn = draw("staging", dist)
-    root = ET.fromstring(svg(compare(None, drawn)))  # noqa: S314 - our own output
-    texts = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert {line for node in drawn.nodes.values() for line in node.lines} <= texts
-    assert {"kafka 9093", "redis 6379", "↑ blob 6124"} <= texts
-
-
-def test_svg_marks_changes_and_explains_the_colours(dist: Folders, old: Folders) -> None:
-    """As Mermaid does."""
-    old["staging"] = [m for m in old["staging"] if m["metadata"]["name"] != "alert-monitor"]
-    text = svg(compare(draw("staging", old), draw("staging", dist)))
-    assert "added since the base" in text
-    assert text.count('stroke="#1a7f37"') >= 3
-
-
-def test_svg_escapes_what_would_be_markup() -> None:
-    """Whatever a name contains, it is shown."""
-    text = svg(_picture(_node("a", 'say "hi" \\n <b>')))
-    root = ET.fromstring(text)  # noqa: S314 - our own output
-    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts == ['say "hi" \\n <b>']
-
-
-def test_svg_without_node_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rather than a trace."""
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(graph.DrawError, match="run `make setup`"):
-        svg(_picture(_node("a")))
 
 
 # --- The command
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dist: Folders) -> Path:
-    """A working tree with a dist of two commits: the second one adds alert-monitor."""
-    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
-        monkeypatch.setenv(name, os.devnull)
-    (tmp_path / "cdk8s.yaml").touch()
-    for folder in dist:
-        (tmp_path / "dist" / folder).mkdir(parents=True)
-        for file in (REPOSITORY / "dist" / folder).glob("*.yaml"):
-            if file.name != "alert-monitor.yaml":
-                (tmp_path / "dist" / folder / file.name).write_bytes(file.read_bytes())
-    _git(tmp_path, "init", "--quiet")
-    _commit(tmp_path)
-    added = "dist/staging/alert-monitor.yaml"
-    (tmp_path / added).write_bytes((REPOSITORY / added).read_bytes())
+def repository(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    git_environment: None,
+    system: Folders,
+) -> Path:
+    """Return a working tree whose second, uncommitted version of `live` adds `web`."""
+    del git_environment
+    write_dist(tmp_path, {"test": system["shop"], "live": without(system, "web")["shop"]})
+    remotes.run_git(tmp_path, "init", "--quiet")
+    remotes.commit(tmp_path, "Without web")
+    write_dist(tmp_path, {"test": system["shop"], "live": system["shop"]})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def _git(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=folder, check=True)
-
-
-def _commit(folder: Path) -> None:
-    _git(folder, "add", ".")
-    identity = ("-c", "user.name=t", "-c", "user.email=t@example.test")
-    _git(folder, *identity, "commit", "--quiet", "--message", "x")
-
-
 def test_the_command_draws_the_working_tree(repository: Path) -> None:
     """Committed or not."""
-    result = CliRunner().invoke(main, ["graph", "staging"])
+    result = CliRunner().invoke(main, ["graph", "live"])
     assert result.exit_code == 0
-    assert result.output == mermaid(compare(None, draw("staging", load(repository))))
-    assert "alert_monitor" in result.output
+    assert result.output == mermaid(compare(None, draw("live", load(repository))))
+    assert "n_web" in result.output
 
 
 @pytest.mark.usefixtures("repository")
 def test_the_command_compares_with_a_commit() -> None:
     """The base of a pull request is a commit, whose dist is in no folder."""
-    result = CliRunner().invoke(main, ["graph", "staging", "--since", "HEAD"])
+    result = CliRunner().invoke(main, ["graph", "live", "--since", "HEAD"])
     assert result.exit_code == 0
-    assert "    class n_added_since_the_base,n_alert_monitor added\n" in result.output
+    assert "    class n_added_since_the_base,n_web added\n" in result.output
 
 
 @pytest.mark.usefixtures("repository")
-def test_the_command_draws_svg() -> None:
-    """For documents."""
-    result = CliRunner().invoke(main, ["graph", "staging", "--format", "svg"])
-    assert (result.exit_code, result.output.rstrip()[-6:]) == (0, "</svg>")
-
-
-@pytest.mark.usefixtures("repository")
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["production"], "There is no environment production: dev, staging."),
-        (["argocd"], "There is no environment argocd: dev, staging."),
-        (["dev", "--since", "nowhere"], "there is no commit 'nowhere' here"),
-    ],
-)
-def test_the_command_says_what_is_not_there(arguments: list[str], message: str) -> None:
-    """An empty picture would look like an empty cluster."""
-    result = CliRunner().invoke(main, ["graph", *arguments])
-    assert result.exit_code == 1
-    assert message in result.stderr
-
-
-@pytest.mark.usefixtures("repository")
-def test_the_command_says_why_it_cannot_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one sentence."""
-    monkeypatch.setenv("PATH", "")
-    result = CliRunner().invoke(main, ["graph", "staging", "--format", "svg"])
-    assert (result.exit_code, result.stderr) == (
-        1,
-        "Error: Node is not installed here: run `make setup`.\n",
-    )
+def test_an_unknown_commit_is_an_error() -> None:
+    """A picture of an empty base would highlight everything."""
+    result = CliRunner().invoke(main, ["graph", "live", "--since", "nowhere"])
+    assert result.exit_code == 2
+    assert "no commit 'nowhere' here" in result.stderr
 
 
 def test_dist_of_a_commit_is_read_like_that_of_the_working_tree(repository: Path) -> None:
-    """Or everything would seem changed."""
-    _commit(repository)
+    """Otherwise everything would seem changed."""
+    remotes.commit(repository, "With web")
     assert load(repository, "HEAD") == load(repository)
 
 
-def test_an_unknown_commit_is_an_error(repository: Path) -> None:
+def test_dist_of_an_unknown_commit_is_an_error(repository: Path) -> None:
     """Not an empty dist."""
     with pytest.raises(GitError, match="no commit"):
         load(repository, "nowhere")
 
 
-def test_a_file_that_is_no_yaml_is_an_error(repository: Path) -> None:
-    """With its name."""
-    (repository / "dist/dev/redis.yaml").write_text("a: [")
-    with pytest.raises(TreeError, match=r"dist/dev/redis\.yaml is no YAML"):
-        load(repository)
+# --- The comment on a pull request
+
+
+def comment(*arguments: str) -> str:
+    """Return what the command prints for a comment."""
+    command = ["graph", "live", *arguments, "--format", "markdown"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0
+    return result.output
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_comment_is_folded_under_its_name() -> None:
+    """It has one picture for each environment."""
+    text = comment()
+    assert text.startswith("<details><summary>live, drawn</summary>\n\n```mermaid\n")
+    assert text.rstrip().endswith("```\n\n</details>")
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_comment_highlights_changes() -> None:
+    """A reviewer sees there what else is where a new part is."""
+    assert "class n_added_since_the_base,n_web added" in comment("--since", "HEAD")
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_picture_that_is_too_large_is_only_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitHub refuses a whole comment that is too long."""
+
+    def draw_large(_: Picture) -> str:
+        return "flowchart TB\n" + "x" * 3000
+
+    monkeypatch.setattr(graph, "mermaid", draw_large)
+    text = comment()
+    assert len(text) < 100
+    assert "`delivery graph live` draws it." in text

@@ -1,0 +1,99 @@
+"""One connection, and the verdict on it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from delivery.network.cluster import Container, Workload
+
+
+class Verdict(Enum):
+    """Result of the proof for one address or permission."""
+
+    REACHABLE = "reachable"
+    BLOCKED = "blocked"
+    DANGLING = "dangling"
+    FOREIGN = "foreign"
+    UNUSED = "unused permission"
+    UNENCRYPTED = "unencrypted credentials"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """One address or one permission, and the verdict on it.
+
+    Attributes:
+        environment: Name of the environment.
+        client: Workload that is given the address; the policy of a permission, the name of a
+            Service.
+        source: Place where it is given: variable, argument, file, or the rule of a policy.
+        address: The address as it is written; the port of a permission.
+        servers: Names of the workloads that it leads to.
+        port: Port of their pods; None if it leads nowhere.
+        verdict: The verdict.
+        reason: Why; empty if it is reachable.
+    """
+
+    environment: str
+    client: str
+    source: str
+    address: str
+    servers: tuple[str, ...] = ()
+    port: int | None = None
+    verdict: Verdict = Verdict.REACHABLE
+    reason: str = ""
+
+
+class UnreachableError(Exception):
+    """An address leads nowhere, or where it must not.
+
+    Args:
+        verdict: The verdict on it.
+        reason: Why.
+    """
+
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+
+    def judge(self, row: Connection) -> Connection:
+        """Return a connection with this verdict."""
+        return replace(row, verdict=self.verdict, reason=str(self))
+
+
+def given(container: Container, source: str, address: str) -> Connection:
+    """Return the connection for an address in the configuration of a container.
+
+    Args:
+        container: The container.
+        source: Place in its configuration.
+        address: The address as it is written there.
+    """
+    return Connection(
+        environment=container.workload.environment,
+        client=container.workload.name,
+        source=f"{container.name}: {source}",
+        address=address,
+    )
+
+
+def require_listening(workload: Workload, port: int | None, protocol: str = "TCP") -> None:
+    """Refuse a port that no container of a workload lists.
+
+    Raises:
+        UnreachableError: If it is not listed.
+    """
+    if (protocol, port) not in workload.listening:
+        raise UnreachableError(
+            Verdict.DANGLING, f"no container of {workload.name} lists the port {protocol} {port}"
+        )
+
+
+def unless_listening(
+    row: Connection, workload: Workload, port: int | None, protocol: str = "TCP"
+) -> Iterator[Connection]:
+    """Return a finding if no container of a workload lists a port."""
+    try:
+        require_listening(workload, port, protocol)
+    except UnreachableError as error:
+        yield error.judge(row)

@@ -1,0 +1,245 @@
+"""The routes of a cluster: where an address leads, and which of them are used."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+
+from delivery.network.addresses import Address
+from delivery.network.cluster import Cluster, Service, Workload
+from delivery.network.connection import Connection, UnreachableError, Verdict, require_listening
+from delivery.network.policy import Direction, Peer, Pod
+from delivery.network.surplus import Uses, peer_name
+
+KUBE_SYSTEM = "kube-system"
+"""Namespace of the cluster's own pods."""
+_ELSEWHERE = "another-namespace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A port of a workload's pods to which an address leads.
+
+    Attributes:
+        workload: The workload.
+        port: The port of its pods.
+        service: The Service in between. Default: none.
+    """
+
+    workload: Workload
+    port: int
+    service: Service | None = None
+
+
+class Routes:
+    """The routes of a cluster, with a record of those that were used.
+
+    Args:
+        cluster: The cluster.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.network = cluster.network([KUBE_SYSTEM, _ELSEWHERE])
+        self.uses: Uses = defaultdict(set)
+        """Protocols and ports that were used, by client and server."""
+        self.waits_for: dict[tuple[Workload, Workload], Service] = {}
+        """Services through which a client waits until a server is ready."""
+        self.strangers = [
+            Pod(name=f"any pod of {namespace}", namespace=namespace, labels={})
+            for namespace in cluster.namespaces
+        ]
+        """A pod without labels for each namespace: any pod that may come."""
+        # Policies cannot distinguish the pods of a workload, but a pod always reaches itself.
+        self._siblings = {workload: replace(workload.pod) for workload in cluster.workloads}
+
+    def follow(
+        self, row: Connection, client: Workload, address: Address, *, connects: bool = True
+    ) -> Connection:
+        """Follow an address from a client to every pod that may answer.
+
+        Args:
+            row: The connection to judge.
+            client: The workload that has the address.
+            address: The address.
+            connects: Whether the client connects to it. Default: it does.
+        """
+        if address.port is None:
+            return replace(row, verdict=Verdict.DANGLING, reason="no port is configured")
+        try:
+            targets = [
+                target
+                for host in address.hosts
+                for target in self.resolve(client, host, address.port)
+            ]
+            if connects:
+                for target in targets:
+                    self.connect(client, target)
+        except UnreachableError as error:
+            return error.judge(row)
+        if not targets or not connects:
+            return row
+        servers = dict.fromkeys(target.workload.name for target in targets)
+        return replace(row, servers=tuple(servers), port=targets[0].port)
+
+    def resolve(self, client: Workload, host: str, port: int) -> list[Target]:
+        """Return the pods to which a host and port lead.
+
+        Returns:
+            The pods; empty if the address leads to the client's own pod or out of the cluster.
+
+        Raises:
+            UnreachableError: If it leads nowhere, or to another environment.
+        """
+        if "$(" in host:
+            raise UnreachableError(
+                Verdict.DANGLING, f"the value of the variable in {host} is unknown"
+            )
+        if host == "localhost" or _is_own(host):
+            require_listening(client, port)
+            return []
+        service, pod_name = self._find_service(client, host)
+        if service is None:
+            self._require_way_out(client, host, port)
+            return []
+        return self.behind(service, pod_name, port)
+
+    def behind(self, service: Service, pod_name: str | None, port: int) -> list[Target]:
+        """Return the pods behind a Service, and the port there.
+
+        Args:
+            service: The Service.
+            pod_name: Name of the one pod that is meant. Default: any.
+            port: Port of the Service.
+
+        Raises:
+            UnreachableError: If there is no such pod or port.
+        """
+        if not service.workloads:
+            raise UnreachableError(Verdict.DANGLING, f"the Service {service.name} selects no pod")
+        targets = _targets(service, port)
+        if pod_name is not None:
+            targets = [
+                (workload, target)
+                for workload, target in targets
+                if service.headless
+                and pod_name in workload.pod_names
+                and workload.manifest["spec"].get("serviceName") == service.name
+            ]
+            if not targets:
+                raise UnreachableError(
+                    Verdict.DANGLING,
+                    f"the headless Service {service.name} has no pod {pod_name}",
+                )
+        if not targets:
+            raise UnreachableError(
+                Verdict.DANGLING, f"the Service {service.name} has no port {port}"
+            )
+        for workload, target in targets:
+            require_listening(workload, target)
+        return [
+            Target(workload=workload, port=target, service=service) for workload, target in targets
+        ]
+
+    def connect(self, client: Workload, target: Target) -> None:
+        """Record that a client connects to a target.
+
+        Raises:
+            UnreachableError: If a policy forbids it.
+        """
+        server = target.workload
+        self.uses[client.pod, server.pod].add(("TCP", target.port))
+        if target.service and target.service.lists_only_ready:
+            self.waits_for[client, server] = target.service
+        self.require_allowed(client, self._siblings[server], "TCP", target.port)
+
+    def require_allowed(self, client: Workload, server: Peer, protocol: str, port: int) -> None:
+        """Refuse a connection that a policy forbids.
+
+        Raises:
+            UnreachableError: If a policy forbids it.
+        """
+        blocks = self.network.blocks(client.pod, server, protocol, port)
+        if not blocks:
+            return
+        sides = {Direction.EGRESS: client.name, Direction.INGRESS: peer_name(server)}
+        raise UnreachableError(
+            Verdict.BLOCKED,
+            "; ".join(
+                f"no {block.direction.rules} rule for {sides[block.direction]} in "
+                f"{', '.join(block.policies)} allows {protocol} {port}"
+                for block in blocks
+            ),
+        )
+
+    def _find_service(self, client: Workload, host: str) -> tuple[Service | None, str | None]:
+        """Return the Service and the pod that a name means to a pod's resolver, if any.
+
+        Raises:
+            UnreachableError: If only a Service can have that name, but there is none, or it is in
+                another environment.
+        """
+        name = host.rstrip(".")
+        short = re.sub(r"\.svc(\.cluster\.local)?$", "", name)
+        labels = short.split(".")
+        within = [(client.namespace, labels)] if short == name else []
+        for namespace, (*pod, service_name) in [*within, (labels[-1], labels[:-1] or [""])]:
+            service = self.cluster.services.get((namespace, service_name))
+            if service is not None and len(pod) <= 1:
+                if namespace != client.namespace:
+                    raise UnreachableError(
+                        Verdict.FOREIGN, f"the Service is in the namespace {namespace}"
+                    )
+                return service, pod[0] if pod else None
+        if labels == ["kubernetes", "default"]:
+            return None, None
+        if short != name or len(labels) == 1 or labels[-1] in self.cluster.namespaces:
+            raise UnreachableError(Verdict.DANGLING, f"there is no Service {short}")
+        return None, None
+
+    def _require_way_out(self, client: Workload, host: str, port: int) -> None:
+        """Refuse a host outside of the cluster, or the Kubernetes API, unless a policy allows it.
+
+        Raises:
+            UnreachableError: If no policy lets the client out on that port.
+        """
+        policies = self.network.isolating(client.pod, Direction.EGRESS)
+        blocks = [
+            grant.block
+            for policy in policies
+            for grant in policy.grants
+            if grant.direction is Direction.EGRESS and grant.block is not None
+            if any(ports.holds("TCP", port) for ports in grant.ports(grant.block))
+            if not _is_ip(host) or grant.admits(ip_network(host.strip("[]")), {})
+        ]
+        for block in blocks:
+            self.uses[client.pod, block].add(("TCP", port))
+        if policies and not blocks:
+            raise UnreachableError(
+                Verdict.BLOCKED,
+                f"{host} is not in this cluster, and none of "
+                f"{', '.join(policy.name for policy in policies)} lets {client.name} out to it",
+            )
+
+
+def _targets(service: Service, port: int) -> list[tuple[Workload, int]]:
+    if service.headless:
+        return [(workload, port) for workload in service.workloads]
+    return [
+        (workload, target or 0)
+        for entry in service.manifest["spec"]["ports"]
+        if entry["port"] == port and entry.get("protocol", "TCP") == "TCP"
+        for workload, target in service.targets(entry)
+    ]
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_own(host: str) -> bool:
+    return _is_ip(host) and ip_address(host.strip("[]")).is_loopback

@@ -1,0 +1,156 @@
+"""Services, Ingresses and probes that lead nowhere, or would surprise whoever relies on them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from delivery.manifests.manifest import Manifest
+from delivery.network.addresses import PROBES
+from delivery.network.cluster import Cluster
+from delivery.network.connection import (
+    Connection,
+    UnreachableError,
+    Verdict,
+    given,
+    unless_listening,
+)
+from delivery.network.policy import Direction, Grant, Ports
+from delivery.network.routes import Routes, Target
+
+OUTSIDE = "the outside"
+"""Name of all clients outside of the cluster."""
+
+
+def broken_probes(cluster: Cluster) -> Iterator[Connection]:
+    """Return the probes of a port on which nothing listens.
+
+    No policy stops a probe: the kubelet of a pod's own node always reaches the pod.
+    """
+    for container in cluster.containers:
+        for name in PROBES:
+            handler = container.manifest.get(name, {})
+            port = (handler.get("httpGet") or handler.get("tcpSocket") or {}).get("port")
+            if isinstance(port, str):
+                port = container.workload.pod.named_ports.get(("TCP", port), 0)
+            if port is not None:
+                row = given(container, name, f"port {port}")
+                yield from unless_listening(row, container.workload, port)
+
+
+def broken_services(cluster: Cluster) -> Iterator[Connection]:
+    """Return the Services that select no pod, and their ports that lead nowhere."""
+    for (namespace, name), service in cluster.services.items():
+        row = Connection(
+            environment=cluster.namespaces.get(namespace, namespace),
+            client=f"Service {name}",
+            source="spec",
+            address=name,
+            verdict=Verdict.DANGLING,
+        )
+        if not service.workloads:
+            yield replace(row, reason="it selects no pod")
+        for entry in service.manifest["spec"].get("ports", []):
+            row = replace(row, address=f"{name}:{entry['port']}")
+            protocol = entry.get("protocol", "TCP")
+            for workload, target in service.targets(entry):
+                yield from unless_listening(row, workload, target, protocol)
+                if service.headless and target != entry["port"]:
+                    yield replace(row, reason=f"a headless Service does not map it to {target}")
+
+
+def ungoverned_stateful_sets(cluster: Cluster) -> Iterator[Connection]:
+    """Return the StatefulSets whose pods get no names in DNS, for lack of their Service."""
+    for workload in cluster.workloads:
+        name = workload.manifest["spec"].get("serviceName")
+        service = cluster.services.get((workload.namespace, name))
+        if name and (service is None or workload not in service.workloads):
+            yield Connection(
+                environment=workload.environment,
+                client=workload.name,
+                source="serviceName",
+                address=name,
+                verdict=Verdict.DANGLING,
+                reason=f"there is no Service {name} that selects its pods",
+            )
+
+
+def deadlocks(routes: Routes) -> Iterator[Connection]:
+    """Return the clients that wait until a server is ready that connects to them itself.
+
+    Args:
+        routes: Routes of the cluster, after every connection was recorded.
+    """
+    for (client, server), service in routes.waits_for.items():
+        if routes.uses[server.pod, client.pod]:
+            yield Connection(
+                environment=client.environment,
+                client=client.name,
+                source=f"Service {service.name}",
+                address=service.name,
+                verdict=Verdict.DANGLING,
+                reason=f"it lists only ready pods, and {server.name} itself connects to "
+                f"{client.name}: neither can start first",
+            )
+
+
+def published(routes: Routes, doors: set[Grant]) -> Iterator[Connection]:
+    """Judge the Ingresses: a published Service must let its controller in.
+
+    Args:
+        routes: Routes of the cluster.
+        doors: Gets the grants that let controllers in; which pods these are, only they know.
+    """
+    for manifest in routes.cluster.kind("Ingress"):
+        namespace = manifest["metadata"]["namespace"]
+        for rule in manifest["spec"].get("rules", []):
+            for path in rule["http"]["paths"]:
+                row = Connection(
+                    environment=routes.cluster.namespaces[namespace],
+                    client=OUTSIDE,
+                    source=f"Ingress {manifest['metadata']['name']}",
+                    address=f"{rule.get('host', '*')}{path.get('path', '/')}",
+                )
+                try:
+                    targets = _backend(routes, namespace, path["backend"]["service"])
+                    for target in targets:
+                        doors |= _doors(routes, target)
+                except UnreachableError as error:
+                    yield error.judge(row)
+                    continue
+                servers = tuple(target.workload.name for target in targets)
+                yield replace(row, servers=servers, port=targets[0].port)
+
+
+def _backend(routes: Routes, namespace: str, backend: Manifest) -> list[Target]:
+    service = routes.cluster.services.get((namespace, backend["name"]))
+    if service is None:
+        raise UnreachableError(Verdict.DANGLING, f"there is no Service {backend['name']}")
+    wanted = backend["port"]
+    port = wanted.get("number") or next(
+        (
+            entry["port"]
+            for entry in service.manifest["spec"]["ports"]
+            if entry.get("name") == wanted["name"]
+        ),
+        0,
+    )
+    return routes.behind(service, None, port)
+
+
+def _doors(routes: Routes, target: Target) -> set[Grant]:
+    """Return the grants that let pods of other namespaces, or outsiders, in to a target."""
+    pod = target.workload.pod
+    policies = routes.network.isolating(pod, Direction.INGRESS)
+    doors = {
+        grant
+        for policy in policies
+        for grant in policy.grants
+        if grant.direction is Direction.INGRESS
+        if grant.peer is None or grant.peer.keys() & {"namespaceSelector", "ipBlock"}
+        if [Ports(protocol="TCP", first=target.port, last=target.port)] == list(grant.ports(pod))
+    }
+    if policies and not doors:
+        raise UnreachableError(
+            Verdict.BLOCKED,
+            f"no policy lets an ingress controller in to {target.workload.name}",
+        )
+    return doors

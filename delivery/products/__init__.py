@@ -1,0 +1,1 @@
+"""Knowledge about each product that no manifest states: one module per product."""

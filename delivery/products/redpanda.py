@@ -1,0 +1,67 @@
+"""Redpanda: brokers, and the Job that creates a topic on them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from delivery.manifests import workloads
+from delivery.manifests.manifest import Manifest
+from delivery.products.product import Product
+
+
+class _Topic(NamedTuple):
+    """A topic as its Job creates it."""
+
+    name: str
+    partitions: int
+    replicas: int
+
+
+def _topic_risks(before: Manifest, after: Manifest | None) -> Iterator[str]:
+    """Return what a change of the Job that creates a topic does to its transactions."""
+    was, now = _topic(before), _topic(after) if after else None
+    if was is None:
+        return
+    if now is None:
+        yield (
+            f"nothing creates the topic {was.name} any more: its clients find it with default "
+            "settings or not at all"
+        )
+    elif now.name != was.name:
+        yield f"unread transactions stay in the topic {was.name}, and {now.name} starts empty"
+    else:
+        if now.partitions < was.partitions:
+            yield (
+                f"from {was.partitions} to {now.partitions} partitions: Kafka cannot remove "
+                "partitions"
+            )
+        if now.replicas < was.replicas:
+            yield (
+                f"from {was.replicas} to {now.replicas} replicas: fewer brokers hold each "
+                "transaction"
+            )
+
+
+def _topic(manifest: Manifest) -> _Topic | None:
+    if manifest["kind"] != "Job":
+        return None
+    variables = workloads.variables(manifest)
+    try:
+        return _Topic(variables["TOPIC"], int(variables["PARTITIONS"]), int(variables["REPLICAS"]))
+    except (KeyError, ValueError):
+        return None
+
+
+REDPANDA = Product(
+    name="Redpanda",
+    # The listeners of redpanda.yaml bind to every address, so that a flag must advertise one.
+    listeners={
+        "redpanda.kafka_api": "advertise-kafka-addr",
+        "redpanda.rpc_server": "advertise-rpc-addr",
+    },
+    durable_settings={
+        "redpanda.yaml": {
+            "data_directory": "the broker looks for its data elsewhere and starts empty",
+        },
+    },
+    data_risks=_topic_risks,
+)

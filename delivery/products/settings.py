@@ -1,0 +1,12 @@
+"""Settings in the configuration files of products."""
+
+
+def settings(text: str) -> dict[str, str]:
+    """Return the settings of a file that has one per line, with or without a colon after the name.
+
+    Args:
+        text: Content of the file.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    pairs = (line.replace(": ", " ", 1).partition(" ") for line in lines)
+    return {name: value.strip() for name, _, value in pairs}
