@@ -1,4 +1,4 @@
-"""The rendered manifests under `dist/`: how they are replaced, and how they are proved."""
+"""The rendered manifests under `dist/`: replacing them, and proving that they are current."""
 
 import os
 import signal
@@ -17,45 +17,45 @@ from delivery.temporary import temporary_folder
 
 
 class RenderError(DeliveryError):
-    """The render failed or is incomplete; the message says what the render said."""
+    """The render failed or is incomplete; the message is that of the render."""
 
 
 class Flaw(Enum):
-    """How a file of dist can be wrong; the value completes the sentence `<file> …`."""
+    """A flaw of a file in dist; the value completes the sentence `<file> …`."""
 
     STALE = "is not what the sources render"
     MISSING = "is missing"
-    ORPHANED = "is rendered by nothing any more"
+    ORPHANED = "is not rendered any more"
     UNTRACKED = "is not tracked by Git, so Argo CD will never see it"
-    UNMERGED = "is in conflict: a merge left it unresolved"
+    UNMERGED = "has an unresolved merge conflict"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One wrong file.
+    """One file with a flaw.
 
     Attributes:
-        path: The file, from the root of the repository.
-        flaw: What is wrong with it.
+        path: Path of the file from the root of the repository.
+        flaw: The flaw.
     """
 
     path: str
     flaw: Flaw
 
     def __str__(self) -> str:
-        """One sentence for a person."""
+        """Return it as a sentence."""
         return f"{self.path} {self.flaw.value}"
 
 
 @contextmanager
 def rendered(repository: Path) -> Iterator[Path]:
-    """Render the sources of a working tree, aside.
+    """Render the sources of a working tree into a temporary folder.
 
     Args:
         repository: Root of the working tree, whose own code renders.
 
     Yields:
-        A folder like `dist/`, gone afterwards; on the same file system as the repository.
+        A folder like `dist/`, on the same file system as the repository; removed afterwards.
 
     Raises:
         RenderError: If the render fails, or renders nothing into a folder that Argo CD applies.
@@ -68,16 +68,16 @@ def rendered(repository: Path) -> Iterator[Path]:
 
 
 def synthesize(repository: Path) -> list[str]:
-    """Run `cdk8s synth`, and replace `dist/` only by a complete result.
+    """Run `cdk8s synth`, and replace `dist/` if the result is complete.
 
     Args:
         repository: Root of the working tree.
 
     Returns:
-        The rendered files, from the root of the repository.
+        Paths of the rendered files from the root of the repository.
 
     Raises:
-        RenderError: If the render fails or is incomplete; `dist/` is as it was.
+        RenderError: If the render fails or is incomplete; `dist/` is unchanged then.
     """
     with rendered(repository) as fresh:
         dist = repository / DIST
@@ -93,29 +93,29 @@ def synthesize(repository: Path) -> list[str]:
 
 
 def prove(repository: Path, fresh: Path) -> list[Finding]:
-    """Compare the whole of `dist/` with a fresh render, and with what Git tracks.
+    """Compare the whole of `dist/` with a fresh render, and with the files that Git tracks.
 
     Args:
         repository: Root of the Git working tree.
-        fresh: What the sources render, from `rendered`.
+        fresh: The fresh render, from `rendered`.
 
     Returns:
-        Every file that is stale, missing, orphaned, untracked or unmerged; none: dist is proved.
+        Every file that is stale, missing, orphaned, untracked or unmerged; empty if none is.
 
     Raises:
-        RenderError: If this is no working tree of Git.
+        RenderError: If this is not a Git working tree.
     """
     expected = {f"{DIST}/{path}": content for path, content in _files(fresh, fresh).items()}
     actual = _files(repository, repository / DIST)
-    stages = _stages(repository)
+    tracked = _tracked(repository)
     flawed = {
         Flaw.STALE: {
             path for path in expected.keys() & actual.keys() if expected[path] != actual[path]
         },
         Flaw.MISSING: expected.keys() - actual.keys(),
         Flaw.ORPHANED: actual.keys() - expected.keys(),
-        Flaw.UNTRACKED: actual.keys() - stages.keys(),
-        Flaw.UNMERGED: {path for path, stage in stages.items() if stage != "0"},
+        Flaw.UNTRACKED: actual.keys() - tracked.keys(),
+        Flaw.UNMERGED: {path for path, stage in tracked.items() if stage != "0"},
     }
     findings = [Finding(path=path, flaw=flaw) for flaw, paths in flawed.items() for path in paths]
     return sorted(findings, key=lambda finding: finding.path)
@@ -146,14 +146,16 @@ def _synth(repository: Path, output: Path) -> None:
         raise RenderError("cdk8s is not installed here: run `make setup`.") from error
     with process:
         try:
-            said = process.communicate()[1]
+            errors = process.communicate()[1]
         except BaseException:
-            # All that it started goes too, before it can write into a folder that is cleaned up.
+            # With its children, which could otherwise still write into the folder while it is
+            # removed.
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode != 0:
-        # What main.py says; the rest is where in itself the command line noticed.
-        raise RenderError(said.partition('Error: command "')[0].strip() or said)
+        # The message of main.py comes first, then a stack trace of the command line itself.
+        message = errors.partition('Error: command "')[0].strip()
+        raise RenderError(message or errors)
 
 
 def _require_complete(fresh: Path) -> None:
@@ -166,7 +168,7 @@ def _require_complete(fresh: Path) -> None:
 
 
 def _files(root: Path, folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by its path from the root."""
+    """Return every file below a folder, by its path from the root."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -174,9 +176,9 @@ def _files(root: Path, folder: Path) -> dict[str, bytes]:
     }
 
 
-def _stages(repository: Path) -> dict[str, str]:
-    """The files of dist in Git's index: `0`, or one of the stages of a conflict."""
-    # With the index that a commit hook is given, which may not be the repository's own.
+def _tracked(repository: Path) -> dict[str, str]:
+    """Return the files of dist in Git's index, each with its stage: `0` unless in conflict."""
+    # Without a fixed index: a commit hook may be given one of its own.
     listing = subprocess.run(  # noqa: S603 - Git, with our own options
         ["git", "ls-files", "-z", "--stage", "--", DIST],  # noqa: S607 - the user's own Git
         cwd=repository,
@@ -185,6 +187,6 @@ def _stages(repository: Path) -> dict[str, str]:
         text=True,
     )
     if listing.returncode != 0:
-        raise RenderError(f"Git does not say what it tracks of {DIST}: {listing.stderr.strip()}")
+        raise RenderError(f"Cannot list what Git tracks below {DIST}: {listing.stderr.strip()}")
     entries = (entry.partition("\t") for entry in listing.stdout.split("\0") if entry)
     return {path: blob.split()[2] for blob, _, path in entries}

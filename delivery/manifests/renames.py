@@ -1,4 +1,4 @@
-"""Recognises a new name: an object gone, and one of its kind made with nearly the same content."""
+"""Renamed objects: one is gone, and a new one of its kind has nearly the same content."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -6,20 +6,20 @@ from collections.abc import Iterable, Iterator
 from delivery.manifests.tree import Desired
 
 _ALIKE = 0.75
-"""Which part of their content two objects must share. A name is often also in labels, selectors and
-files, so that part is compared as if it was not the name."""
+"""Share of content that two objects must have in common, their names left out: labels, selectors and
+files often repeat them."""
 _NAME = "\0"
 
 
 def renames(gone: Iterable[Desired], made: Iterable[Desired]) -> list[tuple[Desired, Desired]]:
-    """Find out which objects only have a new name or namespace.
+    """Return the objects that only have a new name or namespace.
 
     Args:
-        gone: Not in the tree any more.
-        made: New in the tree.
+        gone: Objects that are gone from the tree.
+        made: Objects that are new in the tree.
 
     Returns:
-        Pairs of an old and a new object; no object is in two of them.
+        Pairs of an old and a new object; each object is in one pair at most.
     """
     made = list(made)
     candidates = sorted(
@@ -39,16 +39,16 @@ def renames(gone: Iterable[Desired], made: Iterable[Desired]) -> list[tuple[Desi
 
 
 def _likeness(old: Desired, new: Desired) -> float:
-    """The part of their content that two objects share, from 0 to 1 (Dice)."""
+    """Return the share of content that two objects have in common, from 0 to 1 (Dice)."""
     ours, theirs = (Counter(_leaves(each.manifest, each.key.name, ())) for each in (old, new))
     return 2 * (ours & theirs).total() / max((ours + theirs).total(), 1)
 
 
 def _leaves(value: object, name: str, path: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
-    """What an object says, each with its place; of a text, each line."""
+    """Return the values of an object with their paths; a text counts line by line."""
     if isinstance(value, dict):
         for key, each in value.items():
-            # What the object is called, and when it is applied, is not what it is.
+            # Neither the name of an object nor its sync wave is part of its content.
             if path or key not in {"apiVersion", "kind", "metadata"}:
                 yield from _leaves(each, name, (*path, str(key)))
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What makes pods: how many, from which template, and what the template uses."""
+"""Workloads: their pods, how these roll, and the objects that they use."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -9,18 +9,19 @@ from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Key
 
 KINDS = frozenset({"CronJob", "DaemonSet", "Deployment", "Job", "StatefulSet"})
+"""Kinds of objects that make pods."""
 
 Objects = Mapping[Key, Manifest]
 """Live objects, by key."""
 
 
 class Use(NamedTuple):
-    """A claim that a container finds below a path.
+    """A claim that a container mounts.
 
     Attributes:
-        claim: The PersistentVolumeClaim, or the claim template of a StatefulSet.
-        path: Where the container has it.
-        part: The part of the volume that it has.
+        claim: Name of the PersistentVolumeClaim, or of the claim template of a StatefulSet.
+        path: Mount path in the container.
+        part: Sub-path of the volume; empty for all of it.
     """
 
     claim: str
@@ -29,7 +30,7 @@ class Use(NamedTuple):
 
 
 def template(workload: Manifest) -> Manifest:
-    """The template of a workload's pods."""
+    """Return the template of a workload's pods."""
     spec = workload["spec"]
     if workload["kind"] == "CronJob":
         spec = spec["jobTemplate"]["spec"]
@@ -38,23 +39,23 @@ def template(workload: Manifest) -> Manifest:
 
 
 def containers(workload: Manifest) -> list[Manifest]:
-    """All containers of a workload's pods, those that run first included."""
+    """Return all containers of a workload's pods, including init containers."""
     spec = template(workload)["spec"]
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
 def labels(workload: Manifest) -> Mapping[str, str]:
-    """The labels of a workload's pods."""
+    """Return the labels of a workload's pods."""
     return template(workload)["metadata"].get("labels") or {}
 
 
 def select(objects: Objects, *kinds: str) -> Iterator[tuple[Key, Manifest]]:
-    """The objects of some kinds, in order."""
+    """Return the objects of some kinds, sorted by key."""
     return ((key, objects[key]) for key in sorted(key for key in objects if key.kind in kinds))
 
 
 def fewest(key: Key, workload: Manifest, objects: Objects) -> int:
-    """How many pods of a workload run at rest."""
+    """Return how many pods of a workload run at rest."""
     autoscaler = _autoscaler(key, objects)
     if autoscaler is not None:
         return int(autoscaler["spec"].get("minReplicas", 1))
@@ -62,29 +63,29 @@ def fewest(key: Key, workload: Manifest, objects: Objects) -> int:
 
 
 def most(key: Key, workload: Manifest, objects: Objects) -> int:
-    """How many pods of a workload run at its maximum, outside of a rollout."""
+    """Return how many pods of a workload run at most, except during a rollout."""
     autoscaler = _autoscaler(key, objects)
     return _stated(workload) if autoscaler is None else int(autoscaler["spec"]["maxReplicas"])
 
 
 def surge(workload: Manifest, replicas: int) -> int:
-    """How many pods a rollout adds before it takes the first one away."""
+    """Return how many pods a rollout adds before it stops the first one."""
     return share(rolling(workload).get("maxSurge", 0), replicas, round_up=True)
 
 
 def unavailable(workload: Manifest, replicas: int) -> int:
-    """How many pods of some replicas a rollout takes away at once."""
+    """Return how many of a number of replicas a rollout stops at once."""
     if workload["spec"].get("strategy", {}).get("type") == "Recreate":
         return replicas
     if workload["kind"] == "StatefulSet":
         return 1
     away = share(rolling(workload).get("maxUnavailable", 1), replicas, round_up=False)
-    # Neither more nor less could never start, so the controller takes one.
+    # A rollout that may neither add nor stop pods could never start: the controller stops one.
     return max(away, 1) if surge(workload, replicas) == 0 else away
 
 
 def uses(workload: Manifest) -> set[Use]:
-    """Where the containers of a workload find volumes that outlive them."""
+    """Return the claims that the containers of a workload mount."""
     names = {
         volume["name"]: volume["persistentVolumeClaim"]["claimName"]
         for volume in template(workload)["spec"].get("volumes", [])
@@ -101,7 +102,7 @@ def uses(workload: Manifest) -> set[Use]:
 
 
 def read(workload: Manifest) -> set[tuple[str, str]]:
-    """The ConfigMaps and Secrets that a workload's pods are given, by kind and name."""
+    """Return the ConfigMaps and Secrets that a workload's pods read, by kind and name."""
     found: set[tuple[str, str | None]] = set()
     for volume in template(workload)["spec"].get("volumes", []):
         sources = [volume, *volume.get("projected", {}).get("sources", [])]
@@ -121,7 +122,7 @@ def read(workload: Manifest) -> set[tuple[str, str]]:
 
 
 def variables(workload: Manifest) -> dict[str, str]:
-    """The environment variables that a workload's containers are given as plain values."""
+    """Return the environment variables of a workload's containers that have plain values."""
     return {
         variable["name"]: variable["value"]
         for container in containers(workload)
@@ -140,7 +141,7 @@ def _autoscaler(key: Key, objects: Objects) -> Manifest | None:
 
 
 def targets(autoscaler: Manifest, key: Key) -> bool:
-    """Whether a HorizontalPodAutoscaler scales an object."""
+    """Tell whether a HorizontalPodAutoscaler scales an object."""
     target = autoscaler["spec"]["scaleTargetRef"]
     return bool(target["kind"] == key.kind and target["name"] == key.name)
 
@@ -151,12 +152,12 @@ def _stated(workload: Manifest) -> int:
         spec = spec["jobTemplate"]["spec"]
     if workload["kind"] in {"CronJob", "Job"}:
         return int(spec.get("parallelism", 1))
-    # As many as there are nodes, of a DaemonSet: at least one.
+    # A DaemonSet has as many as there are nodes: at least one.
     return int(spec.get("replicas", 1))
 
 
 def rolling(workload: Manifest) -> Manifest:
-    """How a workload replaces its pods bit by bit."""
+    """Return the settings of a workload's rolling update."""
     spec = workload["spec"]
     strategy = spec.get("strategy") or spec.get("updateStrategy") or {}
     rolling: Manifest = strategy.get("rollingUpdate") or {}
@@ -164,12 +165,12 @@ def rolling(workload: Manifest) -> Manifest:
 
 
 def share(amount: int | str, replicas: int, *, round_up: bool) -> int:
-    """A number of pods.
+    """Return a number of pods.
 
     Args:
-        amount: That number, or a percentage of the replicas.
-        replicas: The number of all pods.
-        round_up: Where a part of a pod counts as a whole one.
+        amount: The number, or a percentage of the replicas.
+        replicas: Number of all pods.
+        round_up: Whether to round a percentage up rather than down.
     """
     if isinstance(amount, int):
         return amount

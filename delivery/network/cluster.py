@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from delivery.git import resolve
+from delivery.manifests import workloads
 from delivery.manifests.applications import declared, parse, require_manifests
 from delivery.manifests.manifest import Labels, Manifest, selects
 from delivery.manifests.tree import folders, read_dist
@@ -21,12 +22,10 @@ class Workload:
     Attributes:
         environment: Name of its folder in dist.
         manifest: The Deployment, StatefulSet, Job or the like.
-        template: Template of its pods.
     """
 
     environment: str
     manifest: Manifest
-    template: Manifest
 
     @property
     def name(self) -> str:
@@ -40,13 +39,19 @@ class Workload:
         namespace: str = self.manifest["metadata"]["namespace"]
         return namespace
 
+    @property
+    def pod_spec(self) -> Manifest:
+        """Spec of its pods."""
+        spec: Manifest = workloads.template(self.manifest)["spec"]
+        return spec
+
     @cached_property
     def pod(self) -> Pod:
         """One of its pods, as a policy sees it."""
         return Pod(
             name=self.name,
             namespace=self.namespace,
-            labels=self.template["metadata"].get("labels", {}),
+            labels=workloads.labels(self.manifest),
             named_ports={
                 (port.get("protocol", "TCP"), port["name"]): port["containerPort"]
                 for container in self.containers
@@ -58,8 +63,7 @@ class Workload:
     @property
     def containers(self) -> list[Manifest]:
         """All containers, including init containers."""
-        spec = self.template["spec"]
-        return [*spec.get("initContainers", []), *spec["containers"]]
+        return workloads.containers(self.manifest)
 
     @cached_property
     def listening(self) -> set[tuple[str, int]]:
@@ -162,10 +166,9 @@ class Cluster:
             for manifest in manifests:
                 self._objects[manifest["kind"]].append((folder, manifest))
         self.workloads = [
-            Workload(environment=folder, manifest=manifest, template=template)
+            Workload(environment=folder, manifest=manifest)
             for kind in ("StatefulSet", "Deployment", "DaemonSet", "Job", "CronJob")
             for folder, manifest in self._objects[kind]
-            for template in [_template(manifest)]
         ]
         # The name of the environment that has each namespace.
         self.namespaces: dict[str, str] = {
@@ -190,7 +193,7 @@ class Cluster:
                 workload=workload,
                 manifest=container,
                 configuration=Configuration(
-                    workload.template["spec"],
+                    workload.pod_spec,
                     container,
                     self.files[workload.namespace],
                     workload.pod_names,
@@ -227,14 +230,6 @@ class Cluster:
             and workload.replicas > 0
             and selects({"matchLabels": labels}, workload.pod.labels)
         ]
-
-
-def _template(workload: Manifest) -> Manifest:
-    spec = workload["spec"]
-    template: Manifest = (
-        spec["jobTemplate"]["spec"]["template"] if "jobTemplate" in spec else spec["template"]
-    )
-    return template
 
 
 def load(repository: Path, commit: str | None = None) -> dict[str, list[Manifest]]:

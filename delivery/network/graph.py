@@ -85,11 +85,11 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
     """
     cluster = Cluster(folders)
     manifests = folders.get(environment, [])
-    workloads = [w for w in cluster.workloads if w.environment == environment]
-    nodes = {workload.name: _workload(workload, manifests) for workload in workloads}
+    own = [each for each in cluster.workloads if each.environment == environment]
+    nodes = {workload.name: _workload(workload, manifests) for workload in own}
     ports = {
         (workload.name, port["containerPort"]): f"{port['name']} {port['containerPort']}"
-        for workload in workloads
+        for workload in own
         for container in workload.containers
         for port in container.get("ports", [])
         if "name" in port
@@ -101,7 +101,7 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
                 port = ports.get((server, connection.port), str(connection.port))
                 carried[connection.client, server].add(port)
     edges = {edge: tuple(sorted(labels)) for edge, labels in carried.items()}
-    for volume, users in _volumes(workloads, manifests):
+    for volume, users in _volumes(own, manifests):
         nodes[volume.name] = volume
         edges |= {(user, volume.name): () for user in users}
     for name, line in ((OUTSIDE, "browsers and clients"), (DNS, "every pod, port 53")):
@@ -123,7 +123,7 @@ def _workload(workload: Workload, manifests: Sequence[Manifest]) -> Node:
     name, labels = workload.name, workload.pod.labels
     files = {
         volume["configMap"]["name"]
-        for volume in workload.template["spec"].get("volumes", [])
+        for volume in workload.pod_spec.get("volumes", [])
         if "configMap" in volume
     }
     scaled = [
@@ -158,10 +158,10 @@ def _workload(workload: Workload, manifests: Sequence[Manifest]) -> Node:
 
 
 def _volumes(
-    workloads: Sequence[Workload], manifests: Sequence[Manifest]
+    owners: Sequence[Workload], manifests: Sequence[Manifest]
 ) -> Iterator[tuple[Node, list[str]]]:
     """Return a node for each claim, and the workloads that mount it."""
-    for workload in workloads:
+    for workload in owners:
         for claim in workload.manifest["spec"].get("volumeClaimTemplates", []):
             name = f"{claim['metadata']['name']} of {workload.name}"
             count = f", {workload.replicas} times" if workload.replicas > 1 else ""
@@ -173,8 +173,8 @@ def _volumes(
         claim_name: str = claim["metadata"]["name"]
         users = [
             workload.name
-            for workload in workloads
-            for volume in workload.template["spec"].get("volumes", [])
+            for workload in owners
+            for volume in workload.pod_spec.get("volumes", [])
             if volume.get("persistentVolumeClaim", {}).get("claimName") == claim_name
         ]
         yield _volume(f"volume {claim_name}", (claim_name, _size(claim)), claim), users

@@ -1,4 +1,4 @@
-"""What a change brings about beside the object that changes: said where it was not so before."""
+"""Side effects of a change on other objects, unless they existed before."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -14,11 +14,11 @@ _FRESH = frozenset({Verdict.CREATED, Verdict.PODS_ROLL, Verdict.RECREATED})
 
 
 class Consequence(NamedTuple):
-    """A sentence about an object.
+    """A side effect on one object.
 
     Attributes:
         key: The object.
-        text: What the reader should know; completes `<object>: …`.
+        text: The effect; completes the sentence `<object>: …`.
     """
 
     key: Key
@@ -31,20 +31,20 @@ def consequences(
     before: Objects,
     after: Objects,
 ) -> list[Consequence]:
-    """What else will be so after the sync, in the order of the objects.
+    """Return the side effects of a sync, sorted by object.
 
     Args:
-        outcomes: What became of the objects.
-        verdicts: On each of them.
+        outcomes: Results of the sync, by object.
+        verdicts: Verdicts, by object.
         before: All objects, as the API server had them before the sync.
-        after: As it has them afterwards.
+        after: All objects, as the API server has them after the sync.
     """
     known = {*_dangling(before), *_never_ready(before)}
     found = [
         *_stale(outcomes, verdicts, after),
         *({*_dangling(after), *_never_ready(after)} - known),
         *_missing(before, after),
-        *_of_one(outcomes, verdicts, after),
+        *_own_effects(outcomes, verdicts, after),
         *_idle(outcomes, verdicts),
     ]
     return sorted(set(found))
@@ -53,7 +53,7 @@ def consequences(
 def _stale(
     outcomes: Mapping[Key, Outcome], verdicts: Mapping[Key, Verdict], after: Objects
 ) -> Iterator[Consequence]:
-    """Pods that keep what they read at their start."""
+    """Return the ConfigMaps and Secrets that running pods will not read again."""
     for key, verdict in verdicts.items():
         if verdict is not Verdict.IN_PLACE or not _content_changes(outcomes[key]):
             continue
@@ -64,8 +64,8 @@ def _stale(
             if reads and verdicts.get(reader) not in _FRESH:
                 yield Consequence(
                     key,
-                    f"the pods of {reader} do not roll: until they do, they run with what they "
-                    "read at their start",
+                    f"the pods of {reader} do not roll: until they do, they use the values that "
+                    "they read at their start",
                 )
 
 
@@ -77,7 +77,7 @@ def _content_changes(outcome: Outcome) -> bool:
 
 
 def _dangling(objects: Objects) -> Iterator[Consequence]:
-    """What selects or names something that is not there."""
+    """Return the objects that select or name something that does not exist."""
     for key, service in workloads.select(objects, "Service"):
         if service["spec"].get("selector"):
             yield from _dangling_service(key, service["spec"], objects)
@@ -97,14 +97,14 @@ def _never_ready(objects: Objects) -> Iterator[Consequence]:
     for key, workload in workloads.select(objects, *workloads.KINDS):
         for port in sorted(_probed_ports(workload) - _port_names(workload)):
             yield Consequence(
-                key, f"is probed at the port {port}, which it does not have: it is never ready"
+                key, f"is probed at the port {port}, which it does not have: it never gets ready"
             )
 
 
 def _dangling_service(key: Key, spec: Manifest, objects: Objects) -> Iterator[Consequence]:
     behind = _selected(key, {"matchLabels": spec["selector"]}, objects)
     if not behind:
-        yield Consequence(key, "selects no pod: whoever connects to it gets no answer")
+        yield Consequence(key, "selects no pod: clients get no answer")
         return
     for port in spec.get("ports", []):
         target = port["targetPort"]
@@ -113,7 +113,7 @@ def _dangling_service(key: Key, spec: Manifest, objects: Objects) -> Iterator[Co
 
 
 def _selected(key: Key, selector: Manifest, objects: Objects) -> list[Manifest]:
-    """The workloads whose pods a selector of an object's own namespace selects."""
+    """Return the workloads in the namespace of an object whose pods a selector matches."""
     return [
         each
         for owner, each in workloads.select(objects, *workloads.KINDS)
@@ -141,43 +141,44 @@ def _probed_ports(workload: Manifest) -> set[str]:
 
 
 def _missing(before: Objects, after: Objects) -> Iterator[Consequence]:
-    """What pods need and the sync takes away."""
+    """Return the deleted objects that pods still need."""
     for key in sorted(set(before) - set(after)):
         for owner, workload in workloads.select(after, *workloads.KINDS):
             if owner.namespace != key.namespace:
                 continue
             claims = {("PersistentVolumeClaim", use.claim) for use in workloads.uses(workload)}
             if (key.kind, key.name) in workloads.read(workload) | claims:
-                yield Consequence(key, f"the pods of {owner} need it: no new one of them starts")
+                yield Consequence(key, f"the pods of {owner} need it: no new pod starts")
 
 
-def _of_one(
+def _own_effects(
     outcomes: Mapping[Key, Outcome], verdicts: Mapping[Key, Verdict], after: Objects
 ) -> Iterator[Consequence]:
     for key, outcome in outcomes.items():
         if outcome.before is None or outcome.after is None:
             continue
         if verdicts[key] is Verdict.IN_PLACE and template_changes(outcome) and waits(outcome.after):
-            yield Consequence(key, "its pods stay as they are until somebody deletes them")
+            yield Consequence(key, "its pods keep the old template until somebody deletes them")
         if verdicts[key] is Verdict.LEFT_BEHIND and outcome.was and not outcome.was.hooks:
-            yield Consequence(key, "nobody owns it, and Argo CD calls the Application OutOfSync")
+            yield Consequence(key, "nobody owns it, and the Application stays OutOfSync")
         if key.kind == "Deployment":
             was, now = (each["spec"]["replicas"] for each in (outcome.before, outcome.after))
             least = workloads.fewest(key, outcome.after, after)
             if now < min(was, least):
-                told = f"may fall to {now} pods until the autoscaler makes it {least}"
-                yield Consequence(key, told)
+                yield Consequence(
+                    key, f"may fall to {now} pods until the autoscaler raises it to {least}"
+                )
 
 
 def _idle(
     outcomes: Mapping[Key, Outcome], verdicts: Mapping[Key, Verdict]
 ) -> Iterator[Consequence]:
-    """Argo CD compares no hooks: a change to nothing else starts no sync."""
+    """Return the changed hooks, if nothing else changes: Argo CD starts no sync for them."""
     changed = {key for key, verdict in verdicts.items() if verdict is not Verdict.UNCHANGED}
-    stand = [outcomes[key].wanted or outcomes[key].was for key in changed]
-    if all(each is not None and each.hooks for each in stand):
+    desired = [outcomes[key].wanted or outcomes[key].was for key in changed]
+    if all(each is not None and each.hooks for each in desired):
         for key in changed:
             if outcomes[key].wanted:
                 yield Consequence(
-                    key, "only hooks change, so Argo CD starts no sync: it runs with the next one"
+                    key, "only hooks change, so Argo CD starts no sync: it runs in the next one"
                 )

@@ -123,7 +123,7 @@ def test_an_orphaned_file_is_found(repository: Path, fresh: Path) -> None:
 def test_without_git_nothing_is_proved(repository: Path, fresh: Path) -> None:
     """Whoever downloaded an archive should read why, not how."""
     shutil.rmtree(repository / ".git")
-    with pytest.raises(RenderError, match=r"does not say what it tracks of dist: .*not a git"):
+    with pytest.raises(RenderError, match=r"Cannot list what Git tracks below dist: .*not a git"):
         prove(repository, fresh)
 
 
