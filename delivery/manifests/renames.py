@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 from delivery.manifests.tree import Desired
 
 _ALIKE = 0.75
-"""Share of content that two objects must have in common, their names left out: labels, selectors and
-files often repeat them."""
+"""Share of content that two objects must have in common.
+
+Names are left out of the comparison, as labels, selectors and files often repeat them.
+"""
 _NAME = "\0"
 
 

@@ -49,7 +49,7 @@ def _store_risks(outcome: Outcome) -> Iterator[str]:
         if outcome.key.kind == "PersistentVolumeClaim":
             yield "its volume is deleted with it, unless the storage class keeps it"
         elif _deletes_claims(outcome.before):
-            yield "its pods are deleted, and their claims with them"
+            yield "its pods and their claims are deleted with it"
         elif outcome.action is Action.PRUNED:
             yield "its pods are deleted; their claims stay, and nothing reads them"
     if outcome.claims_barred:
