@@ -17,6 +17,7 @@ from delivery.manifests.applications import (
     select,
 )
 from delivery.manifests.tree import Files, Key, TreeError
+from shop import application
 
 SPEC = {
     "project": "shop",
@@ -42,17 +43,17 @@ def objection(
 
 
 def test_without_a_list_every_kind_of_a_namespace_is_allowed() -> None:
-    """So that a project may be as short as this one."""
+    """Argo CD allows every namespaced kind then."""
     assert objection(WEB) is None
 
 
 def test_without_a_list_no_kind_of_the_whole_cluster_is_allowed() -> None:
-    """They reach beyond the namespace, so each is named."""
+    """They reach beyond the namespace, so that each must be listed."""
     assert objection(CLASS) == "the project shop does not allow the kind PriorityClass"
 
 
 def test_an_empty_list_allows_nothing() -> None:
-    """It is not the same as none."""
+    """It is not the same as no list."""
     assert objection(WEB, namespaceResourceWhitelist=[]) is not None
 
 
@@ -74,8 +75,8 @@ def test_an_entry_has_a_group_a_kind_and_perhaps_a_name(
     assert (objection(WEB, namespaceResourceWhitelist=[entry]) is None) == allowed
 
 
-def test_what_is_forbidden_is_not_allowed_again() -> None:
-    """The list of what is forbidden has the last word."""
+def test_a_forbidden_kind_stays_forbidden() -> None:
+    """The blacklist has the last word."""
     entry = {"group": "apps", "kind": "Deployment"}
     reason = objection(WEB, namespaceResourceWhitelist=[entry], namespaceResourceBlacklist=[entry])
     assert reason == "the project shop forbids the kind Deployment"
@@ -85,7 +86,7 @@ def test_what_is_forbidden_is_not_allowed_again() -> None:
     ("key", "scope"), [(WEB, "cluster"), (CLASS, "namespace")], ids=["namespaced", "cluster-wide"]
 )
 def test_the_lists_of_the_other_scope_do_not_count(key: Key, scope: str) -> None:
-    """One is for what lives in namespaces, one for the rest."""
+    """One pair of lists is for namespaced kinds, the other one for the rest."""
     everything = [{"group": "*", "kind": "*"}]
     own = "namespace" if scope == "cluster" else "cluster"
     lists: dict[str, Any] = {
@@ -104,7 +105,7 @@ def test_the_lists_of_the_other_scope_do_not_count(key: Key, scope: str) -> None
     ],
 )
 def test_server_and_namespace_must_both_match(destination: dict[str, str]) -> None:
-    """The namespace of that name in another cluster is another one."""
+    """A namespace of the same name in another cluster is a different one."""
     reason = objection(WEB, destinations=[destination])
     assert reason == "the project shop does not allow the namespace shop"
 
@@ -115,7 +116,7 @@ def test_without_destinations_nothing_is_reached() -> None:
 
 
 def test_the_repository_must_match() -> None:
-    """Manifests of another one have other reviewers."""
+    """Manifests of another repository have other reviewers."""
     reason = objection(WEB, sourceRepos=["https://example.test/other.git"])
     assert reason == "the project shop does not allow this repository"
 
@@ -129,30 +130,12 @@ def test_the_repository_must_match() -> None:
     ],
 )
 def test_a_managed_namespace_must_be_allowed(options: dict[str, object], *, objects: bool) -> None:
-    """Argo CD applies it with every sync, for its labels, if it is told to make it."""
+    """Argo CD applies it with every sync, for its labels, if it may create it."""
     assert (objection(WEB, spec={"syncPolicy": options}) is not None) == objects
 
 
-def application(name: str, branch: str = "main") -> dict[str, Any]:
-    """An Application of the default project that deploys a folder of that name."""
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Application",
-        "metadata": {"name": f"system-{name}"},
-        "spec": {
-            "project": "default",
-            "source": {
-                "repoURL": "https://example.test/shop.git",
-                "targetRevision": branch,
-                "path": f"dist/{name}",
-            },
-            "destination": {"namespace": f"shop-{name}"},
-        },
-    }
-
-
 def files(*applications: Mapping[str, Any], **folders: str) -> Files:
-    """A dist with some Applications, and folders with one file."""
+    """Return a dist with some Applications, and folders with one file each."""
     argocd = yaml.safe_dump_all(applications)
     return {
         PurePosixPath("dist/argocd/all.yaml"): argocd.encode(),
@@ -173,7 +156,7 @@ def test_an_environment_is_what_its_application_says() -> None:
 
 
 def test_environments_keep_the_order_of_their_documents() -> None:
-    """It is the chain of promotion, which the alphabet knows nothing of."""
+    """It is the chain of promotion, not the alphabet."""
     found = declared(files(*map(application, ("test", "staging", "production", "archive"))))
     assert [each.name for each in found] == ["test", "staging", "production", "archive"]
 
@@ -195,7 +178,7 @@ def test_an_application_without_a_sync_policy_neither_prunes_nor_labels() -> Non
 
 @pytest.mark.parametrize("field", ["project", "source", "destination"])
 def test_an_application_that_lacks_a_field_is_named(field: str) -> None:
-    """An edit by hand; a traceback would not say in which file."""
+    """After an edit by hand, a traceback would not show in which file."""
     damaged = application("dev")
     del damaged["spec"][field]
     with pytest.raises(TreeError, match="dist/argocd is damaged: the Application system-dev"):

@@ -1,4 +1,4 @@
-"""What changes between two commits' dist."""
+"""The changes of an environment since a commit, and of a live object."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ DEV = Environment(application="system", spec={"source": {"path": "dist/dev"}}, p
 
 
 def deployment(name: str = "api", **spec: object) -> dict[str, Any]:
-    """A Deployment with a container."""
+    """Return a Deployment with a container."""
     container = {"name": "main", "image": "r.test/api:1.0.0", "command": ["run", "fast"]}
     return {
         "apiVersion": "apps/v1",
@@ -30,7 +30,7 @@ def deployment(name: str = "api", **spec: object) -> dict[str, Any]:
 
 
 def config_map(text: str) -> dict[str, Any]:
-    """A ConfigMap with a file."""
+    """Return a ConfigMap with a file."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -41,13 +41,13 @@ def config_map(text: str) -> dict[str, Any]:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """An empty repository."""
+    """Return an empty repository."""
     run_git(tmp_path, "init", "--quiet")
     return tmp_path
 
 
 def compare(repository: Path, old: Objects, new: Objects) -> list[Change]:
-    """What changes from one commit to the working tree."""
+    """Return the changes from a commit to the working tree."""
     file = repository / "dist" / "dev" / "api.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("\n---\n".join(map(json.dumps, old)), encoding="utf-8")
@@ -57,25 +57,25 @@ def compare(repository: Path, old: Objects, new: Objects) -> list[Change]:
 
 
 def test_nothing_changes(repository: Path) -> None:
-    """Neither order nor layout of a file is a change."""
+    """Neither the order nor the layout of a file is a change."""
     files = [deployment("a"), deployment("b")]
     assert compare(repository, files, files[::-1]) == []
 
 
 def test_an_added_resource(repository: Path) -> None:
-    """The whole of it is new: its name says enough."""
+    """All of it is new: its name is enough."""
     [change] = compare(repository, [deployment()], [deployment(), config_map("a")])
     assert (change.verb, change.kind, change.name) == (Verb.ADDED, "ConfigMap", "files")
 
 
 def test_a_removed_resource(repository: Path) -> None:
-    """The one that a reviewer must not overlook."""
+    """A reviewer must not overlook it."""
     [change] = compare(repository, [deployment(), config_map("a")], [deployment()])
     assert change.title == "removed ConfigMap/files"
 
 
 def test_a_renamed_resource(repository: Path) -> None:
-    """It is one thing, not two."""
+    """It is one resource, not two."""
     [change] = compare(repository, [deployment("old")], [deployment("new")])
     assert change.title == "renamed Deployment/new (was old)"
 
@@ -94,7 +94,7 @@ def test_a_removal_is_red_on_a_terminal(repository: Path) -> None:
 
 
 def test_an_image_is_shown_by_its_tags(repository: Path) -> None:
-    """The repository seldom changes, and a commit is known by its beginning."""
+    """The repository seldom changes, and people know a commit by its first digits."""
     old, new = deployment(), deployment()
     images = [f"r.test/api:{'a' * 40}", f"r.test/api:{'b' * 40}"]
     for each, image in zip((old, new), images, strict=True):
@@ -105,7 +105,7 @@ def test_an_image_is_shown_by_its_tags(repository: Path) -> None:
 
 
 def test_a_registry_may_have_a_port(repository: Path) -> None:
-    """Its colon does not begin the tag."""
+    """Its colon does not start the tag."""
     old, new = deployment(), deployment()
     for each, tag in ((old, "1.0.0"), (new, "2.0.0")):
         each["spec"]["template"]["spec"]["containers"][0]["image"] = f"r.test:5000/api:{tag}"
@@ -120,28 +120,28 @@ def test_an_image_hides_no_other_field_in_the_table(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("base", ["nowhere", "", "HEAD:dist"])
-def test_an_unknown_commit_is_said(repository: Path, base: str) -> None:
-    """By its name, for it may be a typing error."""
+def test_an_unknown_commit_is_an_error(repository: Path, base: str) -> None:
+    """The message repeats its name, which may be misspelt."""
     remotes.commit(repository, "Old")
     with pytest.raises(GitError, match=f"no commit '{base}' here; fetch it first"):
         changes(repository, base, DEV)
 
 
-def test_outside_of_a_repository_git_says_so(tmp_path: Path) -> None:
-    """To fetch would not help there."""
+def test_outside_of_a_repository_git_s_own_message_is_shown(tmp_path: Path) -> None:
+    """The advice to fetch would not help there."""
     with pytest.raises(GitError, match="not a git repository"):
         changes(tmp_path, "main", DEV)
 
 
-def test_a_machine_without_git_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a sentence, not in a trace."""
+def test_a_machine_without_git_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, not a traceback."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GitError, match="no git on the PATH"):
         changes(tmp_path, "main", DEV)
 
 
-def test_an_option_is_no_commit(repository: Path) -> None:
-    """Git would write the file that this one names."""
+def test_an_option_is_not_a_commit(repository: Path) -> None:
+    """Git would write the file that this option names."""
     compare(repository, [deployment()], [deployment()])
     with pytest.raises(GitError, match="no commit"):
         changes(repository, "--output=written", DEV)
@@ -149,7 +149,7 @@ def test_an_option_is_no_commit(repository: Path) -> None:
 
 
 def test_a_text_is_shown_by_its_lines(repository: Path) -> None:
-    """A script of a hundred lines in which one differs."""
+    """One line of a long script differs."""
     lines = [f"line {number}\n" for number in range(50)]
     new = [*lines[:25], "changed\n", *lines[26:]]
     found = as_text(compare(repository, [config_map("".join(lines))], [config_map("".join(new))]))
@@ -157,8 +157,8 @@ def test_a_text_is_shown_by_its_lines(repository: Path) -> None:
     assert "line 10" not in found
 
 
-def test_a_checksum_says_what_it_means(repository: Path) -> None:
-    """64 hexadecimal digits tell nobody anything."""
+def test_a_checksum_is_explained(repository: Path) -> None:
+    """64 hexadecimal digits mean nothing to a reviewer."""
     old, new = deployment(), deployment()
     for each, checksum in ((old, "a"), (new, "b")):
         template = each["spec"]["template"]
@@ -206,7 +206,7 @@ def test_an_environment_that_lost_its_manifests_is_an_error(repository: Path) ->
 
 
 def test_a_new_environment_is_all_added(repository: Path) -> None:
-    """The base of the change that adds it knows nothing of it."""
+    """The base of the change that adds it does not have it yet."""
     (repository / "dist").mkdir()
     (repository / "dist" / "README").touch()
     base = remotes.commit(repository, "Old")
@@ -217,7 +217,7 @@ def test_a_new_environment_is_all_added(repository: Path) -> None:
 
 
 def live(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """A Secret or ConfigMap as the API server stores it."""
+    """Return a ConfigMap as the API server stores it, with more fields."""
     metadata = {"name": "api", "uid": str(fields), "resourceVersion": str(fields)}
     return {"kind": "ConfigMap", "metadata": metadata, **fields}
 
@@ -234,7 +234,7 @@ def test_a_secret_is_described_without_its_values() -> None:
 
 
 def test_an_update_that_means_nothing_is_described_as_such() -> None:
-    """The API server counts it as a change, so that silence would look like a fault of ours."""
+    """The API server counts it as a change, so that no line at all would look like a fault."""
     before, after = (live(policyTypes=each) for each in (["a", "b"], ["b", "a"]))
     [line] = describe(before, after)
     assert line == "only the order of lists or the notation of quantities changes"

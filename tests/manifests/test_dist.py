@@ -1,4 +1,4 @@
-"""dist: replaced by a complete render or not at all, and proved to be what the sources render."""
+"""dist is replaced by a complete render or not at all, and proved to be current."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ spec:
 
 
 def manifest(replicas: int) -> str:
-    """A Deployment in one line, so that two changes of it conflict."""
+    """Return a Deployment on one line, so that two changes of it conflict."""
     metadata = "{name: api}"
     return (
         f"{{apiVersion: apps/v1, kind: Deployment, metadata: {metadata}, "
@@ -44,7 +44,7 @@ COMMITTED = {"argocd/apps.yaml": APPLICATION, "dev/api.yaml": manifest(1)}
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Make files with these texts."""
+    """Write files with these texts."""
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def read(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """Return every file below a folder."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -74,7 +74,7 @@ def commit(repository: Path, files: Mapping[str, str]) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with nothing but a committed dist, whoever runs the tests and from where."""
+    """Return a repository with nothing but a committed dist, whatever Git is configured to do."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
@@ -91,7 +91,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Path:
-    """What the sources render: the same as was committed."""
+    """Return a fresh render that is the same as the committed dist."""
     folder = tmp_path / "fresh"
     write(folder, COMMITTED)
     return folder
@@ -103,32 +103,32 @@ def test_a_dist_that_is_what_the_sources_render_is_proved(repository: Path, fres
 
 
 def test_a_stale_file_is_found(repository: Path, fresh: Path) -> None:
-    """Somebody changed the sources or the manifest, and not the other."""
+    """Somebody changed either the sources or the manifest."""
     write(fresh, {"dev/api.yaml": manifest(2)})
     assert prove(repository, fresh) == [Finding(path="dist/dev/api.yaml", flaw=Flaw.STALE)]
 
 
 def test_a_missing_file_is_found(repository: Path, fresh: Path) -> None:
-    """Argo CD would prune what is in it."""
+    """Argo CD would prune its objects."""
     (repository / "dist/dev/api.yaml").unlink()
     assert prove(repository, fresh) == [Finding(path="dist/dev/api.yaml", flaw=Flaw.MISSING)]
 
 
 def test_an_orphaned_file_is_found(repository: Path, fresh: Path) -> None:
-    """A service that was removed from the sources would run on."""
+    """A service that was removed from the sources would go on running."""
     commit(repository, {"dist/dev/old.yaml": manifest(1)})
     assert prove(repository, fresh) == [Finding(path="dist/dev/old.yaml", flaw=Flaw.ORPHANED)]
 
 
 def test_without_git_nothing_is_proved(repository: Path, fresh: Path) -> None:
-    """Whoever downloaded an archive should read why, not how."""
+    """Whoever downloaded an archive should read the reason."""
     shutil.rmtree(repository / ".git")
     with pytest.raises(RenderError, match=r"Cannot list what Git tracks below dist: .*not a git"):
         prove(repository, fresh)
 
 
 def test_an_untracked_file_is_found(repository: Path, fresh: Path) -> None:
-    """It is on this disk only: Argo CD will not see the new service."""
+    """It exists on this disk only: Argo CD will not see the new service."""
     for folder in (repository / "dist", fresh):
         write(folder, {"dev/new.yaml": manifest(1)})
     assert prove(repository, fresh) == [Finding(path="dist/dev/new.yaml", flaw=Flaw.UNTRACKED)]
@@ -148,7 +148,7 @@ def test_a_file_that_git_ignores_is_found(repository: Path, fresh: Path) -> None
 
 @pytest.fixture
 def conflict(repository: Path) -> Path:
-    """A merge of two branches that both changed the same line of dist."""
+    """Return a repository in a merge of two branches that changed the same line of dist."""
     git(repository, "switch", "--create", "main")
     commit(repository, {"dist/dev/api.yaml": manifest(2)})
     git(repository, "switch", "develop")
@@ -158,7 +158,7 @@ def conflict(repository: Path) -> Path:
 
 
 def test_conflict_markers_are_found(conflict: Path, fresh: Path) -> None:
-    """Committed as they are, they are no manifest at all."""
+    """Committed as they are, they are not valid manifests."""
     assert "<<<<<<<" in (conflict / "dist/dev/api.yaml").read_text()
     assert prove(conflict, fresh) == [
         Finding(path="dist/dev/api.yaml", flaw=Flaw.STALE),
@@ -166,8 +166,8 @@ def test_conflict_markers_are_found(conflict: Path, fresh: Path) -> None:
     ]
 
 
-def test_an_unmerged_file_is_found_whatever_it_says(conflict: Path, fresh: Path) -> None:
-    """Rendered anew but never added, it is not in the merge."""
+def test_an_unmerged_file_is_found_whatever_its_content(conflict: Path, fresh: Path) -> None:
+    """Rendered again but never added, it is not in the merge."""
     write(conflict / "dist", COMMITTED)
     assert prove(conflict, fresh) == [Finding(path="dist/dev/api.yaml", flaw=Flaw.UNMERGED)]
 
@@ -194,14 +194,14 @@ def test_a_merge_that_kept_one_side_is_found(repository: Path, fresh: Path) -> N
 
 
 def test_this_repository_s_dist_is_proved() -> None:
-    """What Argo CD applies is what the reviewed sources render, and nothing else."""
+    """Argo CD applies what the reviewed sources render, and nothing else."""
     with rendered(REPOSITORY) as fresh:
         assert [str(finding) for finding in prove(REPOSITORY, fresh)] == []
 
 
 @pytest.fixture
 def cdk8s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a shell script in the place of `cdk8s`; its output folder is `$5`."""
+    """Return a function that replaces `cdk8s` by a shell script; its output folder is `$5`."""
     programs = tmp_path / "bin"
     programs.mkdir()
     monkeypatch.setattr(sys, "executable", str(programs / "python"))
@@ -216,20 +216,20 @@ def cdk8s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
 
 @pytest.fixture
 def working_render(cdk8s: Callable[[str], None], fresh: Path) -> None:
-    """A `cdk8s` that renders what stands in `fresh`."""
+    """Make `cdk8s` render the content of `fresh`."""
     cdk8s(f'cp -R "{fresh}" "$5"')
 
 
 @pytest.fixture
 def untouched(repository: Path) -> Callable[[], bool]:
-    """Whether the repository is, byte for byte, what it was, with nothing left beside it."""
+    """Return a function that tells whether the repository is byte for byte as it was."""
     before = read(repository)
     return lambda: read(repository) == before and not list(repository.glob(".synth-*"))
 
 
 @pytest.mark.usefixtures("working_render")
 def test_a_render_replaces_dist(repository: Path, fresh: Path) -> None:
-    """Also what is rendered no more is gone, and nothing is left of the old dist."""
+    """Files that are not rendered any more are gone, too."""
     write(repository / "dist", {"dev/old.yaml": manifest(1)})
     write(fresh, {"dev/new.yaml": manifest(1)})
     assert synthesize(repository) == [
@@ -254,7 +254,7 @@ def test_a_failed_render_leaves_dist(
     cdk8s: Callable[[str], None],
     untouched: Callable[[], bool],
 ) -> None:
-    """However far it came; its own words are the error."""
+    """However far it came; its own message is the error."""
     cdk8s('mkdir -p "$5/dev"; echo "replicas: 9" > "$5/dev/api.yaml"; echo Why. >&2; exit 3')
     with pytest.raises(RenderError, match=r"^Why\.$"):
         synthesize(repository)
@@ -266,7 +266,7 @@ def test_a_render_of_nothing_leaves_dist(
     cdk8s: Callable[[str], None],
     untouched: Callable[[], bool],
 ) -> None:
-    """The command line is content with an app that renders nothing."""
+    """cdk8s accepts an app that renders nothing."""
     cdk8s('mkdir "$5"')
     with pytest.raises(RenderError, match="nothing into dist/argocd"):
         synthesize(repository)
@@ -319,7 +319,7 @@ def test_dist_is_put_back_when_its_successor_cannot_take_its_place(
 
 @pytest.mark.usefixtures("cdk8s")
 def test_a_missing_installation_is_named(repository: Path, untouched: Callable[[], bool]) -> None:
-    """Whoever calls the tool before the set-up is told the command."""
+    """The message names the command that installs it."""
     with pytest.raises(RenderError, match="make setup"):
         synthesize(repository)
     assert untouched()
@@ -328,7 +328,7 @@ def test_a_missing_installation_is_named(repository: Path, untouched: Callable[[
 def test_a_working_tree_is_rendered_by_its_own_code(
     repository: Path, cdk8s: Callable[[str], None], fresh: Path
 ) -> None:
-    """The environment has the package of one checkout; another one, of another branch, differs."""
+    """The installed package belongs to one checkout; that of another branch differs."""
     package = repository / "constructs" / "fraud_detection"
     write(package, {"__init__.py": ""})
     code = "import fraud_detection; print(fraud_detection.__file__)"
@@ -344,7 +344,7 @@ def test_an_interrupted_render_leaves_dist(
     repository: Path,
     number: signal.Signals,
 ) -> None:
-    """Ctrl-C and a cancelled job: nothing half-done stays, nothing goes on in the background."""
+    """After Ctrl-C or a cancelled job, nothing half-done stays, and nothing goes on running."""
     life = tmp_path / "life"
     os.mkfifo(life)
     commit(
@@ -373,7 +373,7 @@ def test_an_interrupted_render_leaves_dist(
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of everything that renders, with a dist of its own."""
+    """Return a copy of the sources, with a dist of its own."""
     folder = tmp_path / "checkout"
     shutil.copytree(
         REPOSITORY / "constructs",
@@ -388,7 +388,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_bad_input_ends_with_one_sentence_and_leaves_dist(checkout: Path) -> None:
-    """The person who mistyped it reads what to do, not where in cdk8s it was noticed.
+    """The user reads what to do, not where cdk8s noticed it.
 
     Whether or not the environment is activated.
     """
@@ -416,7 +416,7 @@ def test_bad_input_ends_with_one_sentence_and_leaves_dist(checkout: Path) -> Non
 
 
 def test_a_plain_cdk8s_synth_renders_the_same(checkout: Path) -> None:
-    """What is typed by hand in the activated environment must not differ from the proved dist."""
+    """A render by hand in the activated environment must not differ from the proved dist."""
     subprocess.run(
         ["cdk8s", "synth", "--check-upgrade", "false"],
         cwd=checkout,

@@ -8,12 +8,12 @@ from delivery.manifests.fields import MISSING, Field, differences, transition
 
 
 def paths(old: Any, new: Any) -> list[str]:  # noqa: ANN401 - JSON
-    """The paths of what differs."""
+    """Return the paths of the differences."""
     return [field.path for field in differences({"spec": old}, {"spec": new})]
 
 
 def container(**fields: object) -> dict[str, object]:
-    """A container of that name."""
+    """Return a container named `main`."""
     return {"name": "main", **fields}
 
 
@@ -52,8 +52,8 @@ def container(**fields: object) -> dict[str, object]:
         "null",
     ],
 )
-def test_what_kubernetes_reads_alike_is_no_difference(old: object, new: object) -> None:
-    """A reviewer who sees what means nothing stops to look."""
+def test_equal_meanings_are_not_a_difference(old: object, new: object) -> None:
+    """A reviewer who sees meaningless differences stops looking."""
     assert paths(old, new) == []
 
 
@@ -109,12 +109,12 @@ def test_what_kubernetes_reads_alike_is_no_difference(old: object, new: object) 
     ],
 )
 def test_a_difference_has_a_path(old: object, new: object, path: str) -> None:
-    """It leads to the place by the names that the manifest has."""
+    """The names in the manifest lead to the place."""
     assert paths(old, new)[0] == path
 
 
 def test_the_order_of_variables_counts_where_one_refers_to_another() -> None:
-    """$(A) is what A was before it, and a text where A comes after."""
+    """$(A) is the value of an earlier A, but plain text if A comes later."""
     a, b = {"name": "A", "value": "1"}, {"name": "B", "value": "$(A)"}
     assert paths({"env": [a, b]}, {"env": [b, a]}) == ["spec.env in order"]
 
@@ -126,7 +126,7 @@ def test_the_order_of_other_variables_does_not_count() -> None:
 
 
 def test_a_new_item_is_one_difference() -> None:
-    """Its fields say nothing that it does not say itself."""
+    """Its fields would only repeat it."""
     [field] = differences({"env": []}, {"env": [{"name": "A", "value": "1"}]})
     assert (field.path, field.old, field.new) == ("env[A]", None, {"name": "A", "value": "1"})
 

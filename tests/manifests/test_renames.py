@@ -1,11 +1,11 @@
-"""Which object is another one under a new name."""
+"""Objects that only have a new name."""
 
 from delivery.manifests.renames import renames
 from delivery.manifests.tree import Desired
 
 
 def desired(name: str, *lines: str, kind: str = "ConfigMap", wave: str = "0") -> Desired:
-    """An object that says some lines."""
+    """Return an object with some lines of text."""
     annotations = {"argocd.argoproj.io/sync-wave": wave}
     metadata = {"name": name, "namespace": "shop", "annotations": annotations}
     manifest = {"apiVersion": "v1", "kind": kind, "metadata": metadata}
@@ -13,23 +13,23 @@ def desired(name: str, *lines: str, kind: str = "ConfigMap", wave: str = "0") ->
 
 
 def paired(gone: list[Desired], made: list[Desired]) -> list[tuple[str, str]]:
-    """The old and new names of what is found."""
+    """Return the pairs of old and new names."""
     return [(old.key.name, new.key.name) for old, new in renames(gone, made)]
 
 
 def test_three_of_four_lines_are_enough() -> None:
-    """Who renames something often mends a little, too."""
+    """People who rename something often change a little of it, too."""
     old, new = desired("old", "a", "b", "c", "d"), desired("new", "a", "b", "c", "e")
     assert paired([old], [new]) == [("old", "new")]
 
 
-def test_two_of_three_lines_are_not() -> None:
+def test_two_of_three_lines_are_not_enough() -> None:
     """Objects of one kind have much in common."""
     assert paired([desired("old", "a", "b", "c")], [desired("new", "a", "b", "d")]) == []
 
 
 def test_another_kind_is_another_object() -> None:
-    """Whatever it says."""
+    """Whatever its content."""
     assert paired([desired("old", "a")], [desired("new", "a", kind="Secret")]) == []
 
 
@@ -40,7 +40,7 @@ def test_a_name_in_the_content_counts_as_the_same() -> None:
 
 
 def test_the_metadata_does_not_count() -> None:
-    """When it is applied is not what it is."""
+    """The sync wave of an object is not part of its content."""
     assert paired([desired("old", "a")], [desired("new", "a", wave="3")]) == [("old", "new")]
 
 
@@ -58,6 +58,6 @@ def test_the_order_of_the_trees_does_not_matter() -> None:
     assert paired(gone, made) == paired(gone[::-1], made[::-1]) == [("a", "c"), ("b", "d")]
 
 
-def test_what_says_nothing_has_no_new_name() -> None:
-    """Two empty objects are not each other."""
+def test_an_empty_object_is_never_renamed() -> None:
+    """Two empty objects have nothing in common."""
     assert paired([desired("old")], [desired("new")]) == []

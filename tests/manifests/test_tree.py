@@ -1,4 +1,4 @@
-"""What Argo CD reads from a folder, in which order it applies it, and what it may apply."""
+"""The objects that Argo CD reads from a folder, and the order in which it applies them."""
 
 import json
 from pathlib import PurePosixPath
@@ -13,7 +13,7 @@ FOLDER = PurePosixPath("dist/dev")
 
 
 def config_map(name: str, wave: str = "0", **annotations: str) -> dict[str, object]:
-    """The simplest object."""
+    """Return a ConfigMap with a sync wave and other annotations of Argo CD."""
     found = {
         f"argocd.argoproj.io/{key.replace('_', '-')}": each for key, each in annotations.items()
     }
@@ -23,14 +23,14 @@ def config_map(name: str, wave: str = "0", **annotations: str) -> dict[str, obje
 
 
 def read(**files: str) -> list[str]:
-    """The names of the objects that are read from some files, `__` being a slash, `_` a dot."""
+    """Return the names of the objects in some files; `__` is a slash, `_` a dot."""
     paths = {name.replace("__", "/").replace("_", "."): text for name, text in files.items()}
     content = {FOLDER / path: text.encode() for path, text in paths.items()}
     return [each.key.name for each in manifests(content, FOLDER)]
 
 
 def test_all_documents_of_all_files_are_read_by_name() -> None:
-    """Of two objects of one name, the later file's is applied."""
+    """The object of the later file is applied if two have the same name."""
     two = yaml.safe_dump_all([config_map("second"), config_map("third")])
     assert read(b_yaml=two, a_yml=yaml.safe_dump(config_map("first")) + "---\n") == [
         "first",
@@ -45,12 +45,12 @@ def test_json_is_read() -> None:
 
 
 @pytest.mark.parametrize(("text", "wave"), [("-3", -3), ("", 0), ("first", 0)])
-def test_a_wave_that_is_no_number_is_none(text: str, wave: int) -> None:
-    """Argo CD does not refuse it either."""
+def test_a_wave_that_is_not_a_number_is_zero(text: str, wave: int) -> None:
+    """Argo CD accepts it, too."""
     assert Desired(manifest=config_map("some", text), file="").wave == wave
 
 
-def test_what_argo_cd_does_not_read_is_left_out() -> None:
+def test_files_that_argo_cd_does_not_read_are_left_out() -> None:
     """Our Applications do not recurse, and a marker keeps a file out."""
     text = yaml.safe_dump(config_map("some"))
     assert (
@@ -59,7 +59,7 @@ def test_what_argo_cd_does_not_read_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "just text", "kind: ConfigMap", "apiVersion: v1"])
-def test_what_is_no_object_is_an_error_that_names_the_file(text: str) -> None:
+def test_other_content_is_an_error_that_names_the_file(text: str) -> None:
     """Argo CD would refuse the whole folder."""
     with pytest.raises(TreeError, match=r"dist/dev/a\.yaml"):
         read(a_yaml=text)
@@ -74,7 +74,7 @@ def test_the_last_of_two_objects_counts() -> None:
 
 
 def steps(*manifests_: dict[str, object]) -> list[str]:
-    """The names of some objects in the order in which they are applied."""
+    """Return the names of some objects in the order in which they are applied."""
     desired = [Desired(manifest=each, file="") for each in manifests_]
     return [step.key.name for step in sorted(map(applying, desired))]
 
@@ -94,7 +94,7 @@ def test_objects_are_applied_by_phase_wave_kind_and_name() -> None:
 
 
 def test_objects_are_pruned_in_the_opposite_order() -> None:
-    """What came last goes first."""
+    """The last one applied is the first one deleted."""
     live = {
         Key("ConfigMap", name, "shop", ""): config_map(name, wave)
         for name, wave in (("first", "0"), ("second", "1"), ("third", "5"))
@@ -106,7 +106,7 @@ def test_objects_are_pruned_in_the_opposite_order() -> None:
     ("annotations", "policies"),
     [({}, {"BeforeHookCreation"}), ({"hook_delete_policy": "HookFailed"}, {"HookFailed"})],
 )
-def test_a_hook_is_deleted_before_its_next_run_unless_told_otherwise(
+def test_a_hook_is_deleted_before_its_next_run_by_default(
     annotations: dict[str, str], policies: set[str]
 ) -> None:
     """Argo CD's default: without it the second sync would meet the first one's Job."""

@@ -147,13 +147,13 @@ def test_an_address_may_be_written_in_every_usual_way(address: str) -> None:
 
 
 def test_a_host_and_a_port_in_two_variables_are_one_address() -> None:
-    """Redis is given so."""
+    """The usual form of a Redis client's settings."""
     [row] = find(shop(env=env(SERVER_HOST="server", SERVER_PORT="80")))
     assert (row.address, row.verdict) == ("server:80", Verdict.REACHABLE)
 
 
 def test_a_host_without_a_port_is_dangling() -> None:
-    """What the application then takes is known to nobody here."""
+    """The default that the application then uses is unknown here."""
     row, *_ = find(shop(env=env(SERVER_HOST="server")))
     assert (row.verdict, row.reason) == (Verdict.DANGLING, "no port is configured")
 
@@ -169,8 +169,8 @@ def test_a_host_without_a_port_is_dangling() -> None:
         {"env": env(SERVER="server:80"), "command": ["run", "$(SERVER)"]},
     ],
 )
-def test_an_address_may_stand_in_a_command(client: dict[str, Any]) -> None:
-    """Also in that of a hook or a probe."""
+def test_an_address_may_be_in_a_command(client: dict[str, Any]) -> None:
+    """Hooks and probes have commands, too."""
     row, *_ = find(shop(**client))
     assert (row.verdict, row.servers) == (Verdict.REACHABLE, ("server",))
 
@@ -190,8 +190,8 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_address_may_stand_in_a_mounted_file(name: str) -> None:
-    """In a format that is known, by its key; in any other, by its looks."""
+def test_an_address_may_be_in_a_mounted_file(name: str) -> None:
+    """A known format shows it by its key, any other by its form."""
     files = {"kind": "ConfigMap", "metadata": metadata("files"), "data": {name: FILES[name]}}
     [row] = find(shop(files, files="files"), "file /files/" + name)
     assert (row.verdict, row.servers) == (Verdict.REACHABLE, ("server",))
@@ -212,14 +212,14 @@ def test_an_address_may_stand_in_a_mounted_file(name: str) -> None:
         ("settings.yaml", "rest.bind-address: 0.0.0.0"),
     ],
 )
-def test_what_is_no_address_is_left_alone(name: str, content: str) -> None:
+def test_other_text_is_not_an_address(name: str, content: str) -> None:
     """A false alarm teaches people to ignore the true ones."""
     files = {"kind": "ConfigMap", "metadata": metadata("files"), "data": {name: content}}
     assert find(shop(files, files="files"), "file") == []
 
 
 def test_variables_may_come_from_a_config_map() -> None:
-    """One at a time, or all of it."""
+    """One key at a time, or all of them."""
     values = {"kind": "ConfigMap", "metadata": metadata("values"), "data": {"SERVER": "server:80"}}
     one = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "values", "key": "SERVER"}}}]
     every = [{"configMapRef": {"name": "values"}}]
@@ -256,7 +256,7 @@ def test_a_variable_whose_value_is_not_known_makes_an_address_dangling(origin: M
 
 
 def test_a_variable_may_refer_to_one_before_it() -> None:
-    """And to a field of the pod."""
+    """Kubernetes expands references in order, also to a field of the pod."""
     namespace = {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
     variables = [namespace, *env(HOST_NAME="server.$(N)", ADDRESS="$(HOST_NAME):80")]
     row, *_ = find(shop(env=variables))
@@ -275,7 +275,7 @@ def test_a_variable_may_refer_to_one_before_it() -> None:
     ],
 )
 def test_an_address_that_leads_nowhere_is_dangling(address: str, reason: str | None) -> None:
-    """A misspelt host shows itself only as restarts."""
+    """A misspelt host shows only as restarts."""
     row, *_ = find(shop(env=env(ADDRESS=address)))
     if reason is None:
         assert row.verdict is Verdict.BLOCKED
@@ -284,7 +284,7 @@ def test_an_address_that_leads_nowhere_is_dangling(address: str, reason: str | N
 
 
 def test_a_service_that_selects_nothing_is_dangling() -> None:
-    """For each client, and by itself even if it has none."""
+    """It is reported for each client, and for itself even without clients."""
     folders = shop(env=env(ADDRESS="server:80"))
     folders["shop"][2]["spec"]["selector"] = {"app": "sever"}
     reasons = [row.reason for row in find(folders) if row.verdict is Verdict.DANGLING]
@@ -292,7 +292,7 @@ def test_a_service_that_selects_nothing_is_dangling() -> None:
 
 
 def test_a_service_without_a_selector_selects_nothing() -> None:
-    """Unlike a policy's, where an empty one selects all."""
+    """An empty selector of a policy selects everything."""
     folders = shop(env=env(ADDRESS="server:80"))
     folders["shop"][2]["spec"]["selector"] = {}
     row, *_ = find(folders)
@@ -300,7 +300,7 @@ def test_a_service_without_a_selector_selects_nothing() -> None:
 
 
 def test_a_workload_without_pods_is_selected_by_no_service() -> None:
-    """Scaled to nothing it answers nobody."""
+    """Scaled to zero, it answers nobody."""
     folders = shop(env=env(ADDRESS="server:80"))
     folders["shop"][1]["spec"]["replicas"] = 0
     assert Verdict.DANGLING in verdicts(folders)
@@ -315,7 +315,7 @@ def test_a_port_on_which_no_container_listens_is_dangling() -> None:
 
 
 def test_a_target_port_may_be_a_name() -> None:
-    """The name is the container port's."""
+    """It is the name of the container's port."""
     folders = shop(env=env(ADDRESS="server:80"))
     folders["shop"][2] = service("server", target="http")
     assert verdicts(folders) == {Verdict.REACHABLE}
@@ -341,7 +341,7 @@ def test_a_headless_service_turns_no_port_into_another() -> None:
 
 
 def _brokers(replicas: int, **settings: Any) -> Folders:  # noqa: ANN401 - as YAML has it
-    """Pods of a StatefulSet, which know each other by name."""
+    """Return the pods of a StatefulSet, which know each other by name."""
     brokers = workload("broker", kind="StatefulSet", ports=LISTENING, **settings)
     brokers["spec"] |= {"replicas": replicas, "serviceName": "broker"}
     edges = policy(
@@ -354,7 +354,7 @@ def _brokers(replicas: int, **settings: Any) -> Folders:  # noqa: ANN401 - as YA
 
 
 def test_a_pod_of_a_stateful_set_has_a_name() -> None:
-    """As many as there are replicas, counted from nought."""
+    """There are as many as replicas, counted from zero."""
     seeds = env(SEEDS="broker-0.broker:8080,broker-1.broker.shop.svc:8080")
     assert verdicts(_brokers(2, env=seeds)) == {Verdict.REACHABLE}
     row = [row for row in find(_brokers(1, env=seeds)) if row.verdict is not Verdict.REACHABLE]
@@ -364,7 +364,7 @@ def test_a_pod_of_a_stateful_set_has_a_name() -> None:
 
 
 def test_a_stateful_set_must_name_the_service_that_selects_it() -> None:
-    """Its pods have no names otherwise."""
+    """Otherwise its pods have no names in DNS."""
     folders = _brokers(1, env=env(SEEDS="broker-0.broker:8080"))
     folders["shop"][0]["spec"]["serviceName"] = "other"
     assert "there is no Service other that selects its pods" in {
@@ -386,7 +386,7 @@ NAME = [{"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"
 
 
 def test_a_client_is_sent_on_to_the_advertised_address() -> None:
-    """A Kafka client that reaches the Service and then not the broker waits for ever."""
+    """A Kafka client that reaches the Service but not the broker waits forever."""
     folders = _brokers(2, env=NAME, command=["run", "--advertise-kafka-addr=$(NAME).broker:8080"])
     folders["shop"] += [
         workload("client", env=env(BROKER="all:80")),
@@ -404,13 +404,13 @@ def test_a_client_is_sent_on_to_the_advertised_address() -> None:
 
 
 def test_an_advertised_address_that_nobody_is_sent_to_is_a_finding() -> None:
-    """Most likely it is the wrong port."""
+    """Most likely its port is wrong."""
     folders = _brokers(1, env=NAME, command=["run", "--advertise-kafka-addr=$(NAME).broker:8080"])
     assert "nobody connects to what it stands for" in {row.reason for row in analyze(folders)}
 
 
 def test_an_address_in_another_environment_is_foreign() -> None:
-    """Even if the policies let it through."""
+    """Even if the policies allow it."""
     folders = shop(env=env(ADDRESS="server.market:80"))
     folders["market"] = deepcopy(shop()["shop"])
     for manifest in folders["market"]:
@@ -438,7 +438,7 @@ def test_an_address_that_a_policy_forbids_is_blocked(index: int, side: str) -> N
 
 
 def test_a_pod_that_cannot_resolve_names_is_blocked() -> None:
-    """Every address is a name first."""
+    """Every address starts with a name."""
     folders = shop(env=env(ADDRESS="server:80"))
     folders["shop"][5]["spec"]["egress"][0]["ports"].pop()
     blocked = {row.address for row in analyze(folders) if row.verdict is Verdict.BLOCKED}
@@ -453,7 +453,7 @@ def test_a_host_outside_needs_a_way_out() -> None:
 
 
 def test_a_declared_way_out_is_used() -> None:
-    """What a container is given as an address is declared; a rule for it is no surplus."""
+    """An address in the configuration declares it, so that its rule is not surplus."""
     folders = shop(env=env(ADDRESS="https://api.example.com", SERVER="server:80"))
     way_out = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}
     folders["shop"][3]["spec"]["egress"].append(way_out)
@@ -465,13 +465,13 @@ def test_a_declared_way_out_is_used() -> None:
 
 @pytest.mark.parametrize("address", ["https://kubernetes.default", "https://10.0.0.1:443"])
 def test_the_kubernetes_api_is_outside_too(address: str) -> None:
-    """It is no pod, so that only a rule for addresses lets anyone reach it."""
+    """It is not a pod: only a rule for IP addresses lets anyone reach it."""
     row, *_ = find(shop(env=env(ADDRESS=address)))
     assert row.verdict is Verdict.BLOCKED
 
 
 def test_a_permission_that_nobody_uses_is_a_finding() -> None:
-    """It outlives the connection that it was made for, until somebody else finds it."""
+    """It outlives the connection that it was made for, and an intruder may use it."""
     findings = [row for row in find(shop()) if row.verdict is not Verdict.REACHABLE]
     assert [(row.client, row.source, row.address, row.reason) for row in findings] == [
         ("NetworkPolicy client", "egress[0].to[0].ports[0]", "TCP 8080", "nobody uses it"),
@@ -491,7 +491,7 @@ def test_a_permission_that_nobody_uses_is_a_finding() -> None:
     ],
 )
 def test_a_permission_wider_than_its_use_is_a_finding(change: dict[str, Any], surplus: str) -> None:
-    """It names whom it lets in beyond those who need it."""
+    """The finding names who else it lets in."""
     folders = shop(env=env(ADDRESS="server:80"))
     folders["shop"][4]["spec"]["ingress"][0] |= change
     reasons = [row.reason for row in find(folders) if row.verdict is Verdict.UNUSED]
@@ -500,7 +500,7 @@ def test_a_permission_wider_than_its_use_is_a_finding(change: dict[str, Any], su
 
 
 def test_a_pod_that_no_policy_isolates_is_a_finding() -> None:
-    """So is a pod that has yet to come."""
+    """A future pod without labels counts, too."""
     folders = shop(env=env(ADDRESS="server:80"))
     folders["shop"] = [m for m in folders["shop"] if m["metadata"]["name"] != "dns"]
     open_pods = {row.client for row in find(folders) if row.source == "no policy"}
@@ -518,7 +518,7 @@ def test_a_pod_that_no_policy_isolates_is_a_finding() -> None:
     ],
 )
 def test_a_password_that_anyone_can_read_is_a_finding(variables: dict[str, str]) -> None:
-    """And the finding does not repeat it."""
+    """The finding does not repeat it."""
     [finding] = [
         row for row in find(shop(env=env(**variables))) if row.verdict is Verdict.UNENCRYPTED
     ]
@@ -535,19 +535,19 @@ def test_a_password_that_anyone_can_read_is_a_finding(variables: dict[str, str])
         {"DB_PASSWORD": ""},
     ],
 )
-def test_what_is_no_readable_password_is_left_alone(variables: dict[str, str]) -> None:
-    """Encrypted, without a password, or only where to find one."""
+def test_other_values_are_not_readable_passwords(variables: dict[str, str]) -> None:
+    """Encrypted, without a password, or only the path of one."""
     assert Verdict.UNENCRYPTED not in verdicts(shop(env=env(**variables)))
 
 
-def test_a_secret_from_a_secret_is_left_alone() -> None:
+def test_a_password_from_a_secret_is_not_readable() -> None:
     """That is where it belongs."""
     secret = [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
     assert Verdict.UNENCRYPTED not in verdicts(shop(env=secret))
 
 
 def test_a_variable_that_a_script_needs_must_be_set() -> None:
-    """Its author wrote its name down, and nothing else would notice."""
+    """The script would fail at its first run, in the cluster."""
     script = "# shell\ncurl http://$SERVER $SECONDS ${OPTION:-} $SET_HERE\nSET_HERE=1"
     data = {"run.sh": script, "run.py": "os.environ['OTHER']", "idle.sh": "$IDLE"}
     files = {"kind": "ConfigMap", "metadata": metadata("files"), "data": data}
@@ -556,8 +556,8 @@ def test_a_variable_that_a_script_needs_must_be_set() -> None:
     assert missing == ["SERVER", "OTHER"]
 
 
-def test_an_image_of_ours_must_be_told_its_addresses() -> None:
-    """Left out, its own default sends it to a port that does not exist here."""
+def test_an_image_of_ours_must_be_given_its_addresses() -> None:
+    """Without them, its own default leads to a port that does not exist here."""
     folders = shop(image="ghcr.io/mordris/payment-api:1")
     missing = [row.address for row in find(folders) if "default" in row.reason]
     assert missing == ["KAFKA_BROKER"]
@@ -584,7 +584,7 @@ def test_a_policy_never_stops_a_probe() -> None:
 
 @pytest.mark.parametrize("probe", [{"httpGet": {"port": 9}}, {"tcpSocket": {"port": "other"}}])
 def test_a_probe_of_a_port_on_which_nobody_listens_is_dangling(probe: Manifest) -> None:
-    """The pod would be restarted for ever."""
+    """The pod would be restarted forever."""
     folders = shop(env=env(ADDRESS="server:80"))
     folders["shop"][1] = workload("server", ports=LISTENING, livenessProbe=probe)
     assert [row.source for row in find(folders) if row.verdict is not Verdict.REACHABLE] == [
@@ -596,7 +596,7 @@ def test_a_probe_of_a_port_on_which_nobody_listens_is_dangling(probe: Manifest) 
     ("port", "wrong"), [("port: 8080", False), ("port: 8081", True), ("timeout: 1", True)]
 )
 def test_a_configured_listener_must_be_a_port_of_the_container(port: str, wrong: bool) -> None:  # noqa: FBT001 - a parameter
-    """Or neither Service nor policy leads to it."""
+    """Otherwise neither a Service nor a policy leads to it."""
     data = {"settings.yaml": f"admin:\n  - address: 0.0.0.0\n    {port}"}
     files = {"kind": "ConfigMap", "metadata": metadata("files"), "data": data}
     rows = find(shop(files, files="files", ports=LISTENING), "settings.yaml")
@@ -624,7 +624,7 @@ def _published(number: int = 80, controllers: str = "from") -> Folders:
 
 
 def test_a_published_service_lets_its_controller_in() -> None:
-    """Which pods those are, only the policy knows: its rule is used."""
+    """Only the policy knows which pods these are, so that its rule counts as used."""
     folders = _published()
     [row] = find(folders, "Ingress")
     assert (row.client, row.servers, row.port) == ("the outside", ("server",), 8080)
@@ -649,8 +649,8 @@ def test_a_published_port_that_the_service_lacks_is_dangling(number: int) -> Non
     assert row.verdict is Verdict.DANGLING
 
 
-def test_a_way_in_for_a_controller_is_none_for_the_system_s_own_pods() -> None:
-    """A namespaceSelector too wide would let in the other environment as well."""
+def test_a_way_in_for_a_controller_must_not_admit_the_system_s_own_pods() -> None:
+    """A namespaceSelector that is too wide would also admit the other environment."""
     folders = _published()
     folders["shop"][4]["spec"]["ingress"][1]["from"] = [{"namespaceSelector": {}}]
     assert [row.reason for row in find(folders) if row.verdict is Verdict.UNUSED] == [
@@ -659,7 +659,7 @@ def test_a_way_in_for_a_controller_is_none_for_the_system_s_own_pods() -> None:
 
 
 def test_a_way_in_for_a_controller_without_an_ingress_is_a_finding() -> None:
-    """A door that nobody was given the address of."""
+    """Nobody has an address that leads there."""
     folders = _published()
     folders["shop"] = [m for m in folders["shop"] if m["kind"] != "Ingress"]
     assert [row.reason for row in find(folders) if row.verdict is Verdict.UNUSED] == [

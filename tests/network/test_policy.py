@@ -1,4 +1,4 @@
-"""NetworkPolicies mean here what they mean to Kubernetes: one test for each clause."""
+"""The semantics of NetworkPolicies: one test for each clause of the specification."""
 
 import json
 from ipaddress import ip_network
@@ -14,7 +14,7 @@ NAMESPACES = {"one": {"team": "a"}, "two": {"team": "b"}}
 
 
 def pod(namespace: str = "one", **labels: str) -> Pod:
-    """A pod that names its port 80 `http` and its port 53 `dns`."""
+    """Return a pod that names its port 80 `http` and its port 53 `dns`."""
     return Pod(
         name="pod",
         namespace=namespace,
@@ -24,7 +24,7 @@ def pod(namespace: str = "one", **labels: str) -> Pod:
 
 
 def policy(name: str = "policy", namespace: str = "one", **spec: Any) -> Manifest:  # noqa: ANN401 - as YAML has it
-    """A policy for every pod of a namespace, unless its spec says otherwise."""
+    """Return a policy, by default for every pod of a namespace."""
     return {
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"podSelector": {}, **spec},
@@ -38,18 +38,18 @@ def allows(
     protocol: str = "TCP",
     port: int = 80,
 ) -> bool:
-    """Ask about a connection; unless told otherwise, between two pods of the namespace `one`."""
+    """Tell whether a connection is allowed, by default between two pods of `one`."""
     blocks = Network(policies, NAMESPACES).blocks(client or pod(), server or pod(), protocol, port)
     return not blocks
 
 
 def allowed_from(peer: Manifest, client: Peer) -> bool:
-    """Ask whether an ingress rule with one peer lets a client in."""
+    """Tell whether an ingress rule with one peer lets a client in."""
     return allows(policy(ingress=[{"from": [peer]}]), client=client)
 
 
 def allowed_to(port: Manifest, number: int, protocol: str = "TCP") -> bool:
-    """Ask whether an ingress rule with one port opens a port."""
+    """Tell whether an ingress rule with one port opens a port."""
     return allows(policy(ingress=[{"ports": [port]}]), port=number, protocol=protocol)
 
 
@@ -73,7 +73,7 @@ def test_a_policy_without_a_namespace_is_in_the_default_one() -> None:
 
 @pytest.mark.parametrize("direction", Direction)
 def test_a_type_without_rules_denies_everything_of_that_direction(direction: Direction) -> None:
-    """The default deny of dist is written so."""
+    """The default deny of dist has this form."""
     network = Network([policy(policyTypes=[direction.value])], NAMESPACES)
     [block] = network.blocks(pod(), pod(), "TCP", 80)
     assert (block.direction, block.policies) == (direction, ("policy",))
@@ -81,7 +81,7 @@ def test_a_type_without_rules_denies_everything_of_that_direction(direction: Dir
 
 @pytest.mark.parametrize("direction", Direction)
 def test_an_empty_list_of_rules_denies_everything_too(direction: Direction) -> None:
-    """`ingress: []` is no rule, not a rule without limits."""
+    """`ingress: []` means no rule, not a rule without limits."""
     rules: dict[str, Any] = {direction.rules: []}
     assert not allows(policy(policyTypes=[direction.value], **rules))
 
@@ -101,7 +101,7 @@ def test_both_sides_must_allow_a_connection() -> None:
 
 
 def test_both_sides_are_named_when_both_forbid_it() -> None:
-    """Mending only one of them would cost a second round."""
+    """To fix only one of them would cost a second round."""
     network = Network([policy(policyTypes=["Ingress", "Egress"])], NAMESPACES)
     assert [block.direction for block in network.blocks(pod(), pod(), "TCP", 80)] == [
         Direction.EGRESS,
@@ -143,7 +143,7 @@ def test_without_types_a_policy_isolates_for_ingress_and_for_the_egress_rules_it
 
 
 def test_rules_of_a_direction_that_is_no_type_are_ignored() -> None:
-    """They look like a permission and are none."""
+    """They look like a permission, but are not."""
     other = policy("other", policyTypes=["Egress"])
     assert not allows(policy(policyTypes=["Ingress"], ingress=[{}], egress=[{}]), other)
 
@@ -168,7 +168,7 @@ def test_a_rule_without_ports_is_for_every_port(ports: dict[str, Any]) -> None:
 
 
 def test_a_pod_selector_is_for_the_policy_s_own_namespace() -> None:
-    """The same labels in another namespace are no permission."""
+    """The same labels in another namespace do not count."""
     peer = {"podSelector": {"matchLabels": {"app": "client"}}}
     assert allowed_from(peer, pod(app="client"))
     assert not allowed_from(peer, pod("two", app="client"))
@@ -176,7 +176,7 @@ def test_a_pod_selector_is_for_the_policy_s_own_namespace() -> None:
 
 
 def test_an_empty_pod_selector_is_every_pod_of_the_namespace() -> None:
-    """And none of another one."""
+    """Pods of another namespace do not count."""
     assert allowed_from({"podSelector": {}}, pod())
     assert not allowed_from({"podSelector": {}}, pod("two"))
 
@@ -195,7 +195,7 @@ def test_an_empty_namespace_selector_is_every_namespace() -> None:
 
 
 def test_a_namespace_can_be_selected_by_its_name() -> None:
-    """Every cluster labels each namespace so; the manifests need not."""
+    """Every cluster labels each namespace with its name; the manifests need not."""
     peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "two"}}}
     assert allowed_from(peer, pod("two"))
     assert not allowed_from(peer, pod())
@@ -213,7 +213,7 @@ def test_two_selectors_in_one_peer_must_both_match() -> None:
 
 
 def test_an_expression_beside_a_namespace_selector_is_about_those_namespaces() -> None:
-    """Not about the policy's own."""
+    """It does not apply to the policy's own namespace."""
     peer = {
         "namespaceSelector": {"matchLabels": {"team": "b"}},
         "podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]},
@@ -236,7 +236,7 @@ def test_either_of_two_peers_may_match() -> None:
 
 
 def test_a_rule_needs_both_its_peer_and_its_port() -> None:
-    """The port of one rule does not go with the peer of another."""
+    """The port of one rule does not combine with the peer of another."""
     rules = [
         {"from": [{"podSelector": {"matchLabels": {"app": "a"}}}], "ports": [{"port": 80}]},
         {"from": [{"podSelector": {"matchLabels": {"app": "b"}}}], "ports": [{"port": 81}]},
@@ -265,7 +265,7 @@ def test_expressions_select(expression: Manifest, selected: set[str | None]) -> 
 
 
 def test_labels_and_expressions_must_all_match() -> None:
-    """They narrow each other, they never add."""
+    """They narrow each other."""
     selector = {
         "matchLabels": {"app": "a"},
         "matchExpressions": [{"key": "tier", "operator": "Exists"}],
@@ -276,7 +276,7 @@ def test_labels_and_expressions_must_all_match() -> None:
 
 
 def test_an_unknown_operator_is_an_error() -> None:
-    """The API server refuses it; to guess here would prove something that never runs."""
+    """The API server refuses it; a guess would prove something that never runs."""
     with pytest.raises(KeyError, match="Like"):
         selects({"matchExpressions": [{"key": "app", "operator": "Like"}]}, {})
 
@@ -295,13 +295,13 @@ def test_a_port_is_for_its_own_protocol(protocol: str) -> None:
 
 
 def test_a_protocol_without_a_port_is_every_port_of_it() -> None:
-    """But of no other protocol."""
+    """It does not open another protocol."""
     assert allowed_to({"protocol": "UDP"}, 65535, "UDP")
     assert not allowed_to({"protocol": "UDP"}, 65535, "TCP")
 
 
 def test_an_end_port_makes_a_range_with_both_ends() -> None:
-    """One too few is an outage, one too many a hole."""
+    """One port too few is an outage, one too many is a hole."""
     ports = {"port": 80, "endPort": 82}
     assert [port for port in range(78, 85) if allowed_to(ports, port)] == [80, 81, 82]
 
@@ -313,7 +313,7 @@ def test_a_named_port_is_the_server_s() -> None:
 
 
 def test_a_named_port_counts_only_with_its_protocol() -> None:
-    """`dns` is UDP in the pod, and TCP is what a rule means without saying."""
+    """`dns` is UDP in the pod, but the default of a rule is TCP."""
     assert allowed_to({"port": "dns", "protocol": "UDP"}, 53, "UDP")
     assert not allowed_to({"port": "dns"}, 53, "TCP")
 
@@ -327,7 +327,7 @@ def test_a_named_port_of_an_egress_rule_is_the_server_s_too() -> None:
 
 
 def test_a_named_port_opens_nothing_outside_of_the_cluster() -> None:
-    """There is no pod that could say which number it is."""
+    """No pod there gives the name a number."""
     opened = policy(policyTypes=["Egress"], egress=[{"ports": [{"port": "http"}]}])
     assert not allows(opened, server=ip_network("198.51.100.1"))
 
@@ -344,13 +344,13 @@ def test_a_named_port_opens_nothing_outside_of_the_cluster() -> None:
     ],
 )
 def test_an_ip_block_is_its_addresses_without_its_exceptions(address: str, allowed: bool) -> None:  # noqa: FBT001 - a parameter
-    """A network counts only if all of it is meant."""
+    """A network counts only if all of it is included."""
     peer = {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}
     assert allowed_from(peer, ip_network(address)) is allowed
 
 
 def test_an_ip_block_may_be_of_version_6() -> None:
-    """Both versions stand side by side in a dual-stack cluster."""
+    """A dual-stack cluster has both versions."""
     peer = {"ipBlock": {"cidr": "2001:db8::/32", "except": ["2001:db8:1::/48"]}}
     assert allowed_from(peer, ip_network("2001:db8::1"))
     assert not allowed_from(peer, ip_network("2001:db8:1::1"))
@@ -363,12 +363,12 @@ def test_an_ip_block_is_not_for_pods() -> None:
 
 def test_a_pod_always_reaches_itself() -> None:
     """No policy can forbid it."""
-    alone = pod()
-    assert allows(policy(policyTypes=["Ingress", "Egress"]), client=alone, server=alone)
+    same = pod()
+    assert allows(policy(policyTypes=["Ingress", "Egress"]), client=same, server=same)
 
 
 def test_two_pods_of_one_workload_are_not_the_same_pod() -> None:
-    """What replicas say to each other needs an edge like everything else."""
+    """Connections between replicas need an edge like all others."""
     assert not allows(policy(policyTypes=["Ingress"]), client=pod(app="a"), server=pod(app="a"))
 
 
@@ -386,24 +386,24 @@ def _pod(manifest: Manifest) -> Pod:
 
 
 def _bits(network: Network, client: Peer, server: Peer, ports: list[tuple[str, int]]) -> str:
-    """Which of the ports are allowed, as the corpus writes it: a bit each, the first one lowest."""
+    """Return the allowed ports as the corpus writes them: one bit each, the first one lowest."""
     answers = [not network.blocks(client, server, protocol, port) for protocol, port in ports]
     return format(sum(1 << index for index, allowed in enumerate(answers) if allowed), "x")
 
 
 def test_an_independent_checker_gives_the_same_answers() -> None:
-    """Whoever reads a specification wrongly also writes the tests for it wrongly.
+    """An author who misreads a specification also writes wrong tests for it.
 
-    The corpus holds random clusters and what network-config-analyzer 2.1.0, of the np-guard
-    project, says of them: for each client, which ports it may use on each pod and address. It was
-    recorded once, a process for each cluster, because that package pins old versions of what others
-    need and keeps state; a run over 1000 clusters, 8.7 million questions, found no difference.
+    The corpus holds random clusters with the answers of network-config-analyzer 2.1.0, of the
+    np-guard project: for each client, the ports that it may use on each pod and address. It was
+    recorded once, one process per cluster, because that package pins old dependencies and keeps
+    state; a run over 1000 clusters, 8.7 million questions, found no difference.
 
-    The random policies leave out what the two see differently, each time with Kubernetes on this
-    side: an empty `egress` without types, which the API server counts as none, and the operators
-    Exists and DoesNotExist beside a namespaceSelector, which that package looks for only in the
-    policy's own namespace. It also refuses rules of a direction that is no type. All of these have
-    a test of their own above.
+    The random policies leave out the cases in which the two differ, each time with Kubernetes on
+    our side: an empty `egress` without types, which the API server ignores, and the operators
+    Exists and DoesNotExist beside a namespaceSelector, which that package evaluates only in the
+    policy's own namespace. It also refuses rules of a direction that is not among the types. Each
+    of these cases has a test of its own above.
     """
     corpus = json.loads(CORPUS.read_text())
     outside: list[Peer] = [ip_network(address) for address in corpus["addresses"]]
