@@ -8,7 +8,7 @@ from pathlib import Path
 
 from delivery.git import resolve
 from delivery.manifests import workloads
-from delivery.manifests.applications import declared, parse, require_manifests
+from delivery.manifests.applications import FOLDER, declared, parse, require_manifests
 from delivery.manifests.manifest import Labels, Manifest, selects
 from delivery.manifests.tree import folders, read_dist
 from delivery.network.addresses import Configuration
@@ -240,12 +240,15 @@ def load(repository: Path, commit: str | None = None) -> dict[str, list[Manifest
         commit: Revision whose dist is read. Default: the working tree.
 
     Returns:
-        The objects of each folder of dist, by the folder's name; they must not be changed.
+        The objects of each environment in the order of promotion, then those of Argo CD, by the
+        name of their folder; they must not be changed.
 
     Raises:
         GitError: If there is no such commit.
         TreeError: If dist is missing, incomplete or damaged.
     """
     files = read_dist(repository, None if commit is None else resolve(repository, commit))
-    require_manifests(files, declared(files))
-    return folders(files)
+    known = declared(files)
+    require_manifests(files, known)
+    found = folders(files)
+    return {name: found[name] for name in [*(each.name for each in known), FOLDER.name]}

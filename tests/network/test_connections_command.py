@@ -46,6 +46,13 @@ def test_the_command_succeeds_when_there_is_no_finding() -> None:
         assert f"{environment}: all 3 reachable, nothing else allowed\n" in result.output
 
 
+@pytest.mark.usefixtures("repository")
+def test_environments_come_in_the_order_of_promotion() -> None:
+    """Not in that of the alphabet."""
+    output = run("connections").output
+    assert output.index("test:") < output.index("live:")
+
+
 @pytest.mark.usefixtures("broken")
 @pytest.mark.parametrize("form", ["text", "markdown", "json"])
 def test_the_command_fails_with_the_reason_of_each_finding(form: str) -> None:
