@@ -1,1 +1,1 @@
-"""What is rendered: how dist is read, proved and compared."""
+"""Rendered manifests: reading, proving and comparing dist."""

@@ -1,4 +1,4 @@
-"""The environments that `dist/argocd` declares: what Argo CD syncs where, and what it may apply.
+"""The environments that `dist/argocd` declares: where Argo CD deploys them, and what it may apply.
 
 This is the one reader of these files. Their order is the chain of promotion.
 """

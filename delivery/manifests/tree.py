@@ -25,7 +25,7 @@ Files = Mapping[PurePosixPath, bytes]
 
 
 class TreeError(DeliveryError):
-    """Manifests cannot be read; the message says which, and why."""
+    """Manifests cannot be read; the message names them and the reason."""
 
 
 class Key(NamedTuple):

@@ -1,1 +1,1 @@
-"""Who reaches whom, proved from dist, and the picture of it."""
+"""Connections between workloads, proved from dist, and the picture of them."""

@@ -9,7 +9,7 @@ from delivery.manifests.workloads import Objects
 
 @dataclass(frozen=True, kw_only=True)
 class Discovery:
-    """How the processes of a product find each other: by the leader's name, then by fixed ports.
+    """Discovery of a product's processes: by the leader's name, then by fixed ports.
 
     Every attribute is the name of a setting, or several of them.
 
@@ -50,7 +50,7 @@ class Product:
             by the last part of the image's name. Default: none.
         listeners: Flag that advertises a listener to clients, by the setting of the listener.
             Default: none.
-        discovery: How its processes find each other. Default: by addresses in their settings.
+        discovery: Discovery of its processes. Default: by the addresses in their settings.
         secrets: Settings, in lower case, whose value is a password, although their name does not
             show it. Default: none.
         durable_settings: Reasons why changing a setting puts stored data at risk, by the name of

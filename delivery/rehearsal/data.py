@@ -1,4 +1,4 @@
-"""Where a change puts stored data at risk: volumes, and what products keep in them.
+"""Risks of a change to stored data: to volumes, and to the data of products in them.
 
 Manifests cannot show whether a new image still reads what the old one wrote.
 """
