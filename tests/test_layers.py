@@ -17,7 +17,7 @@ LAYERS = (
     {"products"},
     {"control_plane"},
     {"manifests"},
-    {"git", "text", "commands"},
+    {"commands", "git", "temporary", "text"},
     {"errors"},
 )
 """Packages and modules of delivery, the topmost layer first."""

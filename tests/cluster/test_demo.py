@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from delivery.clusters.demo import Origin
-from delivery.manifests.dist import environments
+from delivery.manifests.applications import environments
 from delivery.manifests.tree import manifests, read_dist
 from remotes import run_git
 from repository import REPOSITORY
@@ -27,7 +27,7 @@ pytestmark = [
 
 COMMAND = [str(Path(sys.executable).with_name("delivery")), "demo"]
 WAIT_SECONDS = 180
-ENVIRONMENTS = [each.name for each in environments(REPOSITORY / "dist")]
+ENVIRONMENTS = [each.name for each in environments(REPOSITORY)]
 
 
 class Demo:
@@ -140,7 +140,7 @@ def test_it_says_how_to_promote_to_each_further_environment(demo: Demo) -> None:
     """A push moves a branch, as the merge of a promotion does."""
     demo.wait(is_up)
     promoted = re.findall(r"To promote to (\S+):\n  git push \S+ HEAD:(\S+)", demo.text)
-    chain = [(each.name, each.branch) for each in environments(REPOSITORY / "dist")]
+    chain = [(each.name, each.branch) for each in environments(REPOSITORY)]
     assert promoted == chain[1:]
 
 

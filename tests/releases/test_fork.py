@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from delivery.cli import main
 from delivery.manifests.dist import rendered
-from fraud_detection.environments import REPOSITORY as REMOTE
+from fraud_detection.repositories import REPOSITORY as REMOTE
 from remotes import run_git
 from working_tree import commit_all, copy_working_tree
 
