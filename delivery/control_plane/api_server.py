@@ -15,7 +15,7 @@ from pathlib import Path
 
 from delivery.control_plane.build import ApiServerAssets, locate_api_server
 from delivery.control_plane.client import ApiError, Client
-from delivery.control_plane.programs import Program, StartError, require_running, serve, start
+from delivery.control_plane.programs import Program, StartError, serve, start
 from delivery.temporary import temporary_folder
 
 _USER = "fraud-detection"
@@ -64,14 +64,6 @@ class ApiServer:
     def client(self) -> Client:
         """Make a client, to be closed; each thread needs its own."""
         return Client(self.url, token=self.token, certificate=self.certificate)
-
-    def require_running(self) -> None:
-        """Check that its programs still run.
-
-        Raises:
-            StartError: If one of them has ended.
-        """
-        require_running(self.programs)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from delivery.commands import run
 from delivery.control_plane.api_server import api_server
 from delivery.control_plane.build import ApiServerAssets, ControlPlaneError, locate_api_server
 from delivery.control_plane.client import ApiError, Client, UnreachableError
+from delivery.control_plane.programs import require_running
 
 Connect: TypeAlias = Callable[[], Client]
 """Function that makes a client of an API server, to be closed; each thread needs its own."""
@@ -76,7 +77,7 @@ def own(assets: ApiServerAssets) -> Iterator[Connect]:
             yield server.client
         finally:
             # Without its store an API server refuses everything, which says nothing of a change.
-            server.require_running()
+            require_running(server.programs)
 
 
 @contextmanager
