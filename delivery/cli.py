@@ -77,8 +77,8 @@ def main() -> None:
       70   a bug, with a traceback
       130  interrupted
     """
-    # As Ctrl-C, so that a command cleans up whatever stops it. Ctrl-C itself, too: it is ignored in
-    # the background jobs of a shell. Only nohup, which ignores SIGHUP, means that.
+    # As Ctrl-C, so that a command cleans up whatever stops it. Ctrl-C itself, too, as a shell's
+    # background jobs ignore it. Only nohup ignores SIGHUP on purpose.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(each, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
