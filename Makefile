@@ -78,7 +78,7 @@ test-packages: ## Install Redis, which some tests start, from Debian or Ubuntu
 
 .PHONY: snapshots
 snapshots: $(SETUP) ## Accept the rendered manifests as the reviewed snapshots
-	pytest --snapshot-update tests/test_snapshots.py
+	pytest -n 0 --snapshot-update tests/test_snapshots.py
 
 .PHONY: bench
 bench: control-plane ## Measure rendering, bumping and rehearsing against their targets
