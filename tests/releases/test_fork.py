@@ -16,7 +16,7 @@ from working_tree import commit_all, copy_working_tree
 
 ARGUMENTS = ("forkers/config", "--application=forkers/shop", "--reviewer=@forkers/platform")
 OWNER, NAME = REMOTE.removesuffix(".git").split("/")[-2:]
-UPSTREAM = re.compile(rf"\b({OWNER}|{NAME})\b", re.IGNORECASE)
+UPSTREAM = re.compile(rf"\b({OWNER}|repositories: {NAME})\b", re.IGNORECASE)
 
 
 @pytest.fixture
