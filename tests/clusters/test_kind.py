@@ -222,7 +222,7 @@ def test_each_environment_comes_from_its_own_branch(machine: Machine) -> None:
     revisions = [
         each["spec"]["source"]["targetRevision"] for each in machine.applied("Application")
     ]
-    assert revisions == [each.branch for each in environments(REPOSITORY / "dist")]
+    assert revisions == [each.branch for each in environments(REPOSITORY)]
 
 
 def test_one_environment_comes_from_the_branch_that_is_checked_out(machine: Machine) -> None:
@@ -254,7 +254,7 @@ def test_an_environment_that_does_not_exist_is_refused(machine: Machine) -> None
     """The error lists the known ones, before a cluster is created."""
     result = machine.run("--environment", "prod")
     assert result.exit_code == 2
-    known = ", ".join(each.name for each in environments(REPOSITORY / "dist"))
+    known = ", ".join(each.name for each in environments(REPOSITORY))
     assert f"Unknown environment 'prod'; known environments: {known}." in result.stderr
 
 

@@ -369,9 +369,9 @@ def test_a_picture_that_is_too_large_is_only_named(monkeypatch: pytest.MonkeyPat
     """GitHub refuses a whole comment that is too long."""
 
     def draw_large(_: Picture) -> str:
-        return "flowchart TB\n" + "x" * 3000
+        return "flowchart TB\n" + "x" * 6000
 
     monkeypatch.setattr(graph, "mermaid", draw_large)
     text = comment()
     assert len(text) < 100
-    assert "`delivery graph live` draws it." in text
+    assert "`delivery graph` draws them." in text
