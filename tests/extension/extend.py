@@ -6,6 +6,10 @@ from pathlib import Path
 
 _HERE = Path(__file__).parent
 _CONSTRUCTS = "constructs/fraud_detection"
+CALLER = "docs/application-repository/audit-log.yml"
+"""The workflow that delivers it from the application repository."""
+STAND_INS = "tests/runtime/images/build.py"
+"""Where the runtime tests look for an image of it."""
 
 
 def add_service(tree: Path) -> None:
@@ -21,7 +25,7 @@ def add_service(tree: Path) -> None:
     _insert(
         tree / _CONSTRUCTS / "images.py",
         after=r"    alert_monitor: Image = .*\n",
-        text="    audit_log: Image = field(metadata={_TAG: _COMMIT})\n",
+        text="    audit_log: Image = field(metadata={_TAG: COMMIT})\n",
     )
     shutil.copy2(_HERE / "audit_log.py", tree / _CONSTRUCTS / "services" / "audit_log.py")
     environments = tree / _CONSTRUCTS / "environments.py"
@@ -65,6 +69,32 @@ def add_service(tree: Path) -> None:
 """,
     )
     shutil.copy2(_HERE / "audit_log_test.py", tree / "tests" / "services" / "test_audit_log.py")
+
+
+def add_caller(tree: Path) -> None:
+    """Add the workflow that builds audit-log, as a copy of another one.
+
+    Args:
+        tree: Root of the copy.
+    """
+    model = tree / CALLER.replace("audit-log", "alert-monitor")
+    text = model.read_text(encoding="utf-8")
+    for old, new in (("alert-monitor", "audit-log"), ("alert_monitor", "audit_log")):
+        text = text.replace(old, new)
+    (tree / CALLER).write_text(text, encoding="utf-8")
+
+
+def add_stand_in(tree: Path) -> None:
+    """Add an image of audit-log for the runtime tests.
+
+    Args:
+        tree: Root of the copy.
+    """
+    _insert(
+        tree / STAND_INS,
+        after=r'    "redis": Recipe\(debian=BOOKWORM, .*\n',
+        text='    "audit-log": Recipe(debian=BOOKWORM, command=_uvicorn("log:app", 8090)),\n',
+    )
 
 
 def add_environment(tree: Path) -> None:

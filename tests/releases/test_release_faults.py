@@ -451,9 +451,8 @@ def assert_command_fails(
 
 def test_a_full_disk_is_reported(remote: Remote) -> None:
     """Once there is space, the same bump lands."""
-    assert_command_fails(
-        remote, "git (fetch|reset) failed: .*(SIGXFSZ|File too large)", prepare=limit_file_size
-    )
+    # Git is killed by the signal; our own write fails with the error.
+    assert_command_fails(remote, "SIGXFSZ|File too large", prepare=limit_file_size)
     assert land(remote).commit == remote.head()
 
 
