@@ -19,6 +19,7 @@ from rich.text import Text
 from delivery.clusters import demo, kind
 from delivery.control_plane import build
 from delivery.errors import BUG, INTERRUPTED, DeliveryError, describe
+from delivery.git import lacks_branch
 from delivery.manifests import diff, dist
 from delivery.manifests.applications import FOLDER, environments, select
 from delivery.network import cluster, connections, graph, readme
@@ -581,11 +582,13 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
       2  there is no such commit or environment
     """
     repository = _repository()
-    found = [
-        change
-        for each in select(environments(repository), environment)
-        for change in diff.changes(repository, base or f"origin/{each.branch}", each)
-    ]
+    found: list[diff.Change] = []
+    for each in select(environments(repository), environment):
+        since = base or f"origin/{each.branch}"
+        if base is None and lacks_branch(repository, "origin", each.branch):
+            click.echo(f"{each.name}: {since} does not exist yet: all of it is new", err=True)
+        else:
+            found += diff.changes(repository, since, each)
     click.echo(diff.FORMATS[form](found))
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from delivery.errors import DeliveryError
@@ -99,6 +100,19 @@ def resolve(folder: Path, revision: str) -> str:
             raise
         message = f"there is no commit {revision!r} here; fetch it first"
         raise GitError("rev-parse", message) from error
+
+
+def lacks_branch(folder: Path, remote: str, branch: str) -> bool:
+    """Return whether a branch does not exist yet: not fetched, and not on the remote.
+
+    Without an answer of the remote it may exist.
+    """
+    try:
+        resolve(folder, f"refs/remotes/{remote}/{branch}")
+    except GitError:
+        with suppress(GitError):
+            return not git(folder, "ls-remote", "--", remote, f"refs/heads/{branch}")
+    return False
 
 
 def is_ancestor(folder: Path, older: str, newer: str) -> bool:

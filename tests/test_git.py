@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.git import GitError, file_of, git, is_ancestor, resolve
+from delivery.git import GitError, file_of, git, is_ancestor, lacks_branch, resolve
 from remotes import commit, run_git
 
 NOWHERE = "a" * 40
@@ -203,3 +203,18 @@ def test_an_unknown_commit_has_no_answer(repository: Path) -> None:
     """False would be an answer."""
     with pytest.raises(GitError, match="Not a valid commit name"):
         is_ancestor(repository, NOWHERE, commit(repository, "One"))
+
+
+def test_a_branch_that_nobody_pushed_does_not_exist_yet(repository: Path, tmp_path: Path) -> None:
+    """An environment is declared before its branch is made."""
+    commit(repository, "One")
+    run_git(tmp_path, "clone", "--quiet", "--single-branch", str(repository), "clone")
+    run_git(repository, "branch", "unfetched")
+    assert lacks_branch(tmp_path / "clone", "origin", "production")
+    assert not lacks_branch(tmp_path / "clone", "origin", "main")
+    assert not lacks_branch(tmp_path / "clone", "origin", "unfetched")
+
+
+def test_without_an_answer_a_branch_may_exist(repository: Path) -> None:
+    """A remote that is down must not make everything look new."""
+    assert not lacks_branch(repository, str(repository / "nowhere"), "main")

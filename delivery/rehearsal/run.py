@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from delivery.git import GitError, git, resolve
+from delivery.git import GitError, lacks_branch, resolve
 from delivery.manifests.applications import FOLDER, Environment, declared, require_manifests, select
 from delivery.manifests.tree import Files, Key, TreeError, manifests, read_dist, read_folder, tree
 from delivery.rehearsal.allowances import Allowance, AllowanceError, Line, recorded
@@ -118,20 +118,9 @@ def _commit(repository: Path, name: str) -> _Base:
 def _branch(repository: Path, branch: str) -> _Base:
     """Return an environment's branch on the remote, or an empty base if it does not exist yet."""
     name = f"{REMOTE}/{branch}"
-    try:
-        return _commit(repository, name)
-    except TreeError:
-        if _is_on_remote(repository, branch):
-            raise
-    return _Base(name=f"nothing ({name} does not exist yet)", commit=None, files={}, lines=())
-
-
-def _is_on_remote(repository: Path, branch: str) -> bool:
-    """Whether the remote has a branch; assumed if it cannot be asked."""
-    try:
-        return bool(git(repository, "ls-remote", REMOTE, f"refs/heads/{branch}"))
-    except GitError:
-        return True
+    if lacks_branch(repository, REMOTE, branch):
+        return _Base(name=f"nothing ({name} does not exist yet)", commit=None, files={}, lines=())
+    return _commit(repository, name)
 
 
 def _accepted(
