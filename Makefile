@@ -71,6 +71,10 @@ lint: $(SETUP) ## Check style, types, shell, workflows and spelling
 test: lint ## Lint, check types and run all tests
 	pytest
 
+.PHONY: test-extension
+test-extension: $(SETUP) ## Add a service and an environment to a copy, and run the fast tests there
+	pytest -n 2 --dist loadfile -m extension tests/extension
+
 .PHONY: test-packages
 test-packages: ## Install Redis, which some tests start, from Debian or Ubuntu
 	@command -v redis-server > /dev/null || { $(AS_ROOT) apt-get update && \

@@ -120,13 +120,14 @@ def test_ci_runs_what_the_readme_says(machine: Machine) -> None:
     """A change that passes on a laptop must pass there."""
     control_plane = machine.run(".ci/run")[len(SET_UP)]
     assert control_plane == "delivery control-plane"
-    assert machine.run(".ci/run") == [control_plane, *machine.run("make", "test")]
+    tests = [*machine.run("make", "test"), *machine.run("make", "test-extension")]
+    assert machine.run(".ci/run") == [control_plane, *tests]
 
 
 def test_ci_accepts_no_skipped_test() -> None:
     """CI would pass without a control plane or Redis."""
     commands = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    assert commands[-1] == "SKIP_NOTHING=1 make test"
+    assert "SKIP_NOTHING=1 make test" in commands
 
 
 @pytest.mark.parametrize("target", ["synth", "test"])

@@ -424,6 +424,7 @@ def test_no_test_is_skipped_for_want_of_a_program() -> None:
         "make control-plane",
         "make test-packages",
         "make test",
+        "make test-extension",
     ]
 
 

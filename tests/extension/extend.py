@@ -68,7 +68,7 @@ def add_service(tree: Path) -> None:
         )
 """,
     )
-    shutil.copy2(_HERE / "audit_log_test.py", tree / "tests" / "services" / "test_audit_log.py")
+    shutil.copy2(_HERE / "audit_log_tests.py", tree / "tests" / "services" / "test_audit_log.py")
 
 
 def add_caller(tree: Path) -> None:
