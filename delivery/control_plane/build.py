@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +19,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from delivery.errors import DeliveryError
+from delivery.temporary import temporary_folder
 
 PINS = Path(__file__).parents[2] / "tools" / "control-plane"
 
@@ -43,14 +44,8 @@ class ControlPlaneError(DeliveryError):
     """The control plane is missing, or cannot be built; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class Requirement:
-    """A module that a go.mod requires.
-
-    Attributes:
-        path: Module path.
-        version: Version, such as `v1.37.2`.
-    """
+class Requirement(NamedTuple):
+    """A module that a go.mod requires, and its version, such as `v1.37.2`."""
 
     path: str
     version: str
@@ -58,13 +53,7 @@ class Requirement:
 
 @dataclass(frozen=True, kw_only=True)
 class ApiServerAssets:
-    """The programs of an API server alone.
-
-    Attributes:
-        etcd: Program.
-        kube_apiserver: Program.
-        kubectl: Program.
-    """
+    """The programs of an API server alone."""
 
     etcd: Path
     kube_apiserver: Path
@@ -84,20 +73,12 @@ class ApiServerAssets:
 class ControlPlaneAssets:
     """The programs and files of a control plane with simulated kubelets and Argo CD.
 
+    A field is the path of the program of that name, with these exceptions.
+
     Attributes:
-        api_server: Programs of the API server.
-        kube_controller_manager: Program.
-        kube_scheduler: Program.
-        kwok: Program.
         kwok_stages: Life cycles of KWOK's nodes and pods; each is a `--config` of kwok.
-        argocd_application_controller: Program.
-        argocd_repo_server: Program.
         argocd_install: Manifest of Argo CD without its user interface, but with its CRDs.
         argocd_crds: Manifests of its CRDs alone.
-        redis: Program.
-        kustomize: Program.
-        kubeconform: Program.
-        kube_score: Program.
     """
 
     api_server: ApiServerAssets
@@ -122,8 +103,8 @@ def pinned(name: str) -> Requirement:
         name: Folder below `tools/control-plane/`.
     """
     text = (PINS / name / "go.mod").read_text(encoding="utf-8")
-    [(path, version)] = re.findall(r"^require (\S+) (\S+)$", text, flags=re.MULTILINE)
-    return Requirement(path, version)
+    [requirement] = re.findall(r"^require (\S+) (\S+)$", text, flags=re.MULTILINE)
+    return Requirement(*requirement)
 
 
 def locate_api_server() -> ApiServerAssets:
@@ -132,9 +113,7 @@ def locate_api_server() -> ApiServerAssets:
     Raises:
         ControlPlaneError: If they are in neither.
     """
-    folder = _folder()
-    _require(folder, _API_SERVER)
-    return ApiServerAssets.in_folder(folder)
+    return ApiServerAssets.in_folder(_folder_with(_API_SERVER))
 
 
 def locate() -> ControlPlaneAssets:
@@ -143,8 +122,7 @@ def locate() -> ControlPlaneAssets:
     Raises:
         ControlPlaneError: If something is missing.
     """
-    folder = _folder()
-    _require(folder, _PRODUCTS)
+    folder = _folder_with(_PRODUCTS)
     manifests = folder / "argocd-manifests"
     return ControlPlaneAssets(
         api_server=ApiServerAssets.in_folder(folder),
@@ -184,18 +162,27 @@ def build(console: Console) -> Path:
         console.print(f"already built: {folder}")
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, console), _staging(folder) as staging:
+    with _locked(folder, console), temporary_folder(".staging-", parent=folder) as staging:
         missing = _missing(folder, _PRODUCTS)
         for number, name in enumerate(missing, start=1):
             with _shown(console, f"{number}/{len(missing)} {name}"):
                 _PRODUCTS[name](staging / name)
+                # On the same file system, so that an interrupted build leaves no half product.
                 (staging / name).rename(folder / name)
     console.print(f"built: {folder}")
     return folder
 
 
-def _folder() -> Path:
-    return _named_folder() or _cache_folder()
+def _folder_with(names: Iterable[str]) -> Path:
+    named = _named_folder()
+    folder = named or _cache_folder()
+    missing = _missing(folder, names)
+    if missing:
+        raise ControlPlaneError(
+            f"{', '.join(missing)} not found in {folder}: run `make control-plane`"
+            f"{' without KUBEBUILDER_ASSETS' if named else ''}."
+        )
+    return folder
 
 
 def _named_folder() -> Path | None:
@@ -222,23 +209,8 @@ def _missing(folder: Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if not (folder / name).exists()]
 
 
-def _require(folder: Path, names: Iterable[str]) -> None:
-    missing = _missing(folder, names)
-    if missing:
-        raise ControlPlaneError(
-            f"{', '.join(missing)} not found in {folder}: run `make control-plane`"
-            f"{' without KUBEBUILDER_ASSETS' if folder == _named_folder() else ''}."
-        )
-
-
 def _compile(pin: str, package: str | None, target: Path) -> None:
-    """Build one program of a pinned module.
-
-    Args:
-        pin: Folder that pins the module.
-        package: Path from the root of the module; None for our own package beside the pins.
-        target: Path of the program.
-    """
+    """Build a package of a pinned module, or our own package beside its pins."""
     module = pinned(pin)
     linker_flags = _LINKER_FLAGS
     if pin in _VERSION_VARIABLES:
@@ -260,13 +232,7 @@ def _link(program: str, target: Path) -> None:
 
 
 def _copy(pin: str, files: Sequence[str], target: Path) -> None:
-    """Copy files of a pinned module, so that Go's module cache may be deleted.
-
-    Args:
-        pin: Folder that pins the module.
-        files: Paths from the root of the module.
-        target: Folder for all of them.
-    """
+    """Copy files of a pinned module, so that Go's module cache may be deleted."""
     module = json.loads(_go("mod", "download", "-json", pinned(pin).path, folder=PINS / pin))
     target.mkdir()
     for file in files:
@@ -313,15 +279,6 @@ _PRODUCTS = {
 
 
 def _go(*arguments: str, folder: Path) -> str:
-    """Run Go and return its standard output.
-
-    Args:
-        arguments: Arguments of `go`.
-        folder: Working directory.
-
-    Raises:
-        ControlPlaneError: If Go is missing or fails.
-    """
     program = shutil.which("go")
     if program is None:
         raise ControlPlaneError(
@@ -360,17 +317,6 @@ def _locked(folder: Path, console: Console) -> Iterator[None]:
             console.print("another build is running: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """Make a folder on the same file system, from which finished products are moved into place."""
-    prefix = ".staging-"
-    # The lock is ours, so these are of killed builds.
-    for abandoned in folder.glob(f"{prefix}*"):
-        shutil.rmtree(abandoned)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as staging:
-        yield Path(staging)
 
 
 @contextmanager
