@@ -58,33 +58,19 @@ class Reference(NamedTuple):
     def of(cls, manifest: Manifest) -> "Reference":
         """Return the address of the object that a manifest describes."""
         metadata = manifest["metadata"]
-        return cls(
-            manifest["apiVersion"],
-            manifest["kind"],
-            metadata["name"],
-            metadata.get("namespace", ""),
-        )
+        namespace = metadata.get("namespace", "")
+        return cls(manifest["apiVersion"], manifest["kind"], metadata["name"], namespace)
 
 
 class Resource(NamedTuple):
-    """A kind as the API server serves it.
-
-    Attributes:
-        name: Plural name in paths, such as `deployments`.
-        namespaced: Whether its objects live in namespaces.
-    """
+    """A kind as the API server serves it, with its name in paths, such as `deployments`."""
 
     name: str
     namespaced: bool
 
 
 class Answer(NamedTuple):
-    """An answer of the API server.
-
-    Attributes:
-        body: The object.
-        warnings: Warnings for a person, in order.
-    """
+    """An object from the API server, with its warnings for a person."""
 
     body: Manifest
     warnings: tuple[str, ...]
@@ -93,7 +79,8 @@ class Answer(NamedTuple):
 class Client:
     """A client for one API server; not safe for use by two threads at once.
 
-    Every method raises UnreachableError if the server does not answer.
+    Every method raises ApiError if the server refuses a request, with the reason `NotFound` if an
+    object or its kind does not exist, and UnreachableError if the server does not answer.
 
     Args:
         url: Address, such as `https://127.0.0.1:6443`.
@@ -116,11 +103,7 @@ class Client:
         self._connection.close()
 
     def get(self, reference: Reference) -> Manifest:
-        """Read one object.
-
-        Raises:
-            ApiError: If it does not exist, with the reason `NotFound`.
-        """
+        """Read one object."""
         return self.request("GET", self._path(reference)).body
 
     def list(
@@ -130,7 +113,7 @@ class Client:
 
         Args:
             api_version: Group and version.
-            kind: Kind of the objects. Each item carries it, which a list of the API omits.
+            kind: Kind of the objects. Each carries it, although a list of the API omits it.
             namespace: Namespace. Default: all.
             labels: Label selector. Default: everything.
         """
@@ -139,73 +122,35 @@ class Client:
         return [{"apiVersion": api_version, "kind": kind, **item} for item in items]
 
     def create(self, manifest: Manifest, *, dry_run: bool = False) -> Answer:
-        """Create an object, strictly validated.
-
-        Args:
-            manifest: The object.
-            dry_run: Validate and admit it, but store nothing.
-
-        Raises:
-            ApiError: If it is refused.
-        """
+        """Create an object, strictly validated; a dry run admits it, but stores nothing."""
         path = self._path(Reference.of(manifest)._replace(name=""))
         return self.request("POST", path, _options(dry_run=dry_run), manifest)
 
     def apply(
-        self,
-        manifest: Manifest,
-        *,
-        field_manager: str,
-        force: bool = True,
-        dry_run: bool = False,
+        self, manifest: Manifest, *, field_manager: str, force: bool = True, dry_run: bool = False
     ) -> Answer:
         """Apply an object server-side, strictly validated.
 
         Args:
             manifest: The fields of the object that the field manager sets.
             field_manager: Owner of these fields from now on.
-            force: Whether to take over fields that another manager owns.
+            force: Whether to take over fields that another manager owns; else they are a conflict.
             dry_run: Validate and admit it, but store nothing.
-
-        Raises:
-            ApiError: If it is refused, or another manager owns a field.
         """
-        query = {
-            **_options(dry_run=dry_run),
-            "fieldManager": field_manager,
-            "force": json.dumps(force),
-        }
+        query = {"fieldManager": field_manager, "force": json.dumps(force)}
+        query |= _options(dry_run=dry_run)
         path = self._path(Reference.of(manifest))
         return self.request("PATCH", path, query, manifest, patch="apply-patch+yaml")
 
     def merge(self, reference: Reference, patch: Manifest, *, subresource: str = "") -> Manifest:
-        """Change some fields of an object by a JSON merge patch.
-
-        Args:
-            reference: The object.
-            patch: The fields; None removes one.
-            subresource: Subresource, such as `status`. Default: the object itself.
-
-        Raises:
-            ApiError: If it is refused.
-        """
+        """Change an object, or a subresource such as `status`, by a JSON merge patch."""
         path = f"{self._path(reference)}/{subresource}".rstrip("/")
         return self.request("PATCH", path, body=patch, patch="merge-patch+json").body
 
     def delete(
         self, reference: Reference, *, dry_run: bool = False, propagation: str = "Background"
     ) -> None:
-        """Delete an object.
-
-        Args:
-            reference: The object.
-            dry_run: Validate the request, but delete nothing.
-            propagation: Policy for the objects that it owns: `Background`, `Foreground` or
-                `Orphan`.
-
-        Raises:
-            ApiError: If it is refused, or the object does not exist.
-        """
+        """Delete an object; `propagation` is Kubernetes' policy for the objects that it owns."""
         query = {**_options(dry_run=dry_run), "propagationPolicy": propagation}
         self.request("DELETE", self._path(reference), query)
 
@@ -226,9 +171,6 @@ class Client:
             query: Query parameters; empty ones are omitted.
             body: Object or patch. Default: none.
             patch: Media type of the body, without `application/`.
-
-        Raises:
-            ApiError: If the request fails.
         """
         options = urlencode({key: value for key, value in (query or {}).items() if value})
         content = None if body is None else json.dumps(body)
@@ -240,23 +182,11 @@ class Client:
             raise UnreachableError(f"{self._url} is not a Kubernetes API server.") from error
 
     def text(self, path: str) -> str:
-        """Read plain text, such as `/metrics`.
-
-        Args:
-            path: Path from the root.
-
-        Raises:
-            ApiError: If the request fails.
-        """
+        """Read plain text from a path such as `/metrics`."""
         return self._send("GET", path)[0].decode()
 
     def resource(self, api_version: str, kind: str) -> Resource | None:
-        """Look up how the API server serves a kind; None if it does not.
-
-        Args:
-            api_version: Group and version.
-            kind: The kind.
-        """
+        """Look up how the API server serves a kind; None if it does not."""
         if (api_version, kind) not in self._resources:
             try:
                 served = self.request("GET", _root(api_version)).body["resources"]
@@ -290,17 +220,14 @@ class Client:
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            reason = " ".join(str(error).split()) or repr(error)
-            message = f"The API server at {self._url} does not answer: {reason}."
-            raise UnreachableError(message) from error
-        if response.status in _OVERLOADED:
-            status = _status(response, text)
-            raise UnreachableError(
-                f"The API server at {self._url} does not answer: {status.get('message', status)}."
-            )
-        if response.status >= http.client.BAD_REQUEST:
-            raise ApiError(_status(response, text))
+            raise self._unreachable(" ".join(str(error).split()) or repr(error)) from error
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            refusal = ApiError(_status(response, text))
+            raise self._unreachable(refusal) if response.status in _OVERLOADED else refusal
         return text, response.headers
+
+    def _unreachable(self, reason: object) -> UnreachableError:
+        return UnreachableError(f"The API server at {self._url} does not answer: {reason}.")
 
     def _respond(
         self, method: str, target: str, content: str | None, headers: Mapping[str, str]
