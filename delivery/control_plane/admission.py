@@ -26,9 +26,6 @@ class Admission:
     """A record of the rules that the plugins may not have seen yet.
 
     An API server reports what they have seen since 1.37; an older one gets half a second.
-
-    Args:
-        client: Client of the API server.
     """
 
     def __init__(self, client: Client) -> None:
@@ -41,11 +38,7 @@ class Admission:
         return bool(self._unseen)
 
     def note(self, live: Manifest) -> None:
-        """Note an object that was just written; only rules matter.
-
-        Args:
-            live: The object in the API server's answer.
-        """
+        """Note an object as the API server answered its write; only rules matter."""
         if live["kind"] in RULES:
             self._unseen[live["kind"]] = int(live["metadata"]["resourceVersion"])
 
@@ -53,12 +46,6 @@ class Admission:
         """Set the status of a ResourceQuota to unused, as its controller would, and note it.
 
         Without a status a quota refuses everything that it counts.
-
-        Args:
-            quota: The applied object.
-
-        Returns:
-            The object with its status.
         """
         hard = quota["spec"]["hard"]
         status = {"hard": hard, "used": dict.fromkeys(hard, "0")}
@@ -67,11 +54,7 @@ class Admission:
         return started
 
     def wait(self) -> None:
-        """Wait until the plugins apply all noted rules.
-
-        Raises:
-            StartError: If they do not within half a minute.
-        """
+        """Wait until the plugins apply all noted rules; StartError after half a minute."""
         if self._unseen:
             wait_until(
                 self._has_seen,

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery.control_plane.build import ApiServerAssets, locate_api_server
+from delivery.control_plane.build import ApiServerAssets
 from delivery.control_plane.client import ApiError, Client
 from delivery.control_plane.programs import Program, StartError, serve, start
 from delivery.temporary import temporary_folder
@@ -42,14 +42,10 @@ class ApiServer:
     """A running API server with one user, who may do everything.
 
     Attributes:
-        url: Address on 127.0.0.1.
-        token: Bearer token of the user.
         certificate: File with the authority that signed its certificate.
-        kubeconfig: kubeconfig of the user, for kubectl and other programs.
         kubectl: kubectl of the same version.
         service_account_key: Key that signs the tokens of pods.
         folder: Its data and logs; removed in the end.
-        programs: Its processes.
     """
 
     url: str
@@ -67,20 +63,15 @@ class ApiServer:
 
 
 @contextmanager
-def api_server(assets: ApiServerAssets | None = None) -> Iterator[ApiServer]:
+def api_server(assets: ApiServerAssets) -> Iterator[ApiServer]:
     """Run an API server on 127.0.0.1, with the default admission plugins.
 
     Any number may run side by side. Call it from the main thread: Linux ends the programs with the
     thread that started them.
 
-    Args:
-        assets: The programs. Default: as `locate_api_server` finds them.
-
     Raises:
-        ControlPlaneError: If there are no programs.
         StartError: If it does not start; its folder stays until the next start, for its logs.
     """
-    assets = assets or locate_api_server()
     with (
         temporary_folder("control-plane-", keep_after=(StartError,)) as folder,
         ExitStack() as stack,
@@ -89,27 +80,11 @@ def api_server(assets: ApiServerAssets | None = None) -> Iterator[ApiServer]:
 
 
 def make_namespace(client: Client, name: str, *, labels: Mapping[str, str] | None = None) -> None:
-    """Create a namespace that admits pods without any controller.
-
-    Args:
-        client: Client of the API server.
-        name: Name of the namespace.
-        labels: Labels, such as those of Pod Security. Default: none.
-    """
-    client.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": dict(labels or {})},
-        }
-    )
-    client.create(
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": name},
-        }
-    )
+    """Create a namespace that admits pods without any controller; Pod Security needs labels."""
+    namespace = {"name": name, "labels": dict(labels or {})}
+    client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
+    account = {"name": "default", "namespace": name}
+    client.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
 
 
 def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer:

@@ -28,13 +28,7 @@ class StartError(DeliveryError):
 
 @dataclass(frozen=True)
 class Program:
-    """A running program.
-
-    Attributes:
-        name: Name in errors and of the log.
-        process: The operating system's process.
-        log: File with its standard output and standard error.
-    """
+    """A running program, with its standard output and standard error in one log."""
 
     name: str
     process: "subprocess.Popen[bytes]"
@@ -68,7 +62,7 @@ def start(
         stack: Stack that stops it, in reverse order of the starts.
         command: Program and arguments.
         logs: Folder for its log; programs of the same name share one.
-        environment: Additional environment variables.
+        environment: Additional environment variables. Default: none.
     """
     name = Path(command[0]).name
     log = logs / f"{name}.log"
@@ -124,14 +118,7 @@ def wait_until(
 
 
 def require_running(programs: Iterable[Program]) -> None:
-    """Check that programs still run.
-
-    Args:
-        programs: The programs.
-
-    Raises:
-        StartError: If one of them has ended.
-    """
+    """Raise StartError if a program has ended."""
     for program in programs:
         code = program.process.poll()
         if code is not None:
@@ -150,18 +137,15 @@ def serve(
     environment: Mapping[str, str] | None = None,
     beside: Sequence[Program] = (),
 ) -> tuple[Program, int]:
-    """Start a program that listens on a port, and wait until it is ready.
+    """Start a program that listens on a free port of 127.0.0.1, and return both once it is ready.
 
     Args:
-        stack: Stack that stops it.
-        command: Function from a free port of 127.0.0.1 to program and arguments.
+        stack: As for `start`.
+        command: Function from the port to program and arguments.
         ready: Whether the program is ready on that port; an OSError counts as false.
-        logs: Folder for its log.
-        environment: Additional environment variables.
-        beside: Programs that it needs.
-
-    Returns:
-        The program and its port.
+        logs: As for `start`.
+        environment: As for `start`.
+        beside: Programs that must keep running meanwhile. Default: none.
 
     Raises:
         StartError: If one of the programs ended, or it is not ready within a minute.
