@@ -80,7 +80,7 @@ def api_server(assets: ApiServerAssets) -> Iterator[ApiServer]:
 
 
 def make_namespace(client: Client, name: str, *, labels: Mapping[str, str] | None = None) -> None:
-    """Create a namespace that admits pods without any controller; Pod Security needs labels."""
+    """Create a namespace with labels, such as Pod Security's, and its default ServiceAccount."""
     namespace = {"name": name, "labels": dict(labels or {})}
     client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
     account = {"name": "default", "namespace": name}
