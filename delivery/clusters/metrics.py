@@ -5,6 +5,7 @@ would be Degraded. Pods have metrics at once, where a real metrics-server needs 
 """
 
 import json
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,42 +21,25 @@ from delivery.manifests.manifest import Manifest
 _GROUP = "metrics.k8s.io"
 _VERSION = f"{_GROUP}/v1beta1"
 _PATH = f"/apis/{_VERSION}"
-_CONTAINER_MILLICORES = 1
+_SERVED: Manifest = {
+    "apiVersion": "v1",
+    "kind": "APIResourceList",
+    "groupVersion": _VERSION,
+    "resources": [
+        {"name": "pods", "namespaced": True, "kind": "PodMetrics", "verbs": ["get", "list"]}
+    ],
+}
+_DEFAULT_MILLICORES = 1
 
-
-class Metrics:
-    """The configured CPU usage of pods."""
-
-    def __init__(self) -> None:
-        self.millicores: dict[tuple[str, str], int] = {}
-        """CPU usage per container, by the pod's namespace and label `app.kubernetes.io/name`."""
-
-    def of(self, pod: Manifest) -> Manifest:
-        """Return the metrics of one pod; 1m of CPU per container by default."""
-        metadata = pod["metadata"]
-        name = metadata.get("labels", {}).get("app.kubernetes.io/name", "")
-        cpu = self.millicores.get((metadata["namespace"], name), _CONTAINER_MILLICORES)
-        usage = {"cpu": f"{cpu}m", "memory": "1Mi"}
-        return {
-            "metadata": {key: metadata[key] for key in ("name", "namespace")},
-            "timestamp": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "window": "1s",
-            "containers": [
-                {"name": container["name"], "usage": usage}
-                for container in pod["spec"]["containers"]
-            ],
-        }
+Millicores = dict[tuple[str, str], int]
+"""CPU usage per container, by the pod's namespace and label `app.kubernetes.io/name`; else 1m."""
 
 
 @contextmanager
-def serve_metrics(server: ApiServer) -> Iterator[Metrics]:
-    """Serve `metrics.k8s.io` through an API server.
-
-    Args:
-        server: API server that forwards requests for that group.
-    """
-    metrics = Metrics()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server, metrics))
+def serve_metrics(server: ApiServer) -> Iterator[Millicores]:
+    """Serve `metrics.k8s.io` through an API server, with a CPU usage that may be changed."""
+    millicores: Millicores = {}
+    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server, millicores))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # The API server does not verify the certificate, so its own one will do.
     context.load_cert_chain(server.certificate, server.certificate.with_suffix(".key"))
@@ -64,7 +48,7 @@ def serve_metrics(server: ApiServer) -> Iterator[Metrics]:
     thread.start()
     try:
         _register(server, http.server_port)
-        yield metrics
+        yield millicores
     finally:
         http.shutdown()
         thread.join()
@@ -73,19 +57,9 @@ def serve_metrics(server: ApiServer) -> Iterator[Metrics]:
 
 def _register(server: ApiServer, port: int) -> None:
     service = {"name": "metrics", "namespace": "kube-system"}
+    target = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}
     with closing(server.client()) as client:
-        client.create(
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": service,
-                "spec": {
-                    "type": "ExternalName",
-                    "externalName": "localhost",
-                    "ports": [{"port": port}],
-                },
-            }
-        )
+        client.create({"apiVersion": "v1", "kind": "Service", "metadata": service, "spec": target})
         client.create(
             {
                 "apiVersion": "apiregistration.k8s.io/v1",
@@ -103,7 +77,7 @@ def _register(server: ApiServer, port: int) -> None:
         )
 
 
-def _handler(server: ApiServer, metrics: Metrics) -> type[BaseHTTPRequestHandler]:
+def _handler(server: ApiServer, millicores: Millicores) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Handler of the requests that the API server forwards."""
 
@@ -113,31 +87,13 @@ def _handler(server: ApiServer, metrics: Metrics) -> type[BaseHTTPRequestHandler
             """Answer with the served resources, or with the metrics of pods."""
             url = urlsplit(self.path)
             if url.path == _PATH:
-                answer: Manifest = {
-                    "apiVersion": "v1",
-                    "kind": "APIResourceList",
-                    "groupVersion": _VERSION,
-                    "resources": [
-                        {
-                            "name": "pods",
-                            "singularName": "",
-                            "namespaced": True,
-                            "kind": "PodMetrics",
-                            "verbs": ["get", "list"],
-                        }
-                    ],
-                }
-            elif url.path.startswith(f"{_PATH}/namespaces/") and url.path.endswith("/pods"):
-                namespace = url.path.split("/")[-2]
+                answer = _SERVED
+            elif namespaced := re.fullmatch(f"{_PATH}/namespaces/([^/]+)/pods", url.path):
                 [labels] = parse_qs(url.query).get("labelSelector", [""])
                 with closing(server.client()) as client:
-                    pods = client.list("v1", "Pod", namespace=namespace, labels=labels)
-                answer = {
-                    "apiVersion": _VERSION,
-                    "kind": "PodMetricsList",
-                    "metadata": {},
-                    "items": [metrics.of(pod) for pod in pods],
-                }
+                    pods = client.list("v1", "Pod", namespace=namespaced[1], labels=labels)
+                items = [_metrics(pod, millicores) for pod in pods]
+                answer = {"apiVersion": _VERSION, "kind": "PodMetricsList", "items": items}
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
@@ -152,3 +108,18 @@ def _handler(server: ApiServer, metrics: Metrics) -> type[BaseHTTPRequestHandler
             """Keep the terminal clean."""
 
     return Handler
+
+
+def _metrics(pod: Manifest, millicores: Millicores) -> Manifest:
+    metadata = pod["metadata"]
+    name = metadata.get("labels", {}).get("app.kubernetes.io/name", "")
+    cpu = millicores.get((metadata["namespace"], name), _DEFAULT_MILLICORES)
+    usage = {"cpu": f"{cpu}m", "memory": "1Mi"}
+    return {
+        "metadata": {key: metadata[key] for key in ("name", "namespace")},
+        "timestamp": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "window": "1s",
+        "containers": [
+            {"name": container["name"], "usage": usage} for container in pod["spec"]["containers"]
+        ],
+    }

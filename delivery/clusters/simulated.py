@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery.clusters.metrics import Metrics, serve_metrics
+from delivery.clusters.metrics import Millicores, serve_metrics
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import Client
@@ -26,25 +26,16 @@ _READY_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedCluster:
-    """A running cluster.
-
-    Attributes:
-        server: Its API server.
-        metrics: CPU usage that the autoscalers see.
-        programs: Its processes.
-    """
+    """A running cluster, with the CPU usage that its autoscalers see."""
 
     server: ApiServer
-    metrics: Metrics
+    millicores: Millicores
     programs: tuple[Program, ...]
 
 
 @contextmanager
 def simulated_cluster(assets: ControlPlaneAssets) -> Iterator[SimulatedCluster]:
     """Run a cluster of three nodes on 127.0.0.1; any number may run side by side.
-
-    Args:
-        assets: The programs.
 
     Raises:
         StartError: If it does not start; its folder stays until the next start, for its logs.
@@ -93,26 +84,21 @@ def simulated_cluster(assets: ControlPlaneAssets) -> Iterator[SimulatedCluster]:
             _make_nodes(client)
             paths = [Path(f"/volumes/{number}") for number in range(_VOLUMES_PER_NODE)]
             make_volumes(client, dict.fromkeys(_NODES, paths))
-            metrics = stack.enter_context(serve_metrics(server))
+            millicores = stack.enter_context(serve_metrics(server))
             wait_until(
                 lambda: _are_ready(client),
                 programs=programs,
                 seconds=_READY_SECONDS,
                 what="the nodes were not ready",
             )
-        yield SimulatedCluster(server=server, metrics=metrics, programs=programs)
+        yield SimulatedCluster(server=server, millicores=millicores, programs=programs)
 
 
 def _make_nodes(client: Client) -> None:
+    status = {"allocatable": _CAPACITY, "capacity": _CAPACITY}
     for name in _NODES:
-        client.create(
-            {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
-                "status": {"allocatable": _CAPACITY, "capacity": _CAPACITY},
-            }
-        )
+        metadata = {"name": name, "labels": {"kubernetes.io/hostname": name}}
+        client.create({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status})
 
 
 def make_volumes(client: Client, folders: Mapping[str, Iterable[Path]]) -> None:
@@ -137,6 +123,7 @@ def make_volumes(client: Client, folders: Mapping[str, Iterable[Path]]) -> None:
     )
     for node, own in folders.items():
         expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        required = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
         for number, folder in enumerate(own):
             client.create(
                 {
@@ -148,9 +135,7 @@ def make_volumes(client: Client, folders: Mapping[str, Iterable[Path]]) -> None:
                         "capacity": {"storage": _VOLUME},
                         "accessModes": ["ReadWriteOnce"],
                         "local": {"path": str(folder)},
-                        "nodeAffinity": {
-                            "required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
-                        },
+                        "nodeAffinity": {"required": required},
                     },
                 }
             )

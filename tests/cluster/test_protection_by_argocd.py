@@ -170,7 +170,7 @@ def test_the_replicas_of_an_autoscaler_are_left_alone(system: System) -> None:
         return int(system.client.get(payment_api)["spec"]["replicas"])
 
     # The load stays: the Deployment would otherwise scale down during another test.
-    system.argo.cluster.metrics.millicores[STAGING.namespace, "payment-api"] = 1000
+    system.argo.cluster.millicores[STAGING.namespace, "payment-api"] = 1000
     system.wait(lambda: replicas() == most, "the autoscaler did not scale")
     system.refresh(STAGING, hard=True)
     assert system.application(STAGING)["status"]["sync"]["status"] == "Synced"
