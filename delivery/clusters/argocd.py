@@ -38,17 +38,7 @@ _SELF_HEAL_BACKOFF_SECONDS = 5
 
 
 class ArgoCd:
-    """A running Argo CD, in a cluster of its own.
-
-    Args:
-        cluster: The cluster.
-        assets: The programs.
-        stack: Stack that stops them.
-        resync_seconds: Interval at which it polls branches.
-
-    Raises:
-        StartError: If it does not start.
-    """
+    """A running Argo CD, as `argocd` starts it."""
 
     def __init__(
         self,
@@ -159,7 +149,7 @@ def argocd(
 
     Args:
         assets: The programs.
-        resync_seconds: Interval at which it polls branches.
+        resync_seconds: Interval at which it polls branches. Default: half a minute.
 
     Raises:
         StartError: If it does not start; its folder stays until the next start, for its logs.
@@ -168,34 +158,28 @@ def argocd(
         yield ArgoCd(cluster, assets, stack, resync_seconds=resync_seconds)
 
 
-def applications(rendered: Path, *, repository: str) -> list[Manifest]:
-    """Return the projects and Applications in their order, with another repository.
+def applications(repository: Path, *, url: str) -> list[Manifest]:
+    """Return the projects and Applications in their order.
 
     Args:
-        rendered: `dist/argocd` of a working tree or of a render.
-        repository: URL from which Argo CD fetches instead of the rendered one.
+        repository: Root of the working tree that declares them.
+        url: URL from which Argo CD fetches instead of the declared one.
 
     Raises:
         TreeError: If there are none.
     """
-    files = read_folder(rendered.parents[1], str(FOLDER))
+    files = read_folder(repository, str(FOLDER))
     found = deepcopy([each.manifest for each in manifests(files, FOLDER)])
     for manifest in found:
         if manifest["kind"] == "AppProject":
-            manifest["spec"]["sourceRepos"] = [repository]
+            manifest["spec"]["sourceRepos"] = [url]
         else:
-            manifest["spec"]["source"]["repoURL"] = repository
+            manifest["spec"]["source"]["repoURL"] = url
     return found
 
 
 def refresh(client: Client, application: str, *, hard: bool = False) -> None:
-    """Have Argo CD refresh an Application now, as a webhook would.
-
-    Args:
-        client: Client of the API server.
-        application: Name of the Application.
-        hard: Whether to ignore cached manifests.
-    """
+    """Have Argo CD refresh an Application now, as a webhook would; `hard` ignores its cache."""
     client.merge(
         Reference(API_VERSION, "Application", application, NAMESPACE),
         {"metadata": {"annotations": {"argocd.argoproj.io/refresh": "hard" if hard else "normal"}}},
@@ -206,18 +190,17 @@ def _install(cluster: SimulatedCluster, assets: ControlPlaneAssets) -> None:
     server = cluster.server
     with closing(server.client()) as client:
         client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    run(
-        str(server.kubectl),
-        f"--kubeconfig={server.kubeconfig}",
-        f"--cache-dir={server.folder}/kubectl",
-        "apply",
-        "--server-side",
-        f"--namespace={NAMESPACE}",
-        f"--filename={assets.argocd_install}",
-        f"--selector=app.kubernetes.io/name in ({','.join(_READ_BY_THE_PROGRAMS)})",
-        remedy="run `make control-plane`",
-    )
-    with closing(server.client()) as client:
+        run(
+            str(server.kubectl),
+            f"--kubeconfig={server.kubeconfig}",
+            f"--cache-dir={server.folder}/kubectl",
+            "apply",
+            "--server-side",
+            f"--namespace={NAMESPACE}",
+            f"--filename={assets.argocd_install}",
+            f"--selector=app.kubernetes.io/name in ({','.join(_READ_BY_THE_PROGRAMS)})",
+            remedy="run `make control-plane`",
+        )
         wait_until(
             lambda: _are_served(client),
             programs=cluster.programs,

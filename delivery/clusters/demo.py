@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -11,13 +11,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from delivery.clusters.argocd import ArgoCd, applications, argocd, refresh
+from delivery.clusters.argocd import API_VERSION, NAMESPACE, ArgoCd, applications, argocd, refresh
 from delivery.control_plane.build import locate
 from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import require_running
 from delivery.git import git
+from delivery.manifests.applications import Environment, parse
 from delivery.manifests.manifest import Manifest
-from delivery.manifests.tree import DIST
 
 _PERIOD_SECONDS = 1
 _WORKLOADS = ("Deployment", "StatefulSet")
@@ -25,15 +25,7 @@ _COLORS = {"Synced": "green", "Healthy": "green", "Progressing": "yellow", "OutO
 
 
 class Row(NamedTuple):
-    """A workload, with its state in Argo CD.
-
-    Attributes:
-        environment: Name of the environment.
-        service: Name of the workload.
-        image: Image of its first container; empty if it does not exist yet.
-        sync: Sync status.
-        health: Health status.
-    """
+    """A workload, with the image of its first container and its state in Argo CD."""
 
     environment: str
     service: str
@@ -49,9 +41,6 @@ class Origin:
         working_tree: Working tree in which a person commits.
         bare: Path of the repository, which does not exist yet.
         branches: Branches that start at the current commit.
-
-    Raises:
-        GitError: If Git fails.
     """
 
     def __init__(self, working_tree: Path, bare: Path, *, branches: Iterable[str]) -> None:
@@ -79,18 +68,12 @@ class Origin:
         return True
 
 
-def rows(client: Client, application: Manifest) -> list[Row]:
-    """Return the workloads of one environment.
-
-    Args:
-        client: Client of the API server.
-        application: Manifest of its Application.
-    """
-    environment = _environment(application)
-    status = client.get(Reference.of(application)).get("status", {})
+def _rows(client: Client, environment: Environment) -> list[Row]:
+    application = Reference(API_VERSION, "Application", environment.application, NAMESPACE)
+    status = client.get(application).get("status", {})
     return [
         Row(
-            environment,
+            environment.name,
             resource["name"],
             _image(client, resource),
             resource.get("status", ""),
@@ -111,11 +94,7 @@ def _image(client: Client, resource: Manifest) -> str:
 
 
 def run(repository: Path, console: Console) -> None:
-    """Show all environments until Ctrl-C.
-
-    Args:
-        repository: Root of the working tree whose commits are delivered.
-        console: Console for the table.
+    """Deliver the commits of a working tree to all environments, and show these until Ctrl-C.
 
     Raises:
         ControlPlaneError: If there is no control plane.
@@ -131,9 +110,9 @@ def run(repository: Path, console: Console) -> None:
 def _run(repository: Path, console: Console, argo: ArgoCd) -> None:
     server = argo.cluster.server
     bare = server.folder / "origin.git"
-    manifests = applications(repository / DIST / "argocd", repository=bare.as_uri())
-    chain = [manifest for manifest in manifests if manifest["kind"] == "Application"]
-    origin = Origin(repository, bare, branches=map(_branch, chain))
+    manifests = applications(repository, url=bare.as_uri())
+    chain = parse(manifests)
+    origin = Origin(repository, bare, branches=[each.branch for each in chain])
     console.print(
         instructions(chain, origin=bare, kubeconfig=server.kubeconfig, kubectl=server.kubectl)
     )
@@ -141,48 +120,33 @@ def _run(repository: Path, console: Console, argo: ArgoCd) -> None:
         for manifest in manifests:
             client.apply(manifest, field_manager="demo")
         while True:
-            show([row for each in chain for row in rows(client, each)])
+            show([row for each in chain for row in _rows(client, each)])
             time.sleep(_PERIOD_SECONDS)
             require_running(argo.programs)
-            if origin.follow(_branch(chain[0])):
-                refresh(client, chain[0]["metadata"]["name"])
+            if origin.follow(chain[0].branch):
+                refresh(client, chain[0].application)
 
 
 def instructions(
-    chain: Sequence[Manifest], *, origin: Path, kubeconfig: Path, kubectl: Path
+    chain: Sequence[Environment], *, origin: Path, kubeconfig: Path, kubectl: Path
 ) -> str:
-    """Say what a person can do: commits reach the first environment, pushes the others.
-
-    Args:
-        chain: Applications of the environments, in the order of promotion.
-        origin: Repository that Argo CD fetches.
-        kubeconfig: kubeconfig of the cluster.
-        kubectl: Program of the cluster's version.
-    """
+    """Return what a person can do: commits reach the first environment, pushes the others."""
     first, *others = chain
     return "\n".join(
         [
             "To look around:",
             f"  kubectl --kubeconfig {kubeconfig} get pods --all-namespaces",
             f"  (kubectl is {kubectl})",
-            f"To deliver to {_environment(first)}:",
+            f"To deliver to {first.name}:",
             "  change a tag in images.yaml, run `make synth`, and commit",
             *(
-                f"To promote to {_environment(each)}:\n  git push {origin} HEAD:{_branch(each)}"
+                f"To promote to {each.name}:\n  git push {origin} HEAD:{each.branch}"
                 for each in others
             ),
             "To stop: Ctrl-C",
             "",
         ]
     )
-
-
-def _environment(application: Manifest) -> str:
-    return PurePosixPath(application["spec"]["source"]["path"]).name
-
-
-def _branch(application: Manifest) -> str:
-    return str(application["spec"]["source"]["targetRevision"])
 
 
 @contextmanager

@@ -3,8 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +14,6 @@ from delivery.control_plane.build import pinned
 from delivery.errors import DeliveryError
 from delivery.git import git, resolve
 from delivery.manifests.applications import Environment, environments, select
-from delivery.manifests.tree import DIST
 from delivery.network.cluster import load
 
 NAME = "fraud-detection"
@@ -58,7 +56,7 @@ def up(
     chosen = select(environments(repository), environment)
     wanted = _wanted(repository, chosen, revised=environment is not None)
     _require_kind()
-    with _collected(chosen, logs, report):
+    try:
         _make_cluster(repository, report)
         _install(repository, report)
         report(f"apply {', '.join(each.application for each in chosen)}")
@@ -66,6 +64,11 @@ def up(
         for each in chosen:
             _await_application(each, report)
             _require_hooks(repository, each)
+    except (CommandError, KindError):
+        if logs is not None:
+            report(f"collect events and logs in {logs}")
+            _collect(chosen, logs)
+        raise
 
 
 def fetch_address(remote: str) -> str:
@@ -92,7 +95,7 @@ def _wanted(
     names = {each.application for each in chosen}
     wanted = [
         manifest
-        for manifest in applications(repository / DIST / "argocd", repository=address)
+        for manifest in applications(repository, url=address)
         if manifest["kind"] != "Application" or manifest["metadata"]["name"] in names
     ]
     if revised:
@@ -206,21 +209,8 @@ def _require_hooks(repository: Path, environment: Environment) -> None:
                 )
 
 
-@contextmanager
-def _collected(
-    chosen: Sequence[Environment], logs: Path | None, report: Callable[[str], None]
-) -> Iterator[None]:
-    """Collect events and logs after a failure, as far as the cluster exists."""
-    try:
-        yield
-    except (CommandError, KindError):
-        if logs is not None:
-            report(f"collect events and logs in {logs}")
-            _collect(chosen, logs)
-        raise
-
-
 def _collect(chosen: Sequence[Environment], logs: Path) -> None:
+    """Collect events and logs, as far as the cluster exists."""
     ask = ("kubectl", f"--context={CONTEXT}")
     commands: dict[str, Sequence[str]] = {
         "events.txt": (*ask, "get", "events", "-A", "--sort-by=.metadata.creationTimestamp"),
@@ -230,23 +220,15 @@ def _collect(chosen: Sequence[Environment], logs: Path) -> None:
         "export.txt": ("kind", "export", "logs", f"--name={NAME}", str(logs / "nodes")),
     }
     for each in chosen:
-        commands[f"{each.namespace}.txt"] = (
-            *ask,
-            "describe",
-            "pods,jobs,persistentvolumeclaims",
-            f"--namespace={each.namespace}",
-        )
+        described = ("pods,jobs,persistentvolumeclaims", f"--namespace={each.namespace}")
+        commands[f"{each.namespace}.txt"] = (*ask, "describe", *described)
     logs.mkdir(parents=True, exist_ok=True)
     for name, command in commands.items():
-        (logs / name).write_text(_answer(command), encoding="utf-8")
-
-
-def _answer(command: Sequence[str]) -> str:
-    """Return the output of a command, or why it failed."""
-    try:
-        return run(*command, remedy=_REMEDY)
-    except CommandError as error:
-        return f"{error}\n"
+        try:
+            text = run(*command, remedy=_REMEDY)
+        except CommandError as error:
+            text = f"{error}\n"
+        (logs / name).write_text(text, encoding="utf-8")
 
 
 def _get(kind: str, name: str, namespace: str) -> dict[str, Any]:

@@ -6,13 +6,18 @@ from pathlib import Path
 import pytest
 
 from delivery.clusters.demo import instructions
+from delivery.manifests.applications import Environment
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_commits_reach_the_first_environment_and_pushes_the_others(number: int) -> None:
     """A chain of any length can be tried."""
     chain = [
-        {"spec": {"source": {"path": f"dist/{name}", "targetRevision": f"branch-of-{name}"}}}
+        Environment(
+            application=f"application-of-{name}",
+            spec={"source": {"path": f"dist/{name}", "targetRevision": f"branch-of-{name}"}},
+            project={},
+        )
         for name in ("trial", "test", "live")[:number]
     ]
     text = instructions(chain, origin=Path("o.git"), kubeconfig=Path("c"), kubectl=Path("k"))

@@ -255,7 +255,7 @@ def first_synced(assets: ControlPlaneAssets, folder: Path) -> Iterator[FirstSync
     with argocd(assets) as argo, closing(argo.cluster.server.client()) as client:
         system = System(argo, client, origin)
         since = client.request("GET", "/api/v1/namespaces").body["metadata"]["resourceVersion"]
-        for manifest in applications(REPOSITORY / "dist" / "argocd", repository=origin.url):
+        for manifest in applications(REPOSITORY, url=origin.url):
             client.apply(manifest, field_manager=MANAGER)
         system.settle(*ENVIRONMENTS)
         events = {
