@@ -138,10 +138,12 @@ def test_programs_stop_with_the_stack_and_no_others_do(
     script: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Two control planes of the same programs may run side by side."""
+    # Written once: a shell that has just started would read the second version, half written.
+    sleep = script("exec sleep 60")
     with ExitStack() as longer:
-        other = start(longer, [script("exec sleep 60")], logs=tmp_path)
+        other = start(longer, [sleep], logs=tmp_path)
         with ExitStack() as shorter:
-            program = start(shorter, [script("exec sleep 60")], logs=tmp_path)
+            program = start(shorter, [sleep], logs=tmp_path)
         assert program.process.returncode == -signal.SIGKILL
         assert other.process.poll() is None
     assert other.process.returncode == -signal.SIGKILL
