@@ -12,18 +12,13 @@ import click
 from delivery.git import resolve
 from delivery.manifests.applications import Environment, require_manifests
 from delivery.manifests.fields import Field, differences, transition
-from delivery.manifests.manifest import Manifest
+from delivery.manifests.manifest import Manifest, applied
 from delivery.manifests.renames import renames
 from delivery.manifests.tree import DIST, Desired, Files, manifests, read_dist, tree
 from delivery.text import details, escaped, fenced, fitted, short
 
-_CHECKSUM = "checksum/files"
 _ROWS = 100
 """Rows of the table; a row has some 300 characters at most."""
-_SET_BY_SERVER = frozenset(
-    {"creationTimestamp", "generation", "managedFields", "namespace", "resourceVersion", "uid"}
-)
-"""Metadata that the API server sets, and the namespace, which a rehearsal replaces."""
 
 
 class Verb(Enum):
@@ -35,12 +30,7 @@ class Verb(Enum):
     CHANGED = "changed"
 
 
-_COLOURS = {
-    Verb.ADDED: "green",
-    Verb.REMOVED: "red",
-    Verb.RENAMED: "yellow",
-    Verb.CHANGED: "cyan",
-}
+_COLOURS = {Verb.ADDED: "green", Verb.REMOVED: "red", Verb.RENAMED: "yellow", Verb.CHANGED: "cyan"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +40,10 @@ class Change:
     Attributes:
         environment: Name of the environment.
         file: Name of the file that holds it, without its suffix.
-        verb: What happens to it.
-        kind: Kind of the resource.
-        name: Name of the resource after the change.
-        old_name: Name before the change, if it was renamed.
+        verb: Action on it.
+        kind: Its kind.
+        name: Its name after the change.
+        old_name: Its name before the change, if it was renamed.
         fields: Fields that differ; none if it was added or removed.
     """
 
@@ -73,12 +63,7 @@ class Change:
 
 
 def changes(repository: Path, base: str, environment: Environment) -> list[Change]:
-    """Compare what an environment has in the working tree with what it had in a commit.
-
-    Args:
-        repository: Root of the Git working tree.
-        base: The commit.
-        environment: The environment; in the commit it may not exist yet.
+    """Compare an environment in the working tree with a commit, which may not have it yet.
 
     Raises:
         GitError: If there is no such commit.
@@ -91,12 +76,7 @@ def changes(repository: Path, base: str, environment: Environment) -> list[Chang
 
 
 def compare(environment: str, old: Files, new: Files) -> Iterator[Change]:
-    """Compare an environment in two versions of dist.
-
-    Args:
-        environment: Name of the environment.
-        old: Files of the older dist, by path from the root of the repository.
-        new: Files of the newer dist.
+    """Compare an environment, given by its name, in two versions of dist.
 
     Raises:
         TreeError: If a file is not valid YAML.
@@ -105,15 +85,12 @@ def compare(environment: str, old: Files, new: Files) -> Iterator[Change]:
     before, after = (tree(manifests(files, folder)).objects for files in (old, new))
     gone = [before[key] for key in before if key not in after]
     made = [after[key] for key in after if key not in before]
-    renamed = renames(gone, made)
-    for was, now in renamed:
+    for was, now in renames(gone, made):
+        gone.remove(was)
+        made.remove(now)
         yield _change(environment, Verb.RENAMED, now, was)
-    for each in gone:
-        if not any(each is was for was, _ in renamed):
-            yield _change(environment, Verb.REMOVED, each)
-    for each in made:
-        if not any(each is now for _, now in renamed):
-            yield _change(environment, Verb.ADDED, each)
+    yield from (_change(environment, Verb.REMOVED, each) for each in gone)
+    yield from (_change(environment, Verb.ADDED, each) for each in made)
     for key in before:
         if key in after and differences(before[key].manifest, after[key].manifest):
             yield _change(environment, Verb.CHANGED, after[key], before[key])
@@ -135,12 +112,8 @@ def describe(before: Manifest, after: Manifest) -> tuple[str, ...]:
     """Return how a live object changes, one line per field, sorted by path.
 
     Values of a Secret are never shown.
-
-    Args:
-        before: The object as the API server had it.
-        after: The object as the API server has it now.
     """
-    was, now = _own(before), _own(after)
+    was, now = applied(before), applied(after)
     found = differences(was, now)
     if not found and was != now:
         # The API server may update the object all the same.
@@ -150,20 +123,13 @@ def describe(before: Manifest, after: Manifest) -> tuple[str, ...]:
     return tuple(map(str, found))
 
 
-def _own(manifest: Manifest) -> Manifest:
-    """Return the part of a live object that somebody applied."""
-    metadata = {k: v for k, v in manifest["metadata"].items() if k not in _SET_BY_SERVER}
-    return {**manifest, "metadata": metadata, "status": None}
-
-
 def as_text(found: Sequence[Change]) -> str:
     """Return the changes as lines with colours for a terminal."""
     lines = []
     for change in found:
         title = f"{change.environment}/{change.file}: {change.title}"
         lines.append(click.style(title, fg=_COLOURS[change.verb]))
-        for field in change.fields:
-            lines += (f"    {line}" for line in _lines(field))
+        lines += (f"    {line}" for field in change.fields for line in _lines(field))
     return "\n".join(lines) or "No changes."
 
 
@@ -176,12 +142,12 @@ def as_markdown(found: Sequence[Change]) -> str:
 
 def folded(found: Sequence[Change]) -> list[str]:
     """Return the details as Markdown, folded per service."""
-    services = dict.fromkeys((change.environment, change.file) for change in found)
-    return [
-        _fold(f"{environment}/{file}", [c for c in found if (c.environment, c.file) == service])
-        for service in services
-        for environment, file in [service]
-    ]
+    services: dict[str, list[str]] = {}
+    for change in found:
+        lines = services.setdefault(f"{change.environment}/{change.file}", [])
+        lines.append(change.title)
+        lines += (f"  {line}" for field in change.fields for line in _lines(field))
+    return [details(service, fenced("\n".join(lines))) for service, lines in services.items()]
 
 
 def as_json(found: Sequence[Change]) -> str:
@@ -227,14 +193,6 @@ def _gist(change: Change) -> str:
     return escaped("; ".join([*images, *([str(others)] if others else [])]))
 
 
-def _fold(title: str, found: Sequence[Change]) -> str:
-    lines = []
-    for change in found:
-        lines.append(change.title)
-        lines += (f"  {line}" for field in change.fields for line in _lines(field))
-    return details(title, fenced("\n".join(lines)))
-
-
 def _is_image(field: Field) -> bool:
     return field.path.endswith(".image")
 
@@ -258,7 +216,7 @@ def _lines(field: Field) -> list[str]:
     """Return a field on one line, or the lines of a text that differ."""
     if _is_image(field):
         return [f"{field.path}: {_move(field)}"]
-    if _CHECKSUM in field.path:
+    if "checksum/files" in field.path:
         return ["pods roll: the files that they mount changed"]
     if field.is_text:
         old, new = str(field.old).splitlines(), str(field.new).splitlines()

@@ -12,14 +12,13 @@ from copy import deepcopy
 from delivery.control_plane.admission import Admission
 from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.manifests import workloads
-from delivery.manifests.manifest import Manifest
+from delivery.manifests.manifest import Manifest, applied
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
 
 OVER_QUOTA = "exceeded quota"
 _NAMED = re.compile(r'^[\w.]+ "[^"]+" is (forbidden|invalid): ')
 _RULES = ("ServiceAccount", "LimitRange", "ResourceQuota")
-_SET_BY_SERVER = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields")
 
 
 def refusals(
@@ -184,6 +183,6 @@ class _Scale:
             self._client.create(manifest)
 
     def _here(self, manifest: Manifest) -> Manifest:
-        kept = {k: v for k, v in manifest["metadata"].items() if k not in _SET_BY_SERVER}
-        body = {key: value for key, value in manifest.items() if key != "status"}
-        return deepcopy({**body, "metadata": {**kept, "namespace": self._namespace}})
+        copy = deepcopy(applied(manifest))
+        copy["metadata"]["namespace"] = self._namespace
+        return copy
