@@ -29,13 +29,7 @@ class UnknownEnvironmentError(DeliveryError):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """One environment, as its Argo CD Application declares it.
-
-    Attributes:
-        application: Name of the Application.
-        spec: Spec of the Application.
-        project: Spec of its AppProject.
-    """
+    """One environment, as the specs of its Argo CD Application and AppProject declare it."""
 
     application: str
     spec: Manifest
@@ -54,14 +48,12 @@ class Environment:
     @property
     def branch(self) -> str:
         """Branch that Argo CD tracks."""
-        branch: str = self.spec["source"]["targetRevision"]
-        return branch
+        return str(self.spec["source"]["targetRevision"])
 
     @property
     def namespace(self) -> str:
         """Namespace that it is deployed to."""
-        namespace: str = self.spec["destination"]["namespace"]
-        return namespace
+        return str(self.spec["destination"]["namespace"])
 
     @property
     def labels(self) -> Labels:
@@ -85,14 +77,10 @@ class Environment:
         return self.spec.get("syncPolicy") or {}
 
     def objection(self, key: Key, *, namespaced: bool) -> str | None:
-        """Return why the project does not let Argo CD apply an object, or None if it does.
-
-        Args:
-            key: The object.
-            namespaced: Whether objects of its kind live in namespaces.
-        """
+        """Return why the project does not let Argo CD apply an object, or None if it does."""
         name, project = self.spec["project"], self.project
-        if not _matches(self.spec["source"]["repoURL"], project.get("sourceRepos")):
+        source = self.spec["source"]["repoURL"]
+        if not any(fnmatchcase(source, each) for each in project.get("sourceRepos") or []):
             return f"the project {name} does not allow this repository"
         if self._manages_namespace and not _lists(
             project.get("clusterResourceWhitelist"), Key("Namespace", self.namespace, "", "")
@@ -134,13 +122,10 @@ def environments(repository: Path, commit: str | None = None) -> list[Environmen
 
 
 def declared(files: Files) -> list[Environment]:
-    """Return the environments that files declare, in the order of their documents.
-
-    Args:
-        files: Files of the repository, at least those of `dist/argocd`.
+    """Return the environments that `dist/argocd` declares, in the order of its documents.
 
     Raises:
-        TreeError: If they are damaged, or declare no environment.
+        TreeError: If it is damaged, or declares no environment.
     """
     found = parse(each.manifest for each in manifests(files, FOLDER))
     if not found:
@@ -149,10 +134,7 @@ def declared(files: Files) -> list[Environment]:
 
 
 def parse(objects: Iterable[Manifest]) -> list[Environment]:
-    """Return the environments that objects declare, in their order.
-
-    Args:
-        objects: Applications, AppProjects, and others, which are skipped.
+    """Return the environments that Applications and AppProjects among objects declare, in order.
 
     Raises:
         TreeError: If an Application lacks a field that we need.
@@ -174,11 +156,8 @@ def _environment(manifest: Manifest, projects: Mapping[str, Manifest]) -> Enviro
             "source": {"repoURL": str(), "targetRevision": str(), "path": str()},
             "destination": {"namespace": str()},
         }:
-            return Environment(
-                application=name,
-                spec=manifest["spec"],
-                project=projects.get(project, EVERYTHING),
-            )
+            policy = projects.get(project, EVERYTHING)
+            return Environment(application=name, spec=manifest["spec"], project=policy)
     raise TreeError(
         f"{FOLDER} is damaged: the Application {name} lacks its project, source or destination; "
         "run `make synth`."
@@ -186,11 +165,7 @@ def _environment(manifest: Manifest, projects: Mapping[str, Manifest]) -> Enviro
 
 
 def select(known: Sequence[Environment], name: str | None = None) -> list[Environment]:
-    """Return the environment of that name, or all of them.
-
-    Args:
-        known: The environments that exist.
-        name: Name of one. Default: all.
+    """Return the environment of that name, or all of them without a name.
 
     Raises:
         UnknownEnvironmentError: If none has that name.
@@ -205,10 +180,6 @@ def select(known: Sequence[Environment], name: str | None = None) -> list[Enviro
 def require_manifests(files: Files, known: Iterable[Environment]) -> None:
     """Refuse an environment without any object: Argo CD would prune everything in it.
 
-    Args:
-        files: Files of `dist/`.
-        known: The environments that must have a folder there.
-
     Raises:
         TreeError: If a folder is missing or empty, or a file is not valid YAML.
     """
@@ -218,10 +189,6 @@ def require_manifests(files: Files, known: Iterable[Environment]) -> None:
                 f"{environment.folder} has no manifests, although the Application "
                 f"{environment.application} deploys it: run `make synth`."
             )
-
-
-def _matches(text: str, patterns: Iterable[str] | None) -> bool:
-    return any(fnmatchcase(text, pattern) for pattern in patterns or [])
 
 
 def _lists(kinds: Iterable[Mapping[str, str]] | None, key: Key) -> bool:

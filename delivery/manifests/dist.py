@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from delivery.errors import DeliveryError
+from delivery.git import GitError, git
 from delivery.manifests.applications import FOLDER, parse
-from delivery.manifests.tree import DIST, manifests, read_dist
+from delivery.manifests.tree import DIST, manifests, read_dist, read_folder
 from delivery.temporary import temporary_folder
 
 
@@ -32,12 +33,7 @@ class Flaw(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One file with a flaw.
-
-    Attributes:
-        path: Path of the file from the root of the repository.
-        flaw: The flaw.
-    """
+    """A file with a flaw, by its path from the root of the repository."""
 
     path: str
     flaw: Flaw
@@ -89,7 +85,7 @@ def synthesize(repository: Path) -> list[str]:
         finally:
             if not dist.exists() and replaced.exists():
                 replaced.rename(dist)
-        return sorted(_files(repository, dist))
+        return sorted(map(str, read_dist(repository)))
 
 
 def prove(repository: Path, fresh: Path) -> list[Finding]:
@@ -105,9 +101,10 @@ def prove(repository: Path, fresh: Path) -> list[Finding]:
     Raises:
         RenderError: If this is not a Git working tree.
     """
-    expected = {f"{DIST}/{path}": content for path, content in _files(fresh, fresh).items()}
-    actual = _files(repository, repository / DIST)
-    tracked = _tracked(repository)
+    expected = {
+        PurePosixPath(DIST, path): content for path, content in read_folder(fresh, ".").items()
+    }
+    actual, tracked = read_dist(repository), _tracked(repository)
     flawed = {
         Flaw.STALE: {
             path for path in expected.keys() & actual.keys() if expected[path] != actual[path]
@@ -117,7 +114,7 @@ def prove(repository: Path, fresh: Path) -> list[Finding]:
         Flaw.UNTRACKED: actual.keys() - tracked.keys(),
         Flaw.UNMERGED: {path for path, stage in tracked.items() if stage != "0"},
     }
-    findings = [Finding(path=path, flaw=flaw) for flaw, paths in flawed.items() for path in paths]
+    findings = [Finding(path=str(each), flaw=flaw) for flaw in flawed for each in flawed[flaw]]
     return sorted(findings, key=lambda finding: finding.path)
 
 
@@ -167,26 +164,14 @@ def _require_complete(fresh: Path) -> None:
             raise RenderError(f"The sources render nothing into {folder}.")
 
 
-def _files(root: Path, folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder, by its path from the root."""
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def _tracked(repository: Path) -> dict[str, str]:
+def _tracked(repository: Path) -> dict[PurePosixPath, str]:
     """Return the files of dist in Git's index, each with its stage: `0` unless in conflict."""
-    # Without a fixed index: a commit hook may be given one of its own.
-    listing = subprocess.run(  # noqa: S603 - Git, with our own options
-        ["git", "ls-files", "-z", "--stage", "--", DIST],  # noqa: S607 - the user's own Git
-        cwd=repository,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if listing.returncode != 0:
-        raise RenderError(f"Cannot list what Git tracks below {DIST}: {listing.stderr.strip()}")
-    entries = (entry.partition("\t") for entry in listing.stdout.split("\0") if entry)
-    return {path: blob.split()[2] for blob, _, path in entries}
+    # A commit hook may be given an index of its own.
+    index = {name: value for name, value in os.environ.items() if name == "GIT_INDEX_FILE"}
+    try:
+        listing = git(repository, "ls-files", "-z", "--stage", "--", DIST, environment=index)
+    except GitError as error:
+        reason = error.output.strip()
+        raise RenderError(f"Cannot list what Git tracks below {DIST}: {reason}") from error
+    entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
+    return {PurePosixPath(path): blob.split()[2] for blob, _, path in entries}

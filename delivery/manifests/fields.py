@@ -93,12 +93,7 @@ class Field:
 
 
 def transition(old: object, new: object) -> str:
-    """Return `old → new`, the one way in which we write what a value was and is.
-
-    Args:
-        old: Value before, as JSON has it; MISSING is written as `unset`, long values are cut.
-        new: Value after.
-    """
+    """Return `old → new` for JSON values: MISSING as `unset`, long ones cut."""
     return f"{_shown(old)} → {_shown(new)}"
 
 
@@ -110,12 +105,7 @@ def _shown(value: object) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Field]:
-    """Return the fields that differ between two objects, sorted by path.
-
-    Args:
-        old: An object as JSON has it.
-        new: The other object.
-    """
+    """Return the fields that differ between two objects, sorted by path."""
     return sorted(_differences("", old, new), key=lambda field: field.path)
 
 
@@ -143,7 +133,6 @@ def _items(path: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Field]
 
 
 def _is_ordered(path: str, items: Sequence[Any]) -> bool:
-    """Tell whether the order of named items matters all the same."""
     if path.endswith("env"):
         # A variable may refer to those before it.
         return "$(" in json.dumps(items)
@@ -179,11 +168,11 @@ def _plain(value: Any) -> str:  # noqa: ANN401 - JSON
 
 
 def _same_amount(path: str, old: object, new: object) -> bool:
-    parents = path.split(".")[:-1]
-    if not ((parents and (parents[-1] in _AMOUNTS)) or path.endswith("sizeLimit")):
+    parent = path.rpartition(".")[0].rpartition(".")[2]
+    if parent not in _AMOUNTS and not path.endswith("sizeLimit"):
         return False
-    amounts = [_amount(str(value)) for value in (old, new) if value is not MISSING]
-    return len(amounts) > 1 and amounts[0] is not None and amounts[0] == amounts[1]
+    was, now = _amount(str(old)), _amount(str(new))
+    return was is not None and was == now
 
 
 def _amount(text: str) -> Decimal | None:

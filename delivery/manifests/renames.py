@@ -1,7 +1,7 @@
 """Renamed objects: one is gone, and a new one of its kind has nearly the same content."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from delivery.manifests.tree import Desired
 
@@ -13,29 +13,21 @@ Names are left out of the comparison, as labels, selectors and files often repea
 _NAME = "\0"
 
 
-def renames(gone: Iterable[Desired], made: Iterable[Desired]) -> list[tuple[Desired, Desired]]:
-    """Return the objects that only have a new name or namespace.
+def renames(gone: Sequence[Desired], made: Sequence[Desired]) -> list[tuple[Desired, Desired]]:
+    """Pair the objects that are gone with those that differ in name or namespace only.
 
-    Args:
-        gone: Objects that are gone from the tree.
-        made: Objects that are new in the tree.
-
-    Returns:
-        Pairs of an old and a new object; each object is in one pair at most.
+    Each object is in one pair at most, with the one that is most alike.
     """
-    made = list(made)
-    candidates = sorted(
-        (
-            (-_likeness(old, new), old.key, new.key, old, new)
-            for old in gone
-            for new in made
-            if (old.key.kind, old.key.group) == (new.key.kind, new.key.group)
-        ),
-        key=lambda candidate: candidate[:3],
-    )
+    candidates = [
+        (likeness, old, new)
+        for old in gone
+        for new in made
+        if (old.key.kind, old.key.group) == (new.key.kind, new.key.group)
+        and (likeness := _likeness(old, new)) >= _ALIKE
+    ]
     pairs: list[tuple[Desired, Desired]] = []
-    for likeness, _, _, old, new in candidates:
-        if -likeness >= _ALIKE and not any(old is a or new is b for a, b in pairs):
+    for _, old, new in sorted(candidates, key=lambda each: (-each[0], each[1].key, each[2].key)):
+        if not any(old is a or new is b for a, b in pairs):
             pairs.append((old, new))
     return pairs
 

@@ -18,7 +18,6 @@ DIST = "dist"
 """The folder of the repository that Argo CD reads."""
 _SKIP_FILE = b"+argocd:skip-file-rendering"
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-_ANNOTATION = "argocd.argoproj.io/"
 
 Files = Mapping[PurePosixPath, bytes]
 """Content of files, by path from the root of the repository."""
@@ -31,11 +30,7 @@ class TreeError(DeliveryError):
 class Key(NamedTuple):
     """Identity of an object, whatever the version of its kind.
 
-    Attributes:
-        kind: Its kind.
-        name: Its name.
-        namespace: Its namespace; empty for a cluster-scoped object.
-        group: API group of its kind; empty for the core group.
+    The namespace of a cluster-scoped object is empty, and so is the name of the core group.
     """
 
     kind: str
@@ -45,7 +40,7 @@ class Key(NamedTuple):
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Key":
-        """Return the key of the object that a manifest describes."""
+        """Return the key of a manifest's object."""
         metadata = manifest["metadata"]
         group, _, _ = manifest["apiVersion"].rpartition("/")
         return cls(manifest["kind"], metadata["name"], metadata.get("namespace", ""), group)
@@ -57,12 +52,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:
-    """One object that Argo CD applies.
-
-    Attributes:
-        manifest: The object.
-        file: Path of the file that holds it.
-    """
+    """One object that Argo CD applies, and the path of the file that holds it."""
 
     manifest: Manifest
     file: str
@@ -90,11 +80,6 @@ class Desired:
         """Events at which the previous run of a hook is deleted."""
         return _values(self.manifest, "hook-delete-policy") or frozenset({"BeforeHookCreation"})
 
-    @property
-    def options(self) -> frozenset[str]:
-        """Sync options of this object alone, such as `Prune=false`."""
-        return sync_options(self.manifest)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
@@ -110,31 +95,18 @@ class Tree:
 
 
 def annotation(manifest: Manifest, name: str) -> str:
-    """Return the value of one of Argo CD's annotations, empty where it is not set.
-
-    Args:
-        manifest: The object.
-        name: Name of the annotation without Argo CD's prefix.
-    """
+    """Return one of Argo CD's annotations, named without its prefix; empty if it is not set."""
     annotations = manifest["metadata"].get("annotations") or {}
-    return str(annotations.get(f"{_ANNOTATION}{name}", ""))
+    return str(annotations.get(f"argocd.argoproj.io/{name}", ""))
 
 
 def sync_options(manifest: Manifest) -> frozenset[str]:
-    """Return the sync options of an object."""
+    """Return the sync options of an object alone, such as `Prune=false`."""
     return _values(manifest, "sync-options")
 
 
 def read_dist(repository: Path, commit: str | None = None) -> Files:
-    """Read all files of `dist/`.
-
-    Args:
-        repository: Root of the Git working tree.
-        commit: Commit whose dist is read. Default: the working tree.
-
-    Raises:
-        TreeError: If there is no such commit, or it has no dist.
-    """
+    """Read all files of `dist/`, as `read_folder` does."""
     return read_folder(repository, DIST, commit)
 
 
@@ -176,12 +148,7 @@ def read_folder(repository: Path, folder: str, commit: str | None = None) -> Fil
 def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
     """Read the objects of a folder as Argo CD does: file by file, without its subfolders.
 
-    Args:
-        files: Files of the repository.
-        folder: Folder that an Application names.
-
-    Returns:
-        The objects; they must not be changed: they are shared between calls.
+    The objects must not be changed: calls share them.
 
     Raises:
         TreeError: If a file is not valid YAML, or holds a document that is not an object.
@@ -196,17 +163,21 @@ def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
             problem = " ".join(str(error).split())
             raise TreeError(f"{path} is not valid YAML: {problem}") from error
         for document in documents:
-            if document is not None:
-                _require_object(path, document)
-                found.append(Desired(manifest=document, file=str(path)))
+            match document:
+                case {"apiVersion": str(), "kind": str(), "metadata": {"name": str()}}:
+                    found.append(Desired(manifest=document, file=str(path)))
+                case None:
+                    pass
+                case _:
+                    raise TreeError(
+                        f"{path} holds a document that is not a Kubernetes object: it needs "
+                        "apiVersion, kind and metadata.name."
+                    )
     return found
 
 
 def folders(files: Files) -> dict[str, list[Manifest]]:
     """Return the objects of each folder of `dist/`, by the folder's name.
-
-    Args:
-        files: Files of `dist/`.
 
     Raises:
         TreeError: If a file is not valid YAML, or holds a document that is not an object.
@@ -236,13 +207,3 @@ def _documents(content: bytes) -> Sequence[Any]:
 
 def _values(manifest: Manifest, name: str) -> frozenset[str]:
     return frozenset(filter(None, map(str.strip, annotation(manifest, name).split(","))))
-
-
-def _require_object(path: PurePosixPath, document: object) -> None:
-    match document:
-        case {"apiVersion": str(), "kind": str(), "metadata": {"name": str()}}:
-            return
-    raise TreeError(
-        f"{path} holds a document that is not a Kubernetes object: it needs apiVersion, kind and "
-        "metadata.name."
-    )

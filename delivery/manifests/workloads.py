@@ -1,6 +1,6 @@
 """Workloads: their pods, how these roll, and the objects that they use."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from math import ceil, floor
 from typing import NamedTuple
@@ -11,18 +11,17 @@ from delivery.manifests.tree import Key
 KINDS = frozenset({"CronJob", "DaemonSet", "Deployment", "Job", "StatefulSet"})
 """Kinds of objects that make pods."""
 
+_REFERENCES = {
+    "ConfigMap": {"configMap", "configMapRef", "configMapKeyRef"},
+    "Secret": {"secret", "secretRef", "secretKeyRef"},
+}
+"""Fields of a volume, an `envFrom` or a `valueFrom` that name the object to read."""
 Objects = Mapping[Key, Manifest]
 """Live objects, by key."""
 
 
 class Use(NamedTuple):
-    """A claim that a container mounts.
-
-    Attributes:
-        claim: Name of the PersistentVolumeClaim, or of the claim template of a StatefulSet.
-        path: Mount path in the container.
-        part: Sub-path of the volume; empty for all of it.
-    """
+    """A claim, or claim template, that a container mounts; the part is a sub-path or empty."""
 
     claim: str
     path: str
@@ -31,10 +30,7 @@ class Use(NamedTuple):
 
 def template(workload: Manifest) -> Manifest:
     """Return the template of a workload's pods."""
-    spec = workload["spec"]
-    if workload["kind"] == "CronJob":
-        spec = spec["jobTemplate"]["spec"]
-    found: Manifest = spec["template"]
+    found: Manifest = _spec(workload)["template"]
     return found
 
 
@@ -57,15 +53,13 @@ def select(objects: Objects, *kinds: str) -> Iterator[tuple[Key, Manifest]]:
 def fewest(key: Key, workload: Manifest, objects: Objects) -> int:
     """Return how many pods of a workload run at rest."""
     autoscaler = _autoscaler(key, objects)
-    if autoscaler is not None:
-        return int(autoscaler["spec"].get("minReplicas", 1))
-    return _stated(workload)
+    return int(autoscaler.get("minReplicas", 1)) if autoscaler else _configured(workload)
 
 
 def most(key: Key, workload: Manifest, objects: Objects) -> int:
     """Return how many pods of a workload run at most, except during a rollout."""
     autoscaler = _autoscaler(key, objects)
-    return _stated(workload) if autoscaler is None else int(autoscaler["spec"]["maxReplicas"])
+    return int(autoscaler["maxReplicas"]) if autoscaler else _configured(workload)
 
 
 def surge(workload: Manifest, replicas: int) -> int:
@@ -103,22 +97,18 @@ def uses(workload: Manifest) -> set[Use]:
 
 def read(workload: Manifest) -> set[tuple[str, str]]:
     """Return the ConfigMaps and Secrets that a workload's pods read, by kind and name."""
-    found: set[tuple[str, str | None]] = set()
+    sources: list[Manifest] = []
     for volume in template(workload)["spec"].get("volumes", []):
-        sources = [volume, *volume.get("projected", {}).get("sources", [])]
-        for source in sources:
-            config_map, secret = source.get("configMap", {}), source.get("secret", {})
-            found.add(("ConfigMap", config_map.get("name")))
-            found.add(("Secret", secret.get("secretName", secret.get("name"))))
+        sources += [volume, *volume.get("projected", {}).get("sources", [])]
     for container in containers(workload):
-        for source in container.get("envFrom", []):
-            found.add(("ConfigMap", source.get("configMapRef", {}).get("name")))
-            found.add(("Secret", source.get("secretRef", {}).get("name")))
-        for variable in container.get("env", []):
-            source = variable.get("valueFrom", {})
-            found.add(("ConfigMap", source.get("configMapKeyRef", {}).get("name")))
-            found.add(("Secret", source.get("secretKeyRef", {}).get("name")))
-    return {(kind, name) for kind, name in found if name}
+        sources += container.get("envFrom", [])
+        sources += (variable.get("valueFrom", {}) for variable in container.get("env", []))
+    return {
+        (kind, source[field].get("secretName") or source[field]["name"])
+        for source in sources
+        for kind, fields in _REFERENCES.items()
+        for field in fields & source.keys()
+    }
 
 
 def variables(workload: Manifest) -> dict[str, str]:
@@ -131,13 +121,10 @@ def variables(workload: Manifest) -> dict[str, str]:
     }
 
 
-def _autoscaler(key: Key, objects: Objects) -> Manifest | None:
-    found: Iterable[Manifest] = (
-        autoscaler
-        for _, autoscaler in select(objects, "HorizontalPodAutoscaler")
-        if targets(autoscaler, key)
-    )
-    return next(iter(found), None)
+def _autoscaler(key: Key, objects: Objects) -> Manifest:
+    """Return the spec of the workload's autoscaler, or an empty one."""
+    found = select(objects, "HorizontalPodAutoscaler")
+    return next((each["spec"] for _, each in found if targets(each, key)), {})
 
 
 def targets(autoscaler: Manifest, key: Key) -> bool:
@@ -146,14 +133,16 @@ def targets(autoscaler: Manifest, key: Key) -> bool:
     return bool(target["kind"] == key.kind and target["name"] == key.name)
 
 
-def _stated(workload: Manifest) -> int:
-    spec = workload["spec"]
-    if workload["kind"] == "CronJob":
-        spec = spec["jobTemplate"]["spec"]
-    if workload["kind"] in {"CronJob", "Job"}:
-        return int(spec.get("parallelism", 1))
+def _configured(workload: Manifest) -> int:
+    count = "parallelism" if workload["kind"] in {"CronJob", "Job"} else "replicas"
     # A DaemonSet has as many as there are nodes: at least one.
-    return int(spec.get("replicas", 1))
+    return int(_spec(workload).get(count, 1))
+
+
+def _spec(workload: Manifest) -> Manifest:
+    """Return the spec around the pod template."""
+    spec: Manifest = workload["spec"]
+    return spec["jobTemplate"]["spec"] if workload["kind"] == "CronJob" else spec
 
 
 def rolling(workload: Manifest) -> Manifest:
@@ -165,13 +154,7 @@ def rolling(workload: Manifest) -> Manifest:
 
 
 def share(amount: int | str, replicas: int, *, round_up: bool) -> int:
-    """Return a number of pods.
-
-    Args:
-        amount: The number, or a percentage of the replicas.
-        replicas: Number of all pods.
-        round_up: Whether to round a percentage up rather than down.
-    """
+    """Return a number of pods, given as such or as a percentage of the replicas."""
     if isinstance(amount, int):
         return amount
     share = Fraction(amount.rstrip("%")) / 100 * replicas

@@ -279,7 +279,7 @@ def _is_recreated(desired: Desired) -> bool:
     if desired.hooks:
         # After success it is deleted, too.
         return bool(desired.delete_policies & {"BeforeHookCreation", "HookSucceeded"})
-    return {"Force=true", "Replace=true"} <= desired.options
+    return {"Force=true", "Replace=true"} <= sync_options(desired.manifest)
 
 
 def _readable(error: ApiError) -> str:
