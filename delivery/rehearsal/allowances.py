@@ -21,14 +21,7 @@ class AllowanceError(DeliveryError):
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """A blocking verdict that somebody accepts.
-
-    Attributes:
-        kind: Kind of the object.
-        name: Name of the object.
-        verdict: The accepted verdict.
-        reason: Why it is acceptable.
-    """
+    """A blocking verdict on an object that somebody accepts, for a reason."""
 
     kind: str
     name: str
@@ -37,11 +30,7 @@ class Allowance:
 
     @classmethod
     def parse(cls, text: str, reason: str) -> "Allowance":
-        """Read an allowance as typed on a command line.
-
-        Args:
-            text: `KIND/NAME=VERDICT`, the verdict with dashes.
-            reason: Why it is acceptable.
+        """Read an allowance `KIND/NAME=VERDICT`, the verdict with dashes.
 
         Raises:
             AllowanceError: If the text is malformed, or the verdict never blocks.
@@ -58,13 +47,7 @@ class Allowance:
 
 
 class Line(NamedTuple):
-    """A line of a commit message that starts with `KEYWORD`.
-
-    Attributes:
-        commit: Abbreviated hash of the commit, in twelve digits.
-        author: Author of the commit.
-        text: Rest of the line.
-    """
+    """The text after `KEYWORD` in a commit message, with the commit (12 digits) and its author."""
 
     commit: str
     author: str
@@ -73,9 +56,7 @@ class Line(NamedTuple):
     def read(self, environments: Collection[str]) -> tuple[str, Allowance]:
         """Return the environment and what the line allows there.
 
-        Args:
-            environments: All environments; a line must name one, as what suits one may not suit
-                another.
+        A line must name one of the environments, as what suits one may not suit another.
 
         Raises:
             AllowanceError: If the line is not `ENVIRONMENT KIND/NAME=VERDICT REASON`.
@@ -96,12 +77,8 @@ def recorded(repository: Path, base: str) -> Sequence[Line]:
 
     Any line of a message counts, not only the trailers: a squash moves them up.
 
-    Args:
-        repository: Root of the Git working tree.
-        base: The base commit.
-
     Raises:
-        GitError: If the commit does not exist.
+        GitError: If the base does not exist.
     """
     form = ("--abbrev=12", "--format=%h%x00%an%x00%B%x00")
     fields = iter(git(repository, "log", *form, f"{base}..HEAD").split("\0"))

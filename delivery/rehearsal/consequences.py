@@ -14,12 +14,7 @@ _FRESH = frozenset({Verdict.CREATED, Verdict.PODS_ROLL, Verdict.RECREATED})
 
 
 class Consequence(NamedTuple):
-    """A side effect on one object.
-
-    Attributes:
-        key: The object.
-        text: The effect; completes the sentence `<object>: …`.
-    """
+    """A side effect on one object; the text completes the sentence `<object>: …`."""
 
     key: Key
     text: str
@@ -31,14 +26,7 @@ def consequences(
     before: Objects,
     after: Objects,
 ) -> list[Consequence]:
-    """Return the side effects of a sync, sorted by object.
-
-    Args:
-        outcomes: Results of the sync, by object.
-        verdicts: Verdicts, by object.
-        before: All objects, as the API server had them before the sync.
-        after: All objects, as the API server has them after the sync.
-    """
+    """Return the side effects of a sync, sorted by object."""
     known = {*_dangling(before), *_never_ready(before)}
     found = [
         *_stale(outcomes, verdicts, after),
@@ -57,11 +45,8 @@ def _stale(
     for key, verdict in verdicts.items():
         if verdict is not Verdict.IN_PLACE or not _content_changes(outcomes[key]):
             continue
-        for reader, workload in workloads.select(after, *workloads.KINDS - {"CronJob"}):
-            reads = reader.namespace == key.namespace and (key.kind, key.name) in workloads.read(
-                workload
-            )
-            if reads and verdicts.get(reader) not in _FRESH:
+        for reader in _users(key, after):
+            if reader.kind != "CronJob" and verdicts.get(reader) not in _FRESH:
                 yield Consequence(
                     key,
                     f"the pods of {reader} do not roll: until they do, they use the values that "
@@ -142,13 +127,18 @@ def _probed_ports(workload: Manifest) -> set[str]:
 
 def _missing(before: Objects, after: Objects) -> Iterator[Consequence]:
     """Return the deleted objects that pods still need."""
-    for key in sorted(set(before) - set(after)):
-        for owner, workload in workloads.select(after, *workloads.KINDS):
-            if owner.namespace != key.namespace:
-                continue
-            claims = {("PersistentVolumeClaim", use.claim) for use in workloads.uses(workload)}
-            if (key.kind, key.name) in workloads.read(workload) | claims:
-                yield Consequence(key, f"the pods of {owner} need it: no new pod starts")
+    for key in before.keys() - after.keys():
+        for owner in _users(key, after):
+            yield Consequence(key, f"the pods of {owner} need it: no new pod starts")
+
+
+def _users(key: Key, objects: Objects) -> Iterator[Key]:
+    """Return the workloads whose pods use a ConfigMap, a Secret or a claim."""
+    for owner, workload in workloads.select(objects, *workloads.KINDS):
+        claims = {("PersistentVolumeClaim", use.claim) for use in workloads.uses(workload)}
+        used = workloads.read(workload) | claims
+        if owner.namespace == key.namespace and (key.kind, key.name) in used:
+            yield owner
 
 
 def _own_effects(

@@ -23,11 +23,7 @@ Connect: TypeAlias = Callable[[], Client]
 def connect(
     *, version: str | None = None, kubeconfig: Path | None = None
 ) -> AbstractContextManager[Connect]:
-    """Choose an API server.
-
-    Args:
-        version: Kubernetes version of the API server to start. Default: as `find`.
-        kubeconfig: kubeconfig of a running API server; none is started.
+    """Start an API server of a Kubernetes version, or use the running one of a kubeconfig.
 
     Raises:
         ControlPlaneError: If there is no such API server.
@@ -36,11 +32,9 @@ def connect(
 
 
 def find(version: str | None = None) -> ApiServerAssets:
-    """Find the programs of an API server.
+    """Find the programs of a Kubernetes version, such as `1.37` or `1.37.2`.
 
-    Args:
-        version: Kubernetes version, such as `1.37` or `1.37.2`. Default: that of
-            `locate_api_server`.
+    The default is what `locate_api_server` finds.
 
     Raises:
         ControlPlaneError: If there are none, or none of that version.
@@ -66,9 +60,6 @@ def find(version: str | None = None) -> ApiServerAssets:
 def own(assets: ApiServerAssets) -> Iterator[Connect]:
     """Start an API server for one rehearsal.
 
-    Args:
-        assets: Programs of the API server.
-
     Raises:
         StartError: If it does not start, or one of its programs ends during the rehearsal.
     """
@@ -82,10 +73,7 @@ def own(assets: ApiServerAssets) -> Iterator[Connect]:
 
 @contextmanager
 def given(kubeconfig: Path) -> Iterator[Connect]:
-    """Use an API server that somebody else started for this purpose.
-
-    Args:
-        kubeconfig: kubeconfig with a token.
+    """Use an API server that somebody else started for this purpose; its user has a token.
 
     Raises:
         ControlPlaneError: If it cannot be used, or is a real cluster, where pods would run.
@@ -111,7 +99,6 @@ def _version(kube_apiserver: Path) -> str:
 
 
 def _client(kubeconfig: Path, folder: Path) -> Client:
-    """Make a client from a kubeconfig's current context."""
     try:
         config = yaml.load(kubeconfig.read_bytes(), yaml.CSafeLoader)
         context = _named(config["contexts"], config["current-context"])["context"]

@@ -18,12 +18,7 @@ _STORES = frozenset({"PersistentVolumeClaim", "StatefulSet"})
 
 
 def risks(outcome: Outcome, after: Objects) -> list[str]:
-    """Return why a change to one object puts data at risk; empty if it does not.
-
-    Args:
-        outcome: Result of the sync for the object.
-        after: All objects, as the API server has them after the sync.
-    """
+    """Return why a change to one object puts data at risk; empty if it does not."""
     return [
         *_store_risks(outcome),
         *_mount_risks(outcome),

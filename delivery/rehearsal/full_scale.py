@@ -28,7 +28,7 @@ def refusals(
 
     Args:
         client: Client of the API server.
-        objects: All objects of one namespace, in the API server after the sync.
+        objects: All objects of one namespace after the sync.
         namespace: Empty namespace with the same labels, in which to create them.
         rolling: Workloads whose pods this sync replaces; they have surge pods for a while.
 
@@ -55,22 +55,15 @@ def _has_pods(key: Key) -> bool:
 
 
 class _Scale:
-    """A namespace that fills up.
-
-    Args:
-        client: Client of the API server.
-        namespace: The namespace.
-    """
+    """A namespace that fills up."""
 
     def __init__(self, client: Client, namespace: str) -> None:
         self._client = client
         self._namespace = namespace
         self.admission = Admission(client)
-        """Rules that the admission plugins may not have seen yet."""
+        self.refused: dict[Key, str] = {}
         self._quotas: list[Manifest] = []
         self._pods = 0
-        self.refused: dict[Key, str] = {}
-        """The API server's messages, by the object whose pods or claims it refused."""
 
     def make_rule(self, manifest: Manifest) -> None:
         """Create an object that decides about others."""
@@ -81,13 +74,7 @@ class _Scale:
             self.admission.note(rule)
 
     def make(self, key: Key, manifest: Manifest, replicas: int) -> None:
-        """Create an object that a quota may count, or all pods and claims of a workload.
-
-        Args:
-            key: Key of the object.
-            manifest: The object.
-            replicas: Number of pods.
-        """
+        """Create an object that a quota may count, or all pods and claims of a workload."""
         if not self._quotas:
             # Without a quota all pods of a template get the same answer.
             replicas = min(replicas, 1)
@@ -108,13 +95,7 @@ class _Scale:
         return not _has_pods(key) and any(name in counted for name in names)
 
     def make_surge(self, key: Key, manifest: Manifest, replicas: int) -> None:
-        """Create the surge pods of a rollout, and then reset the quota to before them.
-
-        Args:
-            key: Key of the workload.
-            manifest: The workload.
-            replicas: Number of surge pods.
-        """
+        """Create the surge pods of a rollout, and then reset the quota to before them."""
         if not (self._quotas and replicas):
             return
         references = [Reference.of(quota) for quota in self._quotas]

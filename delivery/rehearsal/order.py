@@ -43,15 +43,7 @@ _KINDS = (
 
 
 class Step(NamedTuple):
-    """A position in the sync; smaller comes first.
-
-    Attributes:
-        phase: Index of the phase.
-        wave: Sync wave within the phase.
-        applies: Whether the object is applied; within a wave, pruning comes first.
-        kind: Index of the kind.
-        key: The object.
-    """
+    """A position in the sync; smaller comes first, as pruning does within a wave."""
 
     phase: int
     wave: int
@@ -76,7 +68,7 @@ def pruning(live: Mapping[Key, Manifest]) -> Iterable[Step]:
     """Return the steps that prune objects, the last wave first."""
     waves = {key: Desired(manifest=manifest, file="").wave for key, manifest in live.items()}
     forwards = sorted(set(waves.values()))
-    backwards = dict(zip(forwards, reversed(forwards), strict=True))
+    backwards = dict(zip(forwards, forwards[::-1], strict=True))
     return [
         Step(SYNC, backwards[wave], False, _index(key), key)  # noqa: FBT003 - a field
         for key, wave in waves.items()

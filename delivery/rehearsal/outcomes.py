@@ -30,13 +30,12 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The result for one object, which the previous tree and this tree may contain or not."""
+    """The result for one object: in the previous and this tree, and in the API server."""
 
     key: Key
     was: Desired | None
     wanted: Desired | None
     before: Manifest | None
-    """The object in the API server before the sync."""
     after: Manifest | None
     action: Action
     refusal: Refusal | None = None

@@ -13,12 +13,7 @@ FIELD_MANAGER = "argocd-controller"
 
 
 class Probes:
-    """Dry runs of applying a manifest.
-
-    Args:
-        client: Client of the API server.
-        scratch: Namespaces of the rehearsal.
-    """
+    """Dry runs of applying a manifest."""
 
     def __init__(self, client: Client, scratch: ScratchNamespaces) -> None:
         self._client = client
@@ -48,12 +43,7 @@ class Probes:
         return self.is_accepted(manifest)
 
     def claims_bar(self, was: Manifest, manifest: Manifest) -> bool:
-        """Whether a StatefulSet cannot change because of its claim templates.
-
-        Args:
-            was: Manifest that was applied before.
-            manifest: Manifest that was refused.
-        """
+        """Whether a StatefulSet cannot change because of its claim templates."""
         templates = manifest["spec"].get("volumeClaimTemplates", [])
         attempt = {**was, "spec": {**was["spec"], "volumeClaimTemplates": templates}}
         return not self.is_accepted(attempt)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Lock
 
 from delivery.control_plane.client import Client
@@ -32,7 +32,7 @@ class Finding:
         reasons: Explanations as sentences, the most important first.
         changes: Differences, field by field.
         file: File below `dist/` that contains the object, or did.
-        source: File and line of the construct that makes the object, or made it; None if unknown.
+        source: File and line of the construct that makes or made the object; None if unknown.
         old: The object's previous key if it was renamed.
         allowed: The reason why the verdict does not block although it normally would.
     """
@@ -54,11 +54,11 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
-    """The effect of the next sync of an environment.
+    """The effect of the next sync of an environment, compared with a base.
 
     Attributes:
         environment: Its folder below `dist/`.
-        base: Name of the compared commit, as a person wrote it.
+        base: The base, as a person wrote it.
         kubernetes: Version of the API server.
         findings: One finding for each object, the most serious first.
         consequences: Further effects.
@@ -69,7 +69,7 @@ class Rehearsal:
     base: str
     kubernetes: str
     findings: Sequence[Finding]
-    consequences: Sequence[Consequence] = field(default_factory=tuple)
+    consequences: Sequence[Consequence] = ()
     stops: str | None = None
 
     @property
@@ -105,9 +105,8 @@ def rehearse(
     # The other namespaces belong to other Applications; their labels do not matter here.
     labels: dict[str, Mapping[str, str]] = {name: {} for name in neighbours}
     scratch = ScratchNamespaces(client, {**labels, application.namespace: application.labels})
-    with closing(
-        Syncer(client, application, scratch, cluster_lock=cluster_lock or Lock())
-    ) as syncer:
+    lock = cluster_lock or Lock()
+    with closing(Syncer(client, application, scratch, cluster_lock=lock)) as syncer:
         syncer.sync(base)
         syncer.settle()
         before = syncer.objects
@@ -148,21 +147,14 @@ def _refused_pods(
     if set(verdicts.values()) <= {Verdict.UNCHANGED}:
         return {}
     namespace = scratch.make("full-scale", labels=application.labels)
-    refused = full_scale.refusals(
-        client,
-        {
-            key: manifest
-            for key, manifest in after.items()
-            if key.namespace == application.namespace
-            and not (key in verdicts and verdicts[key] in {Verdict.REFUSED, Verdict.REPLACE_NEEDED})
-        },
-        namespace=namespace,
-        rolling={
-            key
-            for key, verdict in verdicts.items()
-            if verdict is Verdict.PODS_ROLL and key.namespace == application.namespace
-        },
-    )
+    objects = {
+        key: manifest
+        for key, manifest in after.items()
+        if key.namespace == application.namespace
+        and verdicts.get(key) not in {Verdict.REFUSED, Verdict.REPLACE_NEEDED}
+    }
+    rolling = {key for key in objects if verdicts.get(key) is Verdict.PODS_ROLL}
+    refused = full_scale.refusals(client, objects, namespace=namespace, rolling=rolling)
     return {key: text.replace(namespace, application.namespace) for key, text in refused.items()}
 
 
@@ -241,10 +233,14 @@ def _allow(finding: Finding, allowances: Sequence[Allowance]) -> Finding:
 
 def _stop(outcomes: Mapping[Key, Outcome]) -> str | None:
     """Return the point at which the sync fails first."""
-    refused = [each for each in outcomes.values() if each.refusal is not None and each.wanted]
+    refused = [
+        (each.refusal, applying(each.wanted))
+        for each in outcomes.values()
+        if each.refusal and each.wanted
+    ]
     if not refused:
         return None
-    if any(each.refusal is not None and each.refusal.before_sync for each in refused):
+    if any(refusal.before_sync for refusal, _ in refused):
         return "before anything is applied"
-    first = min(applying(each.wanted) for each in refused if each.wanted)
+    first = min(step for _, step in refused)
     return f"in wave {first.wave}" if first.phase == SYNC else f"in the phase {PHASES[first.phase]}"

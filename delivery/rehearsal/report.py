@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from delivery.errors import describe
-from delivery.manifests.tree import Key
 from delivery.rehearsal.allowances import KEYWORD
-from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.rehearse import Finding, Rehearsal
 from delivery.rehearsal.verdicts import Verdict
 from delivery.text import LIMIT, details, escaped, fenced, fitted
@@ -32,12 +30,7 @@ def to_text(rehearsals: Sequence[Rehearsal]) -> str:
 
 
 def to_markdown(rehearsals: Sequence[Rehearsal], *, limit: int = LIMIT) -> str:
-    """Report as Markdown: tables, with as many folded details as fit.
-
-    Args:
-        rehearsals: One rehearsal of each environment and version.
-        limit: Maximum number of characters.
-    """
+    """Report as Markdown: tables, with as many folded details as fit the limit in characters."""
     tables = [_cut("\n".join(_table(each)), limit // len(rehearsals)) for each in rehearsals]
     found = [(finding, each.environment) for each in rehearsals for finding in _changed(each)]
     found.sort(key=lambda pair: list(Verdict).index(pair[0].verdict))
@@ -86,16 +79,13 @@ def _changed(rehearsal: Rehearsal) -> list[Finding]:
 
 
 def _label(finding: Finding) -> str:
-    old = f" (was {_old_name(finding.old, finding.key)})" if finding.old else ""
-    return f"{finding.key}{old}"
-
-
-def _old_name(old: Key, new: Key) -> str:
-    return old.name if old.name != new.name else f"in {old.namespace}"
+    old, new = finding.old, finding.key
+    if old is None:
+        return str(new)
+    return f"{new} (was {old.name if old.name != new.name else f'in {old.namespace}'})"
 
 
 def _advice(finding: Finding, environment: str) -> Iterator[str]:
-    """Return what to do about a finding."""
     if finding.allowed is not None:
         yield f"Allowed: {finding.allowed}"
     elif finding.blocks:
@@ -151,8 +141,7 @@ def _row(finding: Finding) -> str:
 
 
 def _cell(text: str) -> str:
-    short = text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
-    return escaped(short)
+    return escaped(text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…")
 
 
 def _link(source: str | None) -> str:
@@ -179,7 +168,6 @@ def _details(finding: Finding, environment: str) -> str:
 
 
 def _cut(table: str, limit: int) -> str:
-    """Return as many lines of a table as fit."""
     if len(table) <= limit:
         return table
     note = "\n\nTable truncated; `delivery rehearse` prints all of it."
@@ -195,11 +183,11 @@ def _plain(rehearsal: Rehearsal) -> dict[str, object]:
         "stops": rehearsal.stops,
         "findings": [
             {
-                **_object(each.key),
+                **each.key._asdict(),
                 "verdict": each.verdict.slug,
                 "blocks": each.blocks,
                 "allowed": each.allowed,
-                "old": _object(each.old) if each.old else None,
+                "old": each.old and each.old._asdict(),
                 "reasons": each.reasons,
                 "changes": each.changes,
                 "file": each.file,
@@ -207,13 +195,7 @@ def _plain(rehearsal: Rehearsal) -> dict[str, object]:
             }
             for each in rehearsal.findings
         ],
-        "consequences": [_consequence(each) for each in rehearsal.consequences],
+        "consequences": [
+            {**each.key._asdict(), "text": each.text} for each in rehearsal.consequences
+        ],
     }
-
-
-def _consequence(consequence: Consequence) -> dict[str, object]:
-    return {**_object(consequence.key), "text": consequence.text}
-
-
-def _object(key: Key) -> dict[str, object]:
-    return key._asdict()

@@ -1,5 +1,7 @@
 """The course of a rollout: how many pods are replaced at once, and whether clients notice."""
 
+from collections.abc import Iterator
+
 from delivery.manifests import workloads
 from delivery.manifests.manifest import Manifest, selects
 from delivery.manifests.tree import Key
@@ -8,12 +10,7 @@ from delivery.products.catalog import PRODUCTS
 
 
 def describe(key: Key, objects: Objects) -> list[str]:
-    """Return sentences about the rollout of a workload.
-
-    Args:
-        key: The workload.
-        objects: All objects, as the API server has them after the sync.
-    """
+    """Return sentences about the rollout of a workload, given all objects after the sync."""
     workload = objects[key]
     replicas = workloads.fewest(key, workload, objects)
     away = min(workloads.unavailable(workload, replicas), replicas)
@@ -22,18 +19,6 @@ def describe(key: Key, objects: Objects) -> list[str]:
         *_exceeded_budgets(key, workload, objects, replicas, away),
         *(each for product in PRODUCTS for each in product.rollout_remarks(workload, objects)),
     ]
-
-
-def outage(key: Key, objects: Objects) -> bool:
-    """Tell whether a rollout leaves a moment without any ready pod.
-
-    Args:
-        key: The workload.
-        objects: All objects, as the API server has them after the sync.
-    """
-    workload = objects[key]
-    replicas = workloads.fewest(key, workload, objects)
-    return workloads.unavailable(workload, replicas) >= replicas
 
 
 def _pace(workload: Manifest, replicas: int, away: int) -> str:
@@ -52,14 +37,13 @@ def _pace(workload: Manifest, replicas: int, away: int) -> str:
 
 def _exceeded_budgets(
     key: Key, workload: Manifest, objects: Objects, replicas: int, away: int
-) -> list[str]:
+) -> Iterator[str]:
     """Return the budgets that the rollout exceeds.
 
     A rollout ignores PodDisruptionBudgets, but they show how few pods the owner accepts.
     """
     labels = workloads.labels(workload)
     left = replicas - away
-    exceeded = []
     for budget, manifest in workloads.select(objects, "PodDisruptionBudget"):
         spec = manifest["spec"]
         if budget.namespace != key.namespace or not selects(spec.get("selector") or {}, labels):
@@ -70,7 +54,4 @@ def _exceeded_budgets(
             allowed = spec.get("maxUnavailable", 1)
             needed = replicas - workloads.share(allowed, replicas, round_up=True)
         if left < needed:
-            exceeded.append(
-                f"only {left} of them stay ready, but {budget} requires {needed}: an outage"
-            )
-    return exceeded
+            yield f"only {left} of them stay ready, but {budget} requires {needed}: an outage"

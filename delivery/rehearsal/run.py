@@ -22,13 +22,9 @@ REMOTE = "origin"
 
 @dataclass(frozen=True, kw_only=True)
 class _Base:
-    """The state that an environment is compared with.
+    """The `dist/` that an environment is compared with, and the allowances since.
 
-    Attributes:
-        name: Its name in the report.
-        commit: The commit; None if the environment's branch does not exist yet.
-        files: The files of `dist/`.
-        lines: Allowances recorded since then.
+    There is no commit, and nothing else, if the environment's branch does not exist yet.
     """
 
     name: str
@@ -107,12 +103,8 @@ def _commit(repository: Path, name: str) -> _Base:
         commit = resolve(repository, name)
     except GitError as error:
         raise TreeError(f"Unknown commit {name!r}: fetch it, or name another BASE.") from error
-    return _Base(
-        name=name,
-        commit=commit,
-        files=read_dist(repository, commit),
-        lines=recorded(repository, commit),
-    )
+    files, lines = read_dist(repository, commit), recorded(repository, commit)
+    return _Base(name=name, commit=commit, files=files, lines=lines)
 
 
 def _branch(repository: Path, branch: str) -> _Base:

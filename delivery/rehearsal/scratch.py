@@ -12,12 +12,7 @@ _LONGEST_NAME = 40
 
 
 class ScratchNamespaces:
-    """Stand-ins for the namespaces of the real cluster.
-
-    Args:
-        client: Client of the API server.
-        labels: Labels of each namespace, by its real name.
-    """
+    """Stand-ins for the namespaces of the real cluster, whose labels are given by name."""
 
     def __init__(self, client: Client, labels: Mapping[str, Mapping[str, str]]) -> None:
         self._client = client
@@ -25,12 +20,7 @@ class ScratchNamespaces:
         self._names = {name: self.make(name, labels=labels[name]) for name in sorted(labels)}
 
     def make(self, purpose: str, *, labels: Mapping[str, str] | None = None) -> str:
-        """Create a namespace and return its name.
-
-        Args:
-            purpose: Start of the name.
-            labels: Labels of the namespace. Default: none.
-        """
+        """Create a namespace, without labels by default, and return its name."""
         name = f"{purpose[:_LONGEST_NAME]}-{self._suffix}"
         make_namespace(self._client, name, labels=labels)
         return name

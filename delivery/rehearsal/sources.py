@@ -22,12 +22,7 @@ _SYSTEM = "system"
 
 @dataclass(frozen=True)
 class _Module:
-    """One module of the package.
-
-    Attributes:
-        path: Path from the root of the repository.
-        body: Its syntax tree.
-    """
+    """One module of the package: its path from the root of the repository, and its syntax."""
 
     path: str
     body: ast.Module
@@ -63,11 +58,7 @@ class _Module:
 
 
 class Sources:
-    """The source code of a repository's constructs.
-
-    Args:
-        files: Files of its folder `constructs/fraud_detection`.
-    """
+    """The source code of a repository's constructs: the files of its `PACKAGE`."""
 
     def __init__(self, files: Files) -> None:
         self._modules = {
@@ -79,13 +70,8 @@ class Sources:
     def of(self, key: Key, file: str) -> str | None:
         """Return the file and line that make an object, such as `constructs/…/redis.py:57`.
 
-        Args:
-            key: The object.
-            file: File of `dist/` that contains it.
-
-        Returns:
-            The first line of the construct if no better one is found; None if no construct makes
-            the file.
+        It is the first line of the construct if no better one is found, and None if no construct
+        makes the object's file in `dist/`.
         """
         construct = self._constructs.get(PurePosixPath(file).stem)
         if construct is None:
@@ -101,7 +87,7 @@ class Sources:
         return {
             chart.args[0].value: call.func.id
             for call in (system.calls if system else [])
-            if isinstance(call.func, ast.Name) and call.args
+            if isinstance(call.func, ast.Name)
             for chart in call.args[:1]
             if isinstance(chart, ast.Call)
             and _name(chart.func) == "chart"
@@ -117,17 +103,16 @@ class Sources:
             for node in module.body.body:
                 if isinstance(node, ast.FunctionDef):
                     calls = (each for each in ast.walk(node) if isinstance(each, ast.Call))
-                    found[node.name] = {kind for call in calls if (kind := _kind(call))}
+                    found[node.name] = {kind for call in calls if (kind := _kind(call.func))}
                 if isinstance(node, ast.ClassDef):
-                    bases = (_MAKER.match(_name(base)) for base in node.bases)
-                    found[node.name] = {base.group(1) for base in bases if base}
+                    found[node.name] = {kind for base in node.bases if (kind := _kind(base))}
         return found
 
     def _line(self, module: _Module, key: Key) -> int | None:
         makers = [
             call
             for call in module.calls
-            if _kind(call) == key.kind or key.kind in self._makers.get(_name(call.func), ())
+            if _kind(call.func) == key.kind or key.kind in self._makers.get(_name(call.func), ())
         ]
         named = [call for call in makers if self._names(module, call, key.name)]
         # A NetworkPolicy is made elsewhere, for each component that is made here.
@@ -185,6 +170,6 @@ def _name(expression: ast.expr | None) -> str:
     return expression.id if isinstance(expression, ast.Name) else ""
 
 
-def _kind(call: ast.Call) -> str | None:
-    match = _MAKER.match(_name(call.func))
+def _kind(maker: ast.expr) -> str | None:
+    match = _MAKER.match(_name(maker))
     return match.group(1) if match else None

@@ -9,20 +9,15 @@ _DEFAULT_CLASS = "default-of-the-cluster"
 
 def claims(manifest: Manifest) -> list[Manifest]:
     """Return the specs of the volume claims that an object is or makes."""
+    spec = manifest.get("spec") or {}
     if manifest["kind"] == "PersistentVolumeClaim":
-        return [manifest.get("spec") or {}]
-    if manifest["kind"] == "StatefulSet":
-        templates = (manifest.get("spec") or {}).get("volumeClaimTemplates") or []
-        return [template.get("spec") or {} for template in templates]
-    return []
+        return [spec]
+    templates = spec.get("volumeClaimTemplates") or []
+    return [each.get("spec") or {} for each in templates if manifest["kind"] == "StatefulSet"]
 
 
 def storage_class(name: str | None) -> Manifest:
-    """Describe a StorageClass that can expand its volumes.
-
-    Args:
-        name: Name of the class; None for the default class of the cluster.
-    """
+    """Describe a StorageClass that can expand its volumes; the cluster's default has no name."""
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
     return {
         "apiVersion": "storage.k8s.io/v1",

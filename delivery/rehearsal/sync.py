@@ -26,11 +26,7 @@ _RULING_KINDS = frozenset({"LimitRange", "Namespace", "ResourceQuota"})
 class Syncer:
     """Argo CD's part in a rehearsal: it applies and prunes.
 
-    Args:
-        client: Client of the API server.
-        application: The Application that is synced.
-        scratch: Namespaces of the rehearsal.
-        cluster_lock: Held, until `close`, by the rehearsal that applies cluster-scoped objects.
+    The rehearsal that applies cluster-scoped objects holds the cluster lock until `close`.
     """
 
     def __init__(
@@ -71,11 +67,10 @@ class Syncer:
         for step in sorted(steps):
             if step.key.kind not in RULES:
                 self._admission.wait()
-            outcomes[step.key] = (
-                self._apply(desired[step.key])
-                if step.applies
-                else self._prune(step.key, prunes=prunes)
-            )
+            if step.applies:
+                outcomes[step.key] = self._apply(desired[step.key])
+            else:
+                outcomes[step.key] = self._prune(step.key, prunes=prunes)
         self._desired = desired
         return outcomes
 
@@ -108,11 +103,8 @@ class Syncer:
         metadata = desired.manifest["metadata"]
         if metadata.get("namespace") or not self._is_namespaced(desired.manifest):
             return desired
-        manifest = {
-            **desired.manifest,
-            "metadata": {**metadata, "namespace": self._application.namespace},
-        }
-        return Desired(manifest=manifest, file=desired.file)
+        metadata = {**metadata, "namespace": self._application.namespace}
+        return replace(desired, manifest={**desired.manifest, "metadata": metadata})
 
     def _is_namespaced(self, manifest: Manifest) -> bool:
         """Whether the kind lives in namespaces, as we assume of an unknown kind."""
@@ -121,17 +113,15 @@ class Syncer:
 
     def _apply(self, desired: Desired) -> Outcome:
         key, before = desired.key, self._before(desired)
+        was = self._desired.get(key)
         outcome = Outcome(
-            key=key,
-            was=self._desired.get(key),
-            wanted=desired,
-            before=before,
-            after=before,
-            action=Action.SKIPPED,
+            key=key, was=was, wanted=desired, before=before, after=before, action=Action.SKIPPED
         )
         if "Skip" in desired.hooks:
             return outcome
-        if self._is_up_to_date(desired):
+        # The same manifest was applied before, so that applying it changes nothing.
+        same = key in self._live and was is not None and was.manifest == desired.manifest
+        if same and not self._rules_change:
             return replace(outcome, action=Action.APPLIED)
         namespaced = self._is_namespaced(desired.manifest)
         objection = self._application.objection(key, namespaced=namespaced)
@@ -147,16 +137,6 @@ class Syncer:
         if after is not None:
             self._live[key] = after
         return replace(outcome, action=action, after=after)
-
-    def _is_up_to_date(self, desired: Desired) -> bool:
-        """Whether the same manifest was applied before, so that applying it changes nothing."""
-        was = self._desired.get(desired.key)
-        return (
-            not self._rules_change
-            and was is not None
-            and was.manifest == desired.manifest
-            and desired.key in self._live
-        )
 
     def _attempt(
         self, desired: Desired, manifest: Manifest, before: Manifest | None
@@ -175,7 +155,6 @@ class Syncer:
         return Action.RECREATED, self._applied(manifest)
 
     def _refused(self, outcome: Outcome, manifest: Manifest, error: ApiError) -> Outcome:
-        """Add the details of a refusal to an outcome."""
         after = self._live.get(outcome.key)
         # Any other reason, such as a quota, does not depend on the existing object.
         barred = (
@@ -247,7 +226,6 @@ class Syncer:
         return self._scratch.make("later")
 
     def _make_classes(self, manifest: Manifest) -> None:
-        """Create the StorageClasses that claims use."""
         for claim in claims(manifest):
             name = claim.get("storageClassName")
             if name not in self._classes:
@@ -275,7 +253,7 @@ def _has_fixed_address(desired: Desired | None) -> bool:
 
 
 def _is_recreated(desired: Desired) -> bool:
-    """Whether Argo CD deletes the object before it applies it."""
+    """Whether Argo CD deletes an object before it applies it."""
     if desired.hooks:
         # After success it is deleted, too.
         return bool(desired.delete_policies & {"BeforeHookCreation", "HookSucceeded"})

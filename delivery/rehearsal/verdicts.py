@@ -46,12 +46,7 @@ class Verdict(Enum):
 
 
 def judge(outcome: Outcome, objects: Objects) -> Verdict:
-    """Judge one object, apart from its data and the admission of its pods.
-
-    Args:
-        outcome: The result of the sync for the object.
-        objects: All objects in the API server after the sync.
-    """
+    """Judge one object, apart from its data and the admission of its pods."""
     if outcome.refusal is not None:
         barred = outcome.refusal.by_transition
         return Verdict.REPLACE_NEEDED if barred else Verdict.REFUSED
@@ -61,7 +56,12 @@ def judge(outcome: Outcome, objects: Objects) -> Verdict:
         return Verdict.CREATED
     if same(outcome.before, outcome.after):
         return Verdict.UNCHANGED
-    return Verdict.PODS_ROLL if _rolls(outcome, objects) else Verdict.IN_PLACE
+    rolls = (
+        template_changes(outcome)
+        and not waits(outcome.after)
+        and workloads.fewest(outcome.key, outcome.after, objects) > 0
+    )
+    return Verdict.PODS_ROLL if rolls else Verdict.IN_PLACE
 
 
 _BY_ACTION = {
@@ -80,15 +80,6 @@ def template_changes(outcome: Outcome) -> bool:
         and before is not None
         and after is not None
         and workloads.template(before) != workloads.template(after)
-    )
-
-
-def _rolls(outcome: Outcome, objects: Objects) -> bool:
-    return (
-        template_changes(outcome)
-        and outcome.after is not None
-        and not waits(outcome.after)
-        and workloads.fewest(outcome.key, outcome.after, objects) > 0
     )
 
 
