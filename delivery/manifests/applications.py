@@ -107,11 +107,9 @@ class Environment:
 
 
 def environments(repository: Path, commit: str | None = None) -> list[Environment]:
-    """Read the environments, the one where releases begin first.
+    """Read the environments of a commit, the one where releases begin first.
 
-    Args:
-        repository: Root of the Git working tree.
-        commit: Revision whose dist is read. Default: the working tree.
+    The default is the working tree.
 
     Raises:
         GitError: If there is no such commit.
@@ -134,7 +132,7 @@ def declared(files: Files) -> list[Environment]:
 
 
 def parse(objects: Iterable[Manifest]) -> list[Environment]:
-    """Return the environments that Applications and AppProjects among objects declare, in order.
+    """Return the environments that the Applications among some objects declare, in their order.
 
     Raises:
         TreeError: If an Application lacks a field that we need.

@@ -37,14 +37,8 @@ _COLOURS = {Verb.ADDED: "green", Verb.REMOVED: "red", Verb.RENAMED: "yellow", Ve
 class Change:
     """A resource that differs.
 
-    Attributes:
-        environment: Name of the environment.
-        file: Name of the file that holds it, without its suffix.
-        verb: Action on it.
-        kind: Its kind.
-        name: Its name after the change.
-        old_name: Its name before the change, if it was renamed.
-        fields: Fields that differ; none if it was added or removed.
+    Its file is named without the suffix. Only a renamed one has an old name, and one that was
+    added or removed has no fields.
     """
 
     environment: str

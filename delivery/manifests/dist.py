@@ -45,10 +45,7 @@ class Finding:
 
 @contextmanager
 def rendered(repository: Path) -> Iterator[Path]:
-    """Render the sources of a working tree into a temporary folder.
-
-    Args:
-        repository: Root of the working tree, whose own code renders.
+    """Render the sources of a working tree, by its own code, into a temporary folder.
 
     Yields:
         A folder like `dist/`, on the same file system as the repository; removed afterwards.
@@ -65,9 +62,6 @@ def rendered(repository: Path) -> Iterator[Path]:
 
 def synthesize(repository: Path) -> list[str]:
     """Run `cdk8s synth`, and replace `dist/` if the result is complete.
-
-    Args:
-        repository: Root of the working tree.
 
     Returns:
         Paths of the rendered files from the root of the repository.
@@ -90,10 +84,6 @@ def synthesize(repository: Path) -> list[str]:
 
 def prove(repository: Path, fresh: Path) -> list[Finding]:
     """Compare the whole of `dist/` with a fresh render, and with the files that Git tracks.
-
-    Args:
-        repository: Root of the Git working tree.
-        fresh: The fresh render, from `rendered`.
 
     Returns:
         Every file that is stale, missing, orphaned, untracked or unmerged; empty if none is.

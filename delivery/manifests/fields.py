@@ -10,17 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-_KEYS = (
-    "name",
-    "containerPort",
-    "port",
-    "mountPath",
-    "topologyKey",
-    "key",
-    "ip",
-    "host",
-    "path",
-)
+_KEYS = ("name", "containerPort", "port", "mountPath", "topologyKey", "key", "ip", "host", "path")
 """Fields by which Kubernetes identifies an item of a list; the first that all items have counts."""
 _SETS = frozenset(
     {

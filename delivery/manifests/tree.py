@@ -30,7 +30,7 @@ class TreeError(DeliveryError):
 class Key(NamedTuple):
     """Identity of an object, whatever the version of its kind.
 
-    The namespace of a cluster-scoped object is empty, and so is the name of the core group.
+    The namespace is empty for a cluster-scoped object, the group for the core group.
     """
 
     kind: str
@@ -101,7 +101,7 @@ def annotation(manifest: Manifest, name: str) -> str:
 
 
 def sync_options(manifest: Manifest) -> frozenset[str]:
-    """Return the sync options of an object alone, such as `Prune=false`."""
+    """Return an object's own sync options, such as `Prune=false`."""
     return _values(manifest, "sync-options")
 
 
@@ -111,12 +111,7 @@ def read_dist(repository: Path, commit: str | None = None) -> Files:
 
 
 def read_folder(repository: Path, folder: str, commit: str | None = None) -> Files:
-    """Read all files below a folder of a repository.
-
-    Args:
-        repository: Root of the Git working tree.
-        folder: Path from that root.
-        commit: Commit whose folder is read. Default: the working tree.
+    """Read all files below a folder in a commit; by default, in the working tree.
 
     Raises:
         TreeError: If there is no such commit, or it has no such folder.

@@ -43,7 +43,7 @@ _KINDS = (
 
 
 class Step(NamedTuple):
-    """A position in the sync; smaller comes first, as pruning does within a wave."""
+    """A position in the sync; smaller comes first, so that a wave prunes before it applies."""
 
     phase: int
     wave: int
@@ -59,8 +59,7 @@ def runs(desired: Desired) -> bool:
 
 def applying(desired: Desired) -> Step:
     """Return the step that applies an object."""
-    phases = [index for index, phase in enumerate(PHASES) if phase in desired.hooks]
-    phase = phases[0] if phases else SYNC
+    phase = next((index for index, each in enumerate(PHASES) if each in desired.hooks), SYNC)
     return Step(phase, desired.wave, True, _index(desired.key), desired.key)  # noqa: FBT003 - a field
 
 

@@ -30,7 +30,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The result for one object: in the previous and this tree, and in the API server."""
+    """The result for one object: its place in both trees, and what the API server had and has."""
 
     key: Key
     was: Desired | None

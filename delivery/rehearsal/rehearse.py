@@ -198,13 +198,12 @@ def _renamed(
     after: Mapping[Key, Manifest],
 ) -> list[Finding]:
     """Merge the findings on the old and the new name of an object into one."""
-    gone, created = [], []
-    for key, finding in findings.items():
-        outcome = outcomes[key]
-        if outcome.wanted is None and outcome.was is not None:
-            gone.append(outcome.was)
-        elif outcome.before is None and outcome.wanted and finding.verdict is Verdict.CREATED:
-            created.append(outcome.wanted)
+    gone = [each.was for each in outcomes.values() if each.was and not each.wanted]
+    created = [
+        each.wanted
+        for key, each in outcomes.items()
+        if each.wanted and each.before is None and findings[key].verdict is Verdict.CREATED
+    ]
     merged = dict(findings)
     left = {key for key, each in outcomes.items() if each.action is Action.LEFT}
     for old, new in renames(gone, created):

@@ -24,7 +24,7 @@ REMOTE = "origin"
 class _Base:
     """The `dist/` that an environment is compared with, and the allowances since.
 
-    There is no commit, and nothing else, if the environment's branch does not exist yet.
+    It is empty, and has no commit, if the environment's branch does not exist yet.
     """
 
     name: str

@@ -16,7 +16,6 @@ from delivery.manifests.tree import Files, Key
 
 PACKAGE = "constructs/fraud_detection"
 _MAKER = re.compile(r"Kube([A-Z][A-Za-z]*?)(V\d\w*)?$")
-_COMPONENT = "Component"
 _SYSTEM = "system"
 
 
@@ -119,7 +118,7 @@ class Sources:
         components = [
             call
             for call in module.calls
-            if _name(call.func) == _COMPONENT and self._names(module, call, key.name)
+            if _name(call.func) == "Component" and self._names(module, call, key.name)
         ]
         found = [*named, *makers, *components]
         return found[0].lineno if found else None

@@ -17,7 +17,7 @@ def claims(manifest: Manifest) -> list[Manifest]:
 
 
 def storage_class(name: str | None) -> Manifest:
-    """Describe a StorageClass that can expand its volumes; the cluster's default has no name."""
+    """Describe a StorageClass that can expand its volumes; None is the cluster's default class."""
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
     return {
         "apiVersion": "storage.k8s.io/v1",
