@@ -30,14 +30,12 @@ class Workload:
     @property
     def name(self) -> str:
         """Its name."""
-        name: str = self.manifest["metadata"]["name"]
-        return name
+        return str(self.manifest["metadata"]["name"])
 
     @property
     def namespace(self) -> str:
         """Namespace of its pods."""
-        namespace: str = self.manifest["metadata"]["namespace"]
-        return namespace
+        return str(self.manifest["metadata"]["namespace"])
 
     @property
     def pod_spec(self) -> Manifest:
@@ -54,8 +52,7 @@ class Workload:
             labels=workloads.labels(self.manifest),
             named_ports={
                 (port.get("protocol", "TCP"), port["name"]): port["containerPort"]
-                for container in self.containers
-                for port in container.get("ports", [])
+                for port in self.ports
                 if "name" in port
             },
         )
@@ -65,20 +62,20 @@ class Workload:
         """All containers, including init containers."""
         return workloads.containers(self.manifest)
 
+    @property
+    def ports(self) -> list[Manifest]:
+        """Ports that its containers list."""
+        return [port for container in self.containers for port in container.get("ports", [])]
+
     @cached_property
     def listening(self) -> set[tuple[str, int]]:
-        """Protocols and ports that its containers list."""
-        return {
-            (port.get("protocol", "TCP"), port["containerPort"])
-            for container in self.containers
-            for port in container.get("ports", [])
-        }
+        """Protocols and numbers of these ports."""
+        return {(port.get("protocol", "TCP"), port["containerPort"]) for port in self.ports}
 
     @property
     def replicas(self) -> int:
         """Number of pods that it states; 1 if something else decides."""
-        replicas: int = self.manifest["spec"].get("replicas", 1)
-        return replicas
+        return int(self.manifest["spec"].get("replicas", 1))
 
     @property
     def pod_names(self) -> list[str]:
@@ -90,12 +87,7 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Service:
-    """A Service and the workloads behind it.
-
-    Attributes:
-        manifest: The Service.
-        workloads: Workloads whose pods it selects.
-    """
+    """A Service and the workloads whose pods it selects."""
 
     manifest: Manifest
     workloads: Sequence[Workload]
@@ -103,8 +95,7 @@ class Service:
     @property
     def name(self) -> str:
         """Its name."""
-        name: str = self.manifest["metadata"]["name"]
-        return name
+        return str(self.manifest["metadata"]["name"])
 
     @property
     def headless(self) -> bool:
@@ -133,13 +124,7 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Container:
-    """A container and its configuration.
-
-    Attributes:
-        workload: The workload whose pods run it.
-        manifest: The container.
-        configuration: Its settings and addresses.
-    """
+    """A container of a workload, with its settings and addresses."""
 
     workload: Workload
     manifest: Manifest
@@ -148,8 +133,7 @@ class Container:
     @property
     def name(self) -> str:
         """Its name."""
-        name: str = self.manifest["name"]
-        return name
+        return str(self.manifest["name"])
 
 
 class Cluster:

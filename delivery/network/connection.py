@@ -43,16 +43,15 @@ class Connection:
     verdict: Verdict = Verdict.REACHABLE
     reason: str = ""
 
+    def dangling(self, reason: str) -> "Connection":
+        """Return it as one that leads nowhere."""
+        return replace(self, verdict=Verdict.DANGLING, reason=reason)
+
 
 class UnreachableError(Exception):
-    """An address leads nowhere, or where it must not.
+    """An address leads nowhere, or where it must not; the message says why."""
 
-    Args:
-        verdict: The verdict on it.
-        reason: Why.
-    """
-
-    def __init__(self, verdict: Verdict, reason: str) -> None:
+    def __init__(self, reason: str, verdict: Verdict = Verdict.DANGLING) -> None:
         super().__init__(reason)
         self.verdict = verdict
 
@@ -62,13 +61,7 @@ class UnreachableError(Exception):
 
 
 def given(container: Container, source: str, address: str) -> Connection:
-    """Return the connection for an address in the configuration of a container.
-
-    Args:
-        container: The container.
-        source: Place in its configuration.
-        address: The address as it is written there.
-    """
+    """Return the connection for an address as a place in a container's configuration has it."""
     return Connection(
         environment=container.workload.environment,
         client=container.workload.name,
@@ -84,9 +77,7 @@ def require_listening(workload: Workload, port: int | None, protocol: str = "TCP
         UnreachableError: If it is not listed.
     """
     if (protocol, port) not in workload.listening:
-        raise UnreachableError(
-            Verdict.DANGLING, f"no container of {workload.name} lists the port {protocol} {port}"
-        )
+        raise UnreachableError(f"no container of {workload.name} lists the port {protocol} {port}")
 
 
 def unless_listening(

@@ -6,6 +6,7 @@ Everything is read from the rendered manifests; the Python that renders them doe
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
+from itertools import product
 
 from delivery.manifests.manifest import Manifest
 from delivery.network.cluster import Cluster
@@ -17,7 +18,7 @@ from delivery.network.connection import (
     unless_listening,
 )
 from delivery.network.discovery import discovered, unadvertised
-from delivery.network.policy import Direction, Grant, Pod
+from delivery.network.policy import Direction, Pod, peer_name
 from delivery.network.routes import KUBE_SYSTEM, Routes
 from delivery.network.services import (
     broken_probes,
@@ -26,7 +27,7 @@ from delivery.network.services import (
     published,
     ungoverned_stateful_sets,
 )
-from delivery.network.surplus import peer_name, surplus
+from delivery.network.surplus import surplus
 from delivery.products.catalog import PRODUCTS
 
 DNS = "cluster DNS"
@@ -36,10 +37,10 @@ _RESOLVER = Pod(name=DNS, namespace=KUBE_SYSTEM, labels={"k8s-app": "kube-dns"})
 _NODE_LOCAL_RESOLVER = ip_network("169.254.20.10/32")
 _DNS_PORTS = {("UDP", 53), ("TCP", 53)}
 _IMAGE_ADDRESSES = {
-    image: names for product in PRODUCTS for image, names in product.image_addresses.items()
+    image: names for each in PRODUCTS for image, names in each.image_addresses.items()
 }
 # Leaders are configured with their own address, too, so that a discovery is judged as a whole.
-_LEADERS = {product.discovery.leader for product in PRODUCTS if product.discovery}
+_LEADERS = {each.discovery.leader for each in PRODUCTS if each.discovery}
 
 
 def analyze(folders: Mapping[str, Sequence[Manifest]]) -> Iterator[Connection]:
@@ -54,21 +55,20 @@ def analyze(folders: Mapping[str, Sequence[Manifest]]) -> Iterator[Connection]:
     """
     cluster = Cluster(folders)
     routes = Routes(cluster)
-    doors: set[Grant] = set()
     yield from _configured(routes)
     yield from _missing(cluster)
     yield from _advertised(routes)
-    for product in PRODUCTS:
-        yield from discovered(routes, product)
-        yield from unadvertised(routes, product)
+    for each in PRODUCTS:
+        yield from discovered(routes, each)
+        yield from unadvertised(routes, each)
     yield from _dns(routes)
-    yield from published(routes, doors)
+    yield from published(routes)
     yield from broken_probes(cluster)
     yield from broken_services(cluster)
     yield from ungoverned_stateful_sets(cluster)
     yield from deadlocks(routes)
     yield from _open(routes)
-    yield from _unused(routes, doors)
+    yield from surplus(routes, [_RESOLVER])
 
 
 def _configured(routes: Routes) -> Iterator[Connection]:
@@ -94,21 +94,16 @@ def _configured(routes: Routes) -> Iterator[Connection]:
 def _missing(cluster: Cluster) -> Iterator[Connection]:
     """Return addresses that nothing sets: the program fails, or uses a default of its own."""
     for container in cluster.containers:
-        row = replace(
-            given(container, "", ""),
-            source=container.name,
-            verdict=Verdict.DANGLING,
-        )
+        row = replace(given(container, "", ""), source=container.name)
         for setting in container.configuration.unset:
-            yield replace(
-                row, address=setting.key, reason=f"{setting.source} needs it; nothing sets it"
-            )
+            unset = replace(row, address=setting.key)
+            yield unset.dangling(f"{setting.source} needs it; nothing sets it")
         if "command" in container.manifest:
             continue
         image = container.manifest["image"].rpartition("/")[2].partition(":")[0]
         for name in _IMAGE_ADDRESSES.get(image, ()):
             if container.configuration.get(name) is None:
-                yield replace(row, address=name, reason="the image would use its own default")
+                yield replace(row, address=name).dangling("the image would use its own default")
 
 
 def _advertised(routes: Routes) -> Iterator[Connection]:
@@ -140,12 +135,11 @@ def _advertised(routes: Routes) -> Iterator[Connection]:
 
 def _dns(routes: Routes) -> Iterator[Connection]:
     """Judge the way to DNS, which every pod needs; a cluster may have either resolver."""
-    workloads = routes.cluster.workloads
-    for pod in [*(workload.pod for workload in workloads), *routes.strangers]:
-        for resolver in (_RESOLVER, _NODE_LOCAL_RESOLVER):
-            routes.uses[pod, resolver] |= _DNS_PORTS
-    for workload in workloads:
-        for resolver in (_RESOLVER, _NODE_LOCAL_RESOLVER):
+    resolvers = (_RESOLVER, _NODE_LOCAL_RESOLVER)
+    for pod, resolver in product([*routes.pods, *routes.strangers], resolvers):
+        routes.uses[pod, resolver] |= _DNS_PORTS
+    for workload in routes.cluster.workloads:
+        for resolver in resolvers:
             row = Connection(
                 environment=workload.environment,
                 client=workload.name,
@@ -164,43 +158,13 @@ def _dns(routes: Routes) -> Iterator[Connection]:
 
 def _open(routes: Routes) -> Iterator[Connection]:
     """Return the pods that no policy isolates: they may connect to everyone."""
-    for pod in [*(workload.pod for workload in routes.cluster.workloads), *routes.strangers]:
-        for direction in Direction:
-            if not routes.network.isolating(pod, direction):
-                yield Connection(
-                    environment=routes.cluster.namespaces[pod.namespace],
-                    client=pod.name,
-                    source="no policy",
-                    address=f"all {direction.rules}",
-                    verdict=Verdict.UNUSED,
-                    reason=f"no policy isolates it for {direction.rules}",
-                )
-
-
-def _unused(routes: Routes, doors: set[Grant]) -> Iterator[Connection]:
-    permissions = surplus(
-        routes.network,
-        routes.uses,
-        pods=[workload.pod for workload in routes.cluster.workloads],
-        strangers=routes.strangers,
-        others=[_RESOLVER],
-        published=doors,
-    )
-    for grant, reason in permissions:
-        yield Connection(
-            environment=routes.cluster.namespaces.get(grant.namespace, ""),
-            client=f"NetworkPolicy {grant.policy}",
-            source=grant.path,
-            address=_port(grant),
-            verdict=Verdict.UNUSED,
-            reason=reason,
-        )
-
-
-def _port(grant: Grant) -> str:
-    """Return the port of a grant as its policy writes it."""
-    if grant.port is None:
-        return "every port"
-    port = grant.port.get("port", "every port")
-    end = f"-{grant.port['endPort']}" if "endPort" in grant.port else ""
-    return f"{grant.port.get('protocol', 'TCP')} {port}{end}"
+    for pod, direction in product([*routes.pods, *routes.strangers], Direction):
+        if not routes.network.isolating(pod, direction):
+            yield Connection(
+                environment=routes.cluster.namespaces[pod.namespace],
+                client=pod.name,
+                source="no policy",
+                address=f"all {direction.rules}",
+                verdict=Verdict.UNUSED,
+                reason=f"no policy isolates it for {direction.rules}",
+            )

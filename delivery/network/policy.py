@@ -57,6 +57,13 @@ class Pod:
 Peer: TypeAlias = Pod | Addresses
 
 
+def peer_name(peer: Peer) -> str:
+    """Return the name of a pod, or an address or range of addresses."""
+    if isinstance(peer, Pod):
+        return peer.name
+    return str(peer.network_address if peer.num_addresses == 1 else peer)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ports:
     """A range of ports of one protocol, both ends included."""
@@ -117,13 +124,13 @@ class Grant:
             return True
         if isinstance(peer, Pod):
             return self._admits_pod(self.peer, peer, namespaces)
-        block = self.peer.get("ipBlock")
         return (
-            block is not None
-            and _within(peer, ip_network(block["cidr"], strict=False))
+            self.block is not None
+            and peer.network_address in self.block
+            and peer.broadcast_address in self.block
             and not any(
                 peer.overlaps(ip_network(exception, strict=False))
-                for exception in block.get("except") or []
+                for exception in self.peer["ipBlock"].get("except") or []
             )
         )
 
@@ -157,21 +164,8 @@ class Grant:
         return (Ports(protocol=self.port.get("protocol") or "TCP", first=first, last=last),)
 
 
-def _within(inner: Addresses, outer: Addresses) -> bool:
-    # Two comparisons, because networks of different versions cannot be compared at all.
-    if isinstance(inner, IPv4Network) and isinstance(outer, IPv4Network):
-        return inner.subnet_of(outer)
-    if isinstance(inner, IPv6Network) and isinstance(outer, IPv6Network):
-        return inner.subnet_of(outer)
-    return False
-
-
 class Policy:
-    """A NetworkPolicy.
-
-    Args:
-        manifest: The object, as Kubernetes has it.
-    """
+    """A NetworkPolicy."""
 
     def __init__(self, manifest: Manifest) -> None:
         spec = manifest["spec"]

@@ -2,15 +2,18 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
+from typing import TypeAlias
 
 from delivery.network.addresses import Address
 from delivery.network.cluster import Cluster, Service, Workload
 from delivery.network.connection import Connection, UnreachableError, Verdict, require_listening
-from delivery.network.policy import Direction, Peer, Pod
-from delivery.network.surplus import Uses, peer_name
+from delivery.network.policy import Direction, Grant, Peer, Pod, peer_name
 
+Uses: TypeAlias = Mapping[tuple[Peer, Peer], set[tuple[str, int]]]
+"""Protocols and ports in use, by client and server."""
 KUBE_SYSTEM = "kube-system"
 """Namespace of the cluster's own pods."""
 _ELSEWHERE = "another-namespace"
@@ -18,13 +21,7 @@ _ELSEWHERE = "another-namespace"
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A port of a workload's pods to which an address leads.
-
-    Attributes:
-        workload: The workload.
-        port: The port of its pods.
-        service: The Service in between. Default: none.
-    """
+    """A port of a workload's pods to which an address leads, and the Service in between, if any."""
 
     workload: Workload
     port: int
@@ -32,11 +29,7 @@ class Target:
 
 
 class Routes:
-    """The routes of a cluster, with a record of those that were used.
-
-    Args:
-        cluster: The cluster.
-    """
+    """The routes of a cluster, with a record of those that were used."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -45,6 +38,9 @@ class Routes:
         """Protocols and ports that were used, by client and server."""
         self.waits_for: dict[tuple[Workload, Workload], Service] = {}
         """Services through which a client waits until a server is ready."""
+        self.doors: set[Grant] = set()
+        """Grants to ingress controllers; which pods these are, only the policies know."""
+        self.pods = [workload.pod for workload in cluster.workloads]
         self.strangers = [
             Pod(name=f"any pod of {namespace}", namespace=namespace, labels={})
             for namespace in cluster.namespaces
@@ -56,7 +52,7 @@ class Routes:
     def follow(
         self, row: Connection, client: Workload, address: Address, *, connects: bool = True
     ) -> Connection:
-        """Follow an address from a client to every pod that may answer.
+        """Judge a connection: follow its address from a client to every pod that may answer.
 
         Args:
             row: The connection to judge.
@@ -65,7 +61,7 @@ class Routes:
             connects: Whether the client connects to it. Default: it does.
         """
         if address.port is None:
-            return replace(row, verdict=Verdict.DANGLING, reason="no port is configured")
+            return row.dangling("no port is configured")
         try:
             targets = [
                 target
@@ -92,9 +88,7 @@ class Routes:
             UnreachableError: If it leads nowhere, or to another environment.
         """
         if "$(" in host:
-            raise UnreachableError(
-                Verdict.DANGLING, f"the value of the variable in {host} is unknown"
-            )
+            raise UnreachableError(f"the value of the variable in {host} is unknown")
         if host == "localhost" or _is_own(host):
             require_listening(client, port)
             return []
@@ -116,7 +110,7 @@ class Routes:
             UnreachableError: If there is no such pod or port.
         """
         if not service.workloads:
-            raise UnreachableError(Verdict.DANGLING, f"the Service {service.name} selects no pod")
+            raise UnreachableError(f"the Service {service.name} selects no pod")
         targets = _targets(service, port)
         if pod_name is not None:
             targets = [
@@ -127,14 +121,9 @@ class Routes:
                 and workload.manifest["spec"].get("serviceName") == service.name
             ]
             if not targets:
-                raise UnreachableError(
-                    Verdict.DANGLING,
-                    f"the headless Service {service.name} has no pod {pod_name}",
-                )
+                raise UnreachableError(f"the headless Service {service.name} has no pod {pod_name}")
         if not targets:
-            raise UnreachableError(
-                Verdict.DANGLING, f"the Service {service.name} has no port {port}"
-            )
+            raise UnreachableError(f"the Service {service.name} has no port {port}")
         for workload, target in targets:
             require_listening(workload, target)
         return [
@@ -163,14 +152,12 @@ class Routes:
         if not blocks:
             return
         sides = {Direction.EGRESS: client.name, Direction.INGRESS: peer_name(server)}
-        raise UnreachableError(
-            Verdict.BLOCKED,
-            "; ".join(
-                f"no {block.direction.rules} rule for {sides[block.direction]} in "
-                f"{', '.join(block.policies)} allows {protocol} {port}"
-                for block in blocks
-            ),
+        reasons = (
+            f"no {block.direction.rules} rule for {sides[block.direction]} in "
+            f"{', '.join(block.policies)} allows {protocol} {port}"
+            for block in blocks
         )
+        raise UnreachableError("; ".join(reasons), Verdict.BLOCKED)
 
     def _find_service(self, client: Workload, host: str) -> tuple[Service | None, str | None]:
         """Return the Service and the pod that a name means to a pod's resolver, if any.
@@ -188,13 +175,12 @@ class Routes:
             if service is not None and len(pod) <= 1:
                 if namespace != client.namespace:
                     raise UnreachableError(
-                        Verdict.FOREIGN, f"the Service is in the namespace {namespace}"
+                        f"the Service is in the namespace {namespace}", Verdict.FOREIGN
                     )
                 return service, pod[0] if pod else None
-        if labels == ["kubernetes", "default"]:
-            return None, None
-        if short != name or len(labels) == 1 or labels[-1] in self.cluster.namespaces:
-            raise UnreachableError(Verdict.DANGLING, f"there is no Service {short}")
+        is_internal = short != name or len(labels) == 1 or labels[-1] in self.cluster.namespaces
+        if is_internal and labels != ["kubernetes", "default"]:
+            raise UnreachableError(f"there is no Service {short}")
         return None, None
 
     def _require_way_out(self, client: Workload, host: str, port: int) -> None:
@@ -216,9 +202,9 @@ class Routes:
             self.uses[client.pod, block].add(("TCP", port))
         if policies and not blocks:
             raise UnreachableError(
-                Verdict.BLOCKED,
                 f"{host} is not in this cluster, and none of "
                 f"{', '.join(policy.name for policy in policies)} lets {client.name} out to it",
+                Verdict.BLOCKED,
             )
 
 

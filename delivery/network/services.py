@@ -44,17 +44,16 @@ def broken_services(cluster: Cluster) -> Iterator[Connection]:
             client=f"Service {name}",
             source="spec",
             address=name,
-            verdict=Verdict.DANGLING,
         )
         if not service.workloads:
-            yield replace(row, reason="it selects no pod")
+            yield row.dangling("it selects no pod")
         for entry in service.manifest["spec"].get("ports", []):
             row = replace(row, address=f"{name}:{entry['port']}")
             protocol = entry.get("protocol", "TCP")
             for workload, target in service.targets(entry):
                 yield from unless_listening(row, workload, target, protocol)
                 if service.headless and target != entry["port"]:
-                    yield replace(row, reason=f"a headless Service does not map it to {target}")
+                    yield row.dangling(f"a headless Service does not map it to {target}")
 
 
 def ungoverned_stateful_sets(cluster: Cluster) -> Iterator[Connection]:
@@ -76,8 +75,7 @@ def ungoverned_stateful_sets(cluster: Cluster) -> Iterator[Connection]:
 def deadlocks(routes: Routes) -> Iterator[Connection]:
     """Return the clients that wait until a server is ready that connects to them itself.
 
-    Args:
-        routes: Routes of the cluster, after every connection was recorded.
+    Call it after every connection was recorded.
     """
     for (client, server), service in routes.waits_for.items():
         if routes.uses[server.pod, client.pod]:
@@ -92,13 +90,8 @@ def deadlocks(routes: Routes) -> Iterator[Connection]:
             )
 
 
-def published(routes: Routes, doors: set[Grant]) -> Iterator[Connection]:
-    """Judge the Ingresses: a published Service must let its controller in.
-
-    Args:
-        routes: Routes of the cluster.
-        doors: Gets the grants that let controllers in; which pods these are, only they know.
-    """
+def published(routes: Routes) -> Iterator[Connection]:
+    """Judge the Ingresses: a published Service must let its controller in."""
     for manifest in routes.cluster.kind("Ingress"):
         namespace = manifest["metadata"]["namespace"]
         for rule in manifest["spec"].get("rules", []):
@@ -112,7 +105,7 @@ def published(routes: Routes, doors: set[Grant]) -> Iterator[Connection]:
                 try:
                     targets = _backend(routes, namespace, path["backend"]["service"])
                     for target in targets:
-                        doors |= _doors(routes, target)
+                        routes.doors |= _doors(routes, target)
                 except UnreachableError as error:
                     yield error.judge(row)
                     continue
@@ -123,17 +116,10 @@ def published(routes: Routes, doors: set[Grant]) -> Iterator[Connection]:
 def _backend(routes: Routes, namespace: str, backend: Manifest) -> list[Target]:
     service = routes.cluster.services.get((namespace, backend["name"]))
     if service is None:
-        raise UnreachableError(Verdict.DANGLING, f"there is no Service {backend['name']}")
+        raise UnreachableError(f"there is no Service {backend['name']}")
     wanted = backend["port"]
-    port = wanted.get("number") or next(
-        (
-            entry["port"]
-            for entry in service.manifest["spec"]["ports"]
-            if entry.get("name") == wanted["name"]
-        ),
-        0,
-    )
-    return routes.behind(service, None, port)
+    ports = {entry.get("name"): entry["port"] for entry in service.manifest["spec"]["ports"]}
+    return routes.behind(service, None, wanted.get("number") or ports.get(wanted["name"], 0))
 
 
 def _doors(routes: Routes, target: Target) -> set[Grant]:
@@ -150,7 +136,6 @@ def _doors(routes: Routes, target: Target) -> set[Grant]:
     }
     if policies and not doors:
         raise UnreachableError(
-            Verdict.BLOCKED,
-            f"no policy lets an ingress controller in to {target.workload.name}",
+            f"no policy lets an ingress controller in to {target.workload.name}", Verdict.BLOCKED
         )
     return doors

@@ -1,55 +1,41 @@
 """Permissions of NetworkPolicies that nobody uses."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
-from delivery.network.policy import Direction, Grant, Network, Peer, Pod
-
-Uses: TypeAlias = Mapping[tuple[Peer, Peer], set[tuple[str, int]]]
-"""Protocols and ports in use, by client and server."""
+from delivery.network.connection import Connection, Verdict
+from delivery.network.policy import Direction, Grant, Network, Peer, Pod, peer_name
+from delivery.network.routes import Routes, Uses
 
 
-def surplus(
-    network: Network,
-    uses: Uses,
-    *,
-    pods: Sequence[Pod],
-    strangers: Sequence[Pod],
-    others: Sequence[Pod],
-    published: Collection[Grant],
-) -> Iterator[tuple[Grant, str]]:
+def surplus(routes: Routes, others: Sequence[Pod]) -> Iterator[Connection]:
     """Return every grant that allows more than is used.
 
     Each grant is tried on the pods that exist, and on pods that could exist: without labels, or
     with the labels of existing pods in another namespace.
 
     Args:
-        network: The policies.
-        uses: Connections in use.
-        pods: All pods that the manifests make.
-        strangers: A pod without labels in each of their namespaces.
+        routes: Routes of the cluster, after every connection was recorded.
         others: Known pods that the manifests do not make.
-        published: Grants to ingress controllers, which only the policies know.
-
-    Yields:
-        The grant, and a sentence about what it allows without need.
     """
-    existing = [*pods, *others, *strangers]
+    network = routes.network
+    existing = [*routes.pods, *others, *routes.strangers]
     candidates = [*existing, *_lookalikes(network, existing)]
     for policy in network.policies:
         subjects = [
             pod
-            for pod in [*pods, *strangers]
+            for pod in [*routes.pods, *routes.strangers]
             if any(policy.isolates(pod, direction) for direction in Direction)
         ]
         for grant in policy.grants:
+            # Only the policy knows the pods of an ingress controller.
+            published = grant in routes.doors
             peers: list[Peer] = [
                 peer
-                for peer in (pods if grant in published else candidates)
+                for peer in (routes.pods if published else candidates)
                 if grant.admits(peer, network.namespaces)
             ]
-            if grant.block is not None and grant not in published:
+            if grant.block is not None and not published:
                 peers.append(grant.block)
             egress = grant.direction is Direction.EGRESS
             pairs: list[tuple[Peer, Peer]] = [
@@ -57,11 +43,17 @@ def surplus(
                 for subject in subjects
                 for peer in peers
             ]
-            used, unused = _divide(grant, pairs, uses)
-            if not used and grant not in published:
-                yield grant, "nobody uses it"
-            elif unused:
-                yield grant, f"it also allows {', '.join(unused)}"
+            used, unused = _divide(grant, pairs, routes.uses)
+            if unused or not (used or published):
+                also = f"it also allows {', '.join(unused)}"
+                yield Connection(
+                    environment=routes.cluster.namespaces.get(grant.namespace, ""),
+                    client=f"NetworkPolicy {grant.policy}",
+                    source=grant.path,
+                    address=_port(grant),
+                    verdict=Verdict.UNUSED,
+                    reason=also if used or published else "nobody uses it",
+                )
 
 
 def _divide(grant: Grant, pairs: Sequence[tuple[Peer, Peer]], uses: Uses) -> tuple[bool, list[str]]:
@@ -80,8 +72,8 @@ def _divide(grant: Grant, pairs: Sequence[tuple[Peer, Peer]], uses: Uses) -> tup
 
 def _lookalikes(network: Network, pods: Sequence[Pod]) -> Iterator[Pod]:
     """Return pods with the labels of others, in each namespace that has no such pod."""
-    by_labels = {_labels(pod): pod for pod in pods}
-    existing = {(pod.namespace, _labels(pod)) for pod in pods}
+    by_labels = {frozenset(pod.labels.items()): pod for pod in pods}
+    existing = {(pod.namespace, frozenset(pod.labels.items())) for pod in pods}
     for namespace in network.namespaces:
         for labels, pod in by_labels.items():
             if (namespace, labels) not in existing:
@@ -89,12 +81,10 @@ def _lookalikes(network: Network, pods: Sequence[Pod]) -> Iterator[Pod]:
                 yield replace(pod, name=f"{which} of {namespace}", namespace=namespace)
 
 
-def _labels(pod: Pod) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(pod.labels.items()))
-
-
-def peer_name(peer: Peer) -> str:
-    """Return the name of a pod, or an address or range of addresses."""
-    if isinstance(peer, Pod):
-        return peer.name
-    return str(peer.network_address if peer.num_addresses == 1 else peer)
+def _port(grant: Grant) -> str:
+    """Return the port of a grant as its policy writes it."""
+    if grant.port is None:
+        return "every port"
+    port = grant.port.get("port", "every port")
+    end = f"-{grant.port['endPort']}" if "endPort" in grant.port else ""
+    return f"{grant.port.get('protocol', 'TCP')} {port}{end}"
