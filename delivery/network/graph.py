@@ -1,11 +1,13 @@
 """A picture of an environment: workloads, volumes, connections, and what changed in them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from delivery.manifests.manifest import Manifest, selects
+from delivery.manifests.tree import annotation
+from delivery.manifests.workloads import read
 from delivery.network.cluster import Cluster, Workload
 from delivery.network.connections import DNS, analyze
 from delivery.network.services import OUTSIDE
@@ -21,11 +23,11 @@ class Highlight(Enum):
 
 
 class Shape(Enum):
-    """Kind of a part of the system."""
+    """Kind of a part of the system; the value is the brackets in which Mermaid draws it."""
 
-    WORKLOAD = "workload"
-    VOLUME = "volume"
-    OUTSIDE = "outside"
+    WORKLOAD = ("(", ")")
+    VOLUME = ("[(", ")]")
+    OUTSIDE = ("([", "])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +79,7 @@ class Picture:
 
 
 def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
-    """Draw an environment from its rendered manifests.
-
-    Args:
-        environment: Name of the environment.
-        folders: Objects of all folders of dist, by the folder's name.
-    """
+    """Draw an environment, given the objects of all folders of dist by the folder's name."""
     cluster = Cluster(folders)
     manifests = folders.get(environment, [])
     own = [each for each in cluster.workloads if each.environment == environment]
@@ -90,8 +87,7 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
     ports = {
         (workload.name, port["containerPort"]): f"{port['name']} {port['containerPort']}"
         for workload in own
-        for container in workload.containers
-        for port in container.get("ports", [])
+        for port in workload.ports
         if "name" in port
     }
     carried: dict[Edge, set[str]] = defaultdict(set)
@@ -111,49 +107,39 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
     # each pod to DNS would hide all the others.
     for (client, server), labels in edges.items():
         if client == server:
-            node = nodes[client]
-            lines = (*node.lines, f"among its pods: {', '.join(labels)}")
-            nodes[client] = replace(node, lines=lines)
+            lines = (*nodes[client].lines, f"among its pods: {', '.join(labels)}")
+            nodes[client] = replace(nodes[client], lines=lines)
     shown = {edge: labels for edge, labels in edges.items() if edge[0] != edge[1] != DNS}
     return Graph(nodes=nodes, edges=shown)
 
 
 def _workload(workload: Workload, manifests: Sequence[Manifest]) -> Node:
     """Return the node of a workload, with every object that decides how it runs."""
-    name, labels = workload.name, workload.pod.labels
-    files = {
-        volume["configMap"]["name"]
-        for volume in workload.pod_spec.get("volumes", [])
-        if "configMap" in volume
-    }
-    scaled = [
-        manifest
-        for manifest in manifests
-        if manifest["kind"] == "HorizontalPodAutoscaler"
-        and manifest["spec"]["scaleTargetRef"]["name"] == name
-    ]
-    parts = [
-        manifest
-        for manifest in manifests
-        if (manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"] in files)
-        or (
-            manifest["kind"] == "Service"
-            and manifest["spec"].get("selector", {}).items() <= labels.items()
-        )
-        or (
-            manifest["kind"] == "PodDisruptionBudget"
-            and selects(manifest["spec"]["selector"], labels)
-        )
-    ]
+    name, labels, files = workload.name, workload.pod.labels, read(workload.manifest)
     count = str(workload.replicas)
-    for scaler in scaled:
-        count = f"{scaler['spec'].get('minReplicas', 1)} to {scaler['spec']['maxReplicas']}"
+    parts = [workload.manifest]
+    for manifest in manifests:
+        spec = manifest.get("spec", {})
+        match manifest["kind"]:
+            case "ConfigMap":
+                is_part = ("ConfigMap", manifest["metadata"]["name"]) in files
+            case "Service":
+                is_part = spec.get("selector", {}).items() <= labels.items()
+            case "PodDisruptionBudget":
+                is_part = selects(spec["selector"], labels)
+            case "HorizontalPodAutoscaler" if spec["scaleTargetRef"]["name"] == name:
+                is_part = True
+                count = f"{spec.get('minReplicas', 1)} to {spec['maxReplicas']}"
+            case _:
+                is_part = False
+        if is_part:
+            parts.append(manifest)
     kind = workload.manifest["kind"]
     return Node(
         name=name,
         lines=(name, f"{_wave(workload.manifest)}: {kind}{'' if kind == 'Job' else f', {count}'}"),
         shape=Shape.WORKLOAD,
-        manifests=(workload.manifest, *scaled, *parts),
+        manifests=tuple(parts),
     )
 
 
@@ -191,27 +177,22 @@ def _size(claim: Manifest) -> str:
 
 def _wave(manifest: Manifest) -> str:
     """Return when Argo CD applies an object."""
-    annotations = manifest["metadata"].get("annotations", {})
-    if annotations.get("argocd.argoproj.io/hook") == "PostSync":
+    if annotation(manifest, "hook") == "PostSync":
         return "after each sync"
-    return f"wave {annotations.get('argocd.argoproj.io/sync-wave', 0)}"
+    return f"wave {annotation(manifest, 'sync-wave') or 0}"
 
 
 def compare(base: Graph | None, graph: Graph) -> Picture:
-    """Compare a graph with a base.
-
-    Args:
-        base: The older graph. None: nothing is highlighted.
-        graph: The newer graph.
-    """
+    """Highlight how a graph differs from a base; without one, nothing is highlighted."""
     if base is None:
         return Picture(graph=graph, highlights={}, compared=False)
     both = Graph(nodes=base.nodes | graph.nodes, edges=base.edges | graph.edges)
-    highlights: dict[str | Edge, Highlight] = {}
-    for name in both.nodes:
-        highlights[name] = _highlight(base.nodes.get(name), graph.nodes.get(name))
-    for edge in both.edges:
-        highlights[edge] = _highlight(base.edges.get(edge), graph.edges.get(edge))
+    highlights: dict[str | Edge, Highlight] = {
+        name: _highlight(base.nodes.get(name), graph.nodes.get(name)) for name in both.nodes
+    }
+    highlights |= {
+        edge: _highlight(base.edges.get(edge), graph.edges.get(edge)) for edge in both.edges
+    }
     return Picture(graph=both, highlights=highlights, compared=True)
 
 
@@ -229,67 +210,40 @@ def mermaid(picture: Picture) -> str:
     The same picture always gives the same text, so that a file with it can be compared.
     """
     lines = ["flowchart TB"]
-    for node in _ordered(picture.graph):
-        before, after = _BRACKETS[node.shape]
-        text = "<br/>".join(_mermaid_text(line) for line in node.lines)
-        lines.append(f'    {_id(node.name)}{before}"{text}"{after}')
+    nodes = _ordered(picture.graph)
+    for node in nodes:
+        before, after = node.shape.value
+        lines.append(f'    {_id(node.name)}{before}"{_label(node.lines)}"{after}')
     styles = []
-    for index, arrow in enumerate(_arrows(picture)):
-        text = "<br/>".join(_mermaid_text(label) for label in arrow.labels)
-        line = f'{"<" if arrow.mutual else ""}-- "{text}" -->' if text else "---"
-        lines.append(f"    {_id(arrow.client)} {line} {_id(arrow.server)}")
-        if arrow.highlight in _COLOURS:
-            styles.append(f"    linkStyle {index} {_COLOURS[arrow.highlight].stroke}")
+    for index, (arrow, highlight) in enumerate(_arrows(picture, nodes)):
+        lines.append(f"    {arrow}")
+        if highlight in _STROKES:
+            styles.append(f"    linkStyle {index} {_STROKES[highlight]}")
     if picture.compared:
-        for highlight, colour in _COLOURS.items():
-            legend = _id(_legend(highlight))
+        for highlight, stroke in _STROKES.items():
+            word = highlight.value
+            legend = f"{word} since the base"
             changed = [name for name, value in picture.highlights.items() if value is highlight]
-            names = [legend, *(_id(name) for name in changed if isinstance(name, str))]
+            names = [_id(legend), *(_id(name) for name in changed if isinstance(name, str))]
             lines += [
-                f'    {legend}("{_legend(highlight)}")',
-                f"    classDef {highlight.value} fill:{colour.fill},color:{_INK},{colour.stroke}",
-                f"    class {','.join(names)} {highlight.value}",
+                f'    {_id(legend)}("{legend}")',
+                f"    classDef {word} fill:{_FILLS[highlight]},color:#1f2328,{stroke}",
+                f"    class {','.join(names)} {word}",
             ]
     return "\n".join([*lines, *styles]) + "\n"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Colour:
-    """Colour of a highlight, readable on light and dark backgrounds."""
-
-    fill: str
-    line: str
-    dashed: bool = False
-
-    @property
-    def stroke(self) -> str:
-        """The line in the syntax of Mermaid's styles."""
-        dashes = ",stroke-dasharray:5" if self.dashed else ""
-        return f"stroke:{self.line},stroke-width:3px{dashes}"
-
-
-_INK = "#1f2328"
-_COLOURS = {
-    Highlight.ADDED: _Colour(fill="#dafbe1", line="#1a7f37"),
-    Highlight.CHANGED: _Colour(fill="#fff8c5", line="#9a6700"),
-    Highlight.REMOVED: _Colour(fill="#ffebe9", line="#cf222e", dashed=True),
+# Readable on light and dark backgrounds.
+_FILLS = {
+    Highlight.ADDED: "#dafbe1",
+    Highlight.CHANGED: "#fff8c5",
+    Highlight.REMOVED: "#ffebe9",
 }
-_BRACKETS = {
-    Shape.WORKLOAD: ("(", ")"),
-    Shape.VOLUME: ("[(", ")]"),
-    Shape.OUTSIDE: ("([", "])"),
+_STROKES = {
+    Highlight.ADDED: "stroke:#1a7f37,stroke-width:3px",
+    Highlight.CHANGED: "stroke:#9a6700,stroke-width:3px",
+    Highlight.REMOVED: "stroke:#cf222e,stroke-width:3px,stroke-dasharray:5",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Arrow:
-    """A line between two nodes, for both directions."""
-
-    client: str
-    server: str
-    labels: tuple[str, ...]
-    mutual: bool
-    highlight: Highlight
 
 
 def _ordered(graph: Graph) -> list[Node]:
@@ -308,9 +262,10 @@ def _ordered(graph: Graph) -> list[Node]:
     return list(order.values())
 
 
-def _arrows(picture: Picture) -> Iterator[_Arrow]:
+def _arrows(picture: Picture, nodes: Sequence[Node]) -> Iterator[tuple[str, Highlight]]:
+    """Return the line between each two nodes, for both directions, and its highlight."""
     edges = picture.graph.edges
-    place = {node.name: index for index, node in enumerate(_ordered(picture.graph))}
+    place = {node.name: index for index, node in enumerate(nodes)}
     for client, server in sorted(edges, key=lambda edge: (place[edge[0]], place[edge[1]])):
         mutual = (server, client) in edges
         if mutual and place[server] < place[client]:
@@ -322,20 +277,16 @@ def _arrows(picture: Picture) -> Iterator[_Arrow]:
             labels = (*down, *(f"↑ {label}" for label in edges[server, client]))
             if highlight is not picture.highlights.get((server, client), Highlight.NONE):
                 highlight = Highlight.CHANGED
-        yield _Arrow(
-            client=client, server=server, labels=labels, mutual=mutual, highlight=highlight
-        )
-
-
-def _legend(highlight: Highlight) -> str:
-    return f"{highlight.value} since the base"
+        line = f'{"<" if mutual else ""}-- "{_label(labels)}" -->' if labels else "---"
+        yield f"{_id(client)} {line} {_id(server)}", highlight
 
 
 def _id(name: str) -> str:
     return "n_" + "".join(character if character.isalnum() else "_" for character in name)
 
 
-def _mermaid_text(text: str) -> str:
-    for character, code in (("#", "35"), ("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot")):
-        text = text.replace(character, f"#{code};" if character != "#" else "#35;")
-    return text
+def _label(lines: Iterable[str]) -> str:
+    return "<br/>".join(line.translate(_ESCAPES) for line in lines)
+
+
+_ESCAPES = str.maketrans({"#": "#35;", "&": "#amp;", "<": "#lt;", ">": "#gt;", '"': "#quot;"})
