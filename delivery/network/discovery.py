@@ -1,8 +1,7 @@
 """Connections that a product's processes open to each other without being given each address."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from delivery.network.addresses import OWN_ADDRESS, Address
@@ -20,23 +19,43 @@ from delivery.products.product import Discovery, Product
 
 
 def discovered(routes: Routes, product: Product) -> Iterator[Connection]:
-    """Judge how the processes of a product find each other.
-
-    Args:
-        routes: Routes of the cluster.
-        product: The product.
-    """
-    if product.discovery is not None:
-        yield from _Processes(routes, product, product.discovery).connections()
+    """Judge how the processes of a product find each other."""
+    if product.discovery is None:
+        return
+    processes = [
+        _Process(
+            routes=routes,
+            product=product.name,
+            discovery=product.discovery,
+            container=container,
+            address=address,
+        )
+        for container in routes.cluster.containers
+        for address in container.configuration.addresses
+        if address.key == product.discovery.leader
+    ]
+    for process in processes:
+        row = routes.follow(process.row, process.workload, process.address, connects=False)
+        if row.verdict is not Verdict.REACHABLE:
+            yield row
+            continue
+        leaders = process.leaders()
+        if process.workload in leaders:
+            yield row
+            yield from process.served()
+            continue
+        hosts = process.address.hosts
+        namesakes = {each.workload for each in processes if each.address.hosts == hosts}
+        for leader in leaders - namesakes:
+            yield row.dangling(
+                f"{leader.name} is not configured with the same name, and {product.name} drops "
+                "messages for any other name"
+            )
+        yield from process.followed(leaders)
 
 
 def unadvertised(routes: Routes, product: Product) -> Iterator[Connection]:
-    """Return the listeners on every address of a pod that no address is advertised for.
-
-    Args:
-        routes: Routes of the cluster.
-        product: The product whose listeners they are.
-    """
+    """Return the listeners on every address of a pod that no address is advertised for."""
     for workload in routes.cluster.workloads:
         addresses = [
             address
@@ -54,15 +73,16 @@ def unadvertised(routes: Routes, product: Product) -> Iterator[Connection]:
                     client=workload.name,
                     source=listener.source,
                     address=listener.text,
-                    verdict=Verdict.DANGLING,
-                    reason=f"--{flag} does not advertise an address for this port",
-                )
+                ).dangling(f"--{flag} does not advertise an address for this port")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Process:
-    """A container that is given the leader's address."""
+    """A container of a product that is given the leader's address."""
 
+    routes: Routes
+    product: str
+    discovery: Discovery
     container: Container
     address: Address
 
@@ -74,110 +94,61 @@ class _Process:
     def row(self) -> Connection:
         return given(self.container, self.address.source, self.address.text)
 
+    def leaders(self) -> set[Workload]:
+        """Return the workloads to which the leader's address leads."""
+        port = self.address.port or 0
+        return {
+            target.workload
+            for host in self.address.hosts
+            for target in self.routes.resolve(self.workload, host, port)
+        }
 
-class _Processes:
-    """The processes of one product."""
-
-    def __init__(self, routes: Routes, product: Product, discovery: Discovery) -> None:
-        self._routes = routes
-        self._product = product
-        self._discovery = discovery
-        self._processes = [
-            _Process(container=container, address=address)
-            for container in routes.cluster.containers
-            for address in container.configuration.addresses
-            if address.key == discovery.leader
-        ]
-        self._by_leader: dict[tuple[str, ...], set[Workload]] = defaultdict(set)
-        for process in self._processes:
-            self._by_leader[process.address.hosts].add(process.workload)
-
-    def connections(self) -> Iterator[Connection]:
-        for process in self._processes:
-            found = self._routes.follow(
-                process.row, process.workload, process.address, connects=False
-            )
-            try:
-                leaders = {
-                    target.workload
-                    for host in process.address.hosts
-                    for target in self._routes.resolve(
-                        process.workload, host, process.address.port or 0
-                    )
-                }
-            except UnreachableError:
-                yield found
-                continue
-            if process.workload in leaders:
-                yield found
-                yield from self._served(process)
-            else:
-                yield from self._of_follower(process, leaders)
-
-    def _served(self, leader: _Process) -> Iterator[Connection]:
-        key, default = self._discovery.served
-        setting = leader.container.configuration.get(key)
+    def served(self) -> Iterator[Connection]:
+        """Judge the port on which a leader serves people."""
+        key, default = self.discovery.served
+        setting = self.container.configuration.get(key)
         port = setting.value if setting else str(default)
-        row = replace(leader.row, source=key, address=port)
-        yield from unless_listening(row, leader.workload, int(port))
+        row = replace(self.row, source=key, address=port)
+        yield from unless_listening(row, self.workload, int(port))
 
-    def _of_follower(self, follower: _Process, leaders: set[Workload]) -> Iterator[Connection]:
-        row = follower.row
-        for leader in leaders - self._by_leader[follower.address.hosts]:
-            yield replace(
-                row,
-                verdict=Verdict.DANGLING,
-                reason=f"{leader.name} is not configured with the same name, and "
-                f"{self._product.name} drops messages for any other name",
-            )
-        yield from self._to_leader(follower)
-        own = follower.container.configuration.get(self._discovery.own_host)
-        if own is None or follower.container.configuration.expand(own.value) != (OWN_ADDRESS,):
-            yield replace(
-                row,
-                address=self._discovery.own_host,
-                verdict=Verdict.DANGLING,
-                reason="it is not the pod's IP, and DNS does not have the pod's name",
+    def followed(self, leaders: Collection[Workload]) -> Iterator[Connection]:
+        """Judge the connections of a follower with its leaders and with other followers."""
+        [host, *_] = self.address.hosts
+        for key in self.discovery.leader_ports:
+            row, port = self._port(key, host)
+            if port is not None:
+                address = replace(self.address, hosts=(host,), port=port)
+                row = self.routes.follow(row, self.workload, address)
+            yield row
+        configuration = self.container.configuration
+        own = configuration.get(self.discovery.own_host)
+        if own is None or configuration.expand(own.value) != (OWN_ADDRESS,):
+            yield replace(self.row, address=self.discovery.own_host).dangling(
+                "it is not the pod's IP, and DNS does not have the pod's name"
             )
         for leader in leaders:
-            yield from self._to_pods(follower, leader, self._discovery.follower_ports)
-        yield from self._to_pods(follower, follower.workload, self._discovery.shared_ports)
+            yield from self._reached(leader, self.discovery.follower_ports)
+        yield from self._reached(self.workload, self.discovery.shared_ports)
 
-    def _to_leader(self, follower: _Process) -> Iterator[Connection]:
-        [host, *_] = follower.address.hosts
-        for key in self._discovery.leader_ports:
-            row, port = self._port(follower, key, host)
-            if port is None:
-                yield row
-            else:
-                address = Address(source=key, key=key, text=row.address, hosts=(host,), port=port)
-                yield self._routes.follow(row, follower.workload, address)
-
-    def _to_pods(
-        self, follower: _Process, client: Workload, keys: Sequence[str]
-    ) -> Iterator[Connection]:
+    def _reached(self, client: Workload, keys: Sequence[str]) -> Iterator[Connection]:
         """Judge connections to a follower's own pods, which pass no Service."""
-        server = follower.workload
         for key in keys:
-            row, port = self._port(follower, key, server.name)
+            row, port = self._port(key, self.workload.name)
             row = replace(row, client=client.name)
-            if port is None:
-                yield row
-                continue
-            try:
-                require_listening(server, port)
-                self._routes.connect(client, Target(workload=server, port=port))
-            except UnreachableError as error:
-                yield error.judge(row)
-            else:
-                yield replace(row, servers=(server.name,), port=port)
+            if port is not None:
+                try:
+                    require_listening(self.workload, port)
+                    self.routes.connect(client, Target(workload=self.workload, port=port))
+                    row = replace(row, servers=(self.workload.name,), port=port)
+                except UnreachableError as error:
+                    row = error.judge(row)
+            yield row
 
-    def _port(self, follower: _Process, key: str, host: str) -> tuple[Connection, int | None]:
+    def _port(self, key: str, host: str) -> tuple[Connection, int | None]:
         """Return the connection to a port that a setting fixes; no port if it is not fixed."""
-        setting = follower.container.configuration.get(key)
+        setting = self.container.configuration.get(key)
         port = setting.value if setting else "0"
-        row = replace(follower.row, source=key, address=f"{host}:{port}")
+        row = replace(self.row, source=key, address=f"{host}:{port}")
         if port.isdecimal() and int(port):
             return row, int(port)
-        reason = f"{key} is not fixed: {self._product.name} takes any free port"
-        return replace(row, verdict=Verdict.DANGLING, reason=reason), None
+        return row.dangling(f"{key} is not fixed: {self.product} takes any free port"), None

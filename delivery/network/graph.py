@@ -151,28 +151,23 @@ def _volumes(
         for claim in workload.manifest["spec"].get("volumeClaimTemplates", []):
             name = f"{claim['metadata']['name']} of {workload.name}"
             count = f", {workload.replicas} times" if workload.replicas > 1 else ""
-            lines = (name, f"{_size(claim)}{count}")
-            yield _volume(name, lines, claim), [workload.name]
+            yield _volume(name, name, claim, count), [workload.name]
     for claim in manifests:
         if claim["kind"] != "PersistentVolumeClaim":
             continue
-        claim_name: str = claim["metadata"]["name"]
+        claim_name = claim["metadata"]["name"]
         users = [
             workload.name
             for workload in owners
             for volume in workload.pod_spec.get("volumes", [])
             if volume.get("persistentVolumeClaim", {}).get("claimName") == claim_name
         ]
-        yield _volume(f"volume {claim_name}", (claim_name, _size(claim)), claim), users
+        yield _volume(f"volume {claim_name}", claim_name, claim), users
 
 
-def _volume(name: str, lines: tuple[str, ...], claim: Manifest) -> Node:
-    return Node(name=name, lines=lines, shape=Shape.VOLUME, manifests=(claim,))
-
-
-def _size(claim: Manifest) -> str:
-    size: str = claim["spec"]["resources"]["requests"]["storage"]
-    return size
+def _volume(name: str, title: str, claim: Manifest, count: str = "") -> Node:
+    size = claim["spec"]["resources"]["requests"]["storage"]
+    return Node(name=name, lines=(title, f"{size}{count}"), shape=Shape.VOLUME, manifests=(claim,))
 
 
 def _wave(manifest: Manifest) -> str:
