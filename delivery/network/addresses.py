@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -43,8 +43,7 @@ OWN_ADDRESS = "127.0.0.1"
 """Placeholder for a pod's own address, which is unknown before the pod runs."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
+class Setting(NamedTuple):
     """One setting of a container.
 
     Attributes:
@@ -83,6 +82,15 @@ class Address:
     exposed: bool = False
 
 
+class _Found(NamedTuple):
+    """An address in a text, whose host is not expanded; a readable password has no host."""
+
+    text: str
+    host: str
+    port: int | None
+    exposed: bool = False
+
+
 class Configuration:
     """The settings of one container, and the addresses in them.
 
@@ -109,9 +117,7 @@ class Configuration:
         }
         if pod_names:
             self._fields["metadata.name"] = tuple(pod_names)
-        # The values of variables that are known here, and the names of all that are set.
         self._variables: dict[str, tuple[str, ...]] = {}
-        self._names: set[str] = set()
         self._files = list(_mounted(pod, container, files))
         self.settings: list[Setting] = [
             *self._environment(container, files),
@@ -139,34 +145,30 @@ class Configuration:
         """Variables that the scripts it runs need, but nothing sets."""
         words = {setting.value for setting in self.settings}
         return [
-            Setting(source=path, key=name, value="")
+            Setting(path, name, "")
             for path, text in self._files
             if path in words
-            for name in sorted(_reads(path, text))
-            if name not in self._names
+            for name in sorted(_reads(path, text) - self._variables.keys())
         ]
 
     @cached_property
     def addresses(self) -> list[Address]:
         """Addresses in the settings, and readable passwords."""
-        return list(self._find_addresses())
-
-    def _find_addresses(self) -> Iterator[Address]:
-        for setting in self.settings:
-            if _is_ordinary(setting.key, setting.value):
-                continue
-            found = list(self._in_value(setting)) or list(self._from_pair(setting))
-            yield from found
-            literal = setting.value and not any(address.exposed for address in found)
-            if literal and _is_secret(setting.key):
-                yield Address(
-                    source=setting.source,
-                    key=setting.key,
-                    text="…",
-                    hosts=(),
-                    port=None,
-                    exposed=True,
-                )
+        return [
+            Address(
+                source=setting.source,
+                key=setting.key,
+                text=found.text,
+                hosts=self.expand(found.host) if found.host else (),
+                port=found.port,
+                advertised=bool(_ADVERTISED.search(setting.key)),
+                listening=bool(_WILDCARDS.fullmatch(found.host)),
+                exposed=found.exposed,
+            )
+            for setting in self.settings
+            if not _is_ordinary(setting.key, setting.value)
+            for found in self._find(setting)
+        ]
 
     def _environment(
         self, container: Manifest, files: Mapping[str, Mapping[str, str]]
@@ -176,63 +178,39 @@ class Configuration:
             for key, value in files.get(origin.get("configMapRef", {}).get("name"), {}).items():
                 yield self._variable(origin.get("prefix", "") + key, value)
         for variable in container.get("env", []):
-            name, origin = variable["name"], variable.get("valueFrom")
-            self._names.add(name)
-            if origin is None:
-                yield self._variable(name, variable.get("value", ""))
-            elif "configMapKeyRef" in origin:
+            name, origin = variable["name"], variable.get("valueFrom", {})
+            if "configMapKeyRef" in origin:
                 reference = origin["configMapKeyRef"]
-                yield self._variable(
-                    name, files.get(reference["name"], {}).get(reference["key"], "")
-                )
-            elif origin.get("fieldRef", {}).get("fieldPath") in self._fields:
-                self._variables[name] = self._fields[origin["fieldRef"]["fieldPath"]]
+                content = files.get(reference["name"], {})
+                yield self._variable(name, content.get(reference["key"], ""))
+            elif origin:
+                # A reference to a variable whose value is unknown here stays as it is.
+                field = origin.get("fieldRef", {}).get("fieldPath")
+                self._variables[name] = self._fields.get(field, (f"$({name})",))
+            else:
+                yield self._variable(name, variable.get("value", ""))
 
     def _variable(self, name: str, value: str) -> Setting:
-        self._names.add(name)
         self._variables[name] = self.expand(value)
-        return Setting(source=f"env {name}", key=name, value=value)
+        return Setting(f"env {name}", name, value)
 
-    def _in_value(self, setting: Setting) -> Iterator[Address]:
-        """Return the addresses that their form distinguishes from other text."""
-        for text, scheme, user, host, number in _find(setting.value):
-            port = int(number) if number else _DEFAULT_PORTS.get(scheme)
-            if port is None:
-                continue
-            yield Address(
-                source=setting.source,
-                key=setting.key,
-                text=text,
-                hosts=self.expand(host),
-                port=port,
-                advertised=bool(_ADVERTISED.search(setting.key)),
-                listening=bool(_WILDCARDS.fullmatch(host)),
-                exposed=":" in user and scheme not in _ENCRYPTED,
-            )
+    def _find(self, setting: Setting) -> Iterator[_Found]:
+        found = list(_find(setting.value)) or list(self._from_pair(setting))
+        yield from found
+        if setting.value and _is_secret(setting.key) and not any(each.exposed for each in found):
+            yield _Found("…", "", None, exposed=True)
 
-    def _from_pair(self, setting: Setting) -> Iterator[Address]:
+    def _from_pair(self, setting: Setting) -> Iterator[_Found]:
         """Return the address whose host is in this setting and whose port is in another one."""
-        key = _HOST_KEY.fullmatch(setting.key)
-        if key is None:
+        key, host = _HOST_KEY.fullmatch(setting.key), setting.value
+        if key is None or not (_WILDCARDS.fullmatch(host) or _BARE_HOST.fullmatch(host)):
             return
-        wildcard = _WILDCARDS.fullmatch(setting.value)
-        if not wildcard and not _BARE_HOST.fullmatch(setting.value):
-            return
-        hosts = self.expand(setting.value)
         beside = self.get(key["prefix"] + "port")
-        port = int(beside.value) if beside and beside.value.isdecimal() else None
+        if beside and beside.value.isdecimal():
+            yield _Found(f"{host}:{beside.value}", host, int(beside.value))
         # A bind address, or the pod's own address, needs no port.
-        if port is None and ("bind" in setting.key or hosts == (OWN_ADDRESS,)):
-            return
-        yield Address(
-            source=setting.source,
-            key=setting.key,
-            text=setting.value if port is None else f"{setting.value}:{port}",
-            hosts=hosts,
-            port=port,
-            advertised=bool(_ADVERTISED.search(setting.key)),
-            listening=bool(wildcard),
-        )
+        elif "bind" not in setting.key and self.expand(host) != (OWN_ADDRESS,):
+            yield _Found(host, host, None)
 
 
 @lru_cache(maxsize=4096)
@@ -246,20 +224,19 @@ def _is_secret(key: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _find(text: str) -> tuple[tuple[str, str, str, str, str], ...]:
-    """Return text, scheme, user, host and port of each `host:port` or URL."""
-    return tuple(
-        (
-            match[0].replace(f"{match['user']}@", "…@") if match["user"] else match[0],
-            (match["scheme"] or "").lower(),
-            match["user"] or "",
-            match["host"],
-            match["port"] or "",
-        )
-        for match in _ADDRESS.finditer(text)
+def _find(text: str) -> Sequence[_Found]:
+    """Return each `host:port` or URL, which its form distinguishes from other text."""
+    found = []
+    for match in _ADDRESS.finditer(text):
+        scheme, user = (match["scheme"] or "").lower(), match["user"] or ""
+        port = int(match["port"]) if match["port"] else _DEFAULT_PORTS.get(scheme)
         # 3:1 is a ratio.
-        if (match["scheme"] or match["port"]) and not match["host"].isdecimal()
-    )
+        if port is None or match["host"].isdecimal():
+            continue
+        shown = match[0].replace(f"{user}@", "…@") if user else match[0]
+        exposed = ":" in user and scheme not in _ENCRYPTED
+        found.append(_Found(shown, match["host"], port, exposed))
+    return tuple(found)
 
 
 def _arguments(source: str, command: Manifest) -> Iterator[Setting]:
@@ -269,20 +246,17 @@ def _arguments(source: str, command: Manifest) -> Iterator[Setting]:
         option = re.fullmatch(r"(-D|-{1,2})(?P<key>[A-Za-z][\w.-]*)=(?P<value>.*)", word, re.DOTALL)
         if option:
             label = word[: option.start("value") - 1]
-            yield Setting(source=f"{source} {label}", key=option["key"], value=option["value"])
+            yield Setting(f"{source} {label}", option["key"], option["value"])
         else:
             name = before if before.startswith("-") and "=" not in before else ""
             label = f"{source} {name}" if name else source
-            yield Setting(source=label, key=name.lstrip("-"), value=word)
+            yield Setting(label, name.lstrip("-"), word)
 
 
 def _hooks(container: Manifest) -> Iterator[Setting]:
     """Read the commands of hooks and probes."""
-    handlers = [
-        *container.get("lifecycle", {}).items(),
-        *((name, container[name]) for name in PROBES if name in container),
-    ]
-    for name, handler in handlers:
+    probes = {name: container.get(name, {}) for name in PROBES}
+    for name, handler in {**container.get("lifecycle", {}), **probes}.items():
         yield from _arguments(name, handler.get("exec", {}))
 
 
@@ -301,12 +275,10 @@ def _mounted(
     }
     for mount in container.get("volumeMounts", []):
         volume = maps.get(mount["name"])
-        if volume is None:
-            continue
-        content = files.get(volume["name"], {})
-        items = volume.get("items") or [{"key": key, "path": key} for key in content]
-        for item in items:
-            yield f"{mount['mountPath']}/{item['path']}", content.get(item["key"], "")
+        if volume is not None:
+            content = files.get(volume["name"], {})
+            for item in volume.get("items") or [{"key": key, "path": key} for key in content]:
+                yield f"{mount['mountPath']}/{item['path']}", content.get(item["key"], "")
 
 
 @lru_cache(maxsize=4096)
@@ -331,7 +303,7 @@ def _settings(path: str, text: str) -> tuple[Setting, ...]:
     except (yaml.YAMLError, SyntaxError):
         # The program that reads it will complain; an address in it is still an address.
         pairs = list(_lines(text))
-    return tuple(Setting(source=f"file {path}", key=key, value=value) for key, value in pairs)
+    return tuple(Setting(f"file {path}", key, value) for key, value in pairs)
 
 
 def _values(text: str) -> Iterator[tuple[str, str]]:
@@ -368,7 +340,5 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _uncommented(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        code = re.sub(r"(^|\s)#.*", "", line).strip()
-        if code:
-            yield code
+    code = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+    return filter(None, code)

@@ -30,13 +30,7 @@ class Discovery:
     shared_ports: Sequence[str]
 
 
-def _no_risk(before: Manifest, after: Manifest | None) -> Iterable[str]:
-    del before, after
-    return ()
-
-
-def _no_remark(workload: Manifest, objects: Objects) -> Iterable[str]:
-    del workload, objects
+def _nothing(*_: object) -> Iterable[str]:
     return ()
 
 
@@ -67,5 +61,5 @@ class Product:
     discovery: Discovery | None = None
     secrets: frozenset[str] = frozenset()
     durable_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    data_risks: Callable[[Manifest, Manifest | None], Iterable[str]] = _no_risk
-    rollout_remarks: Callable[[Manifest, Objects], Iterable[str]] = _no_remark
+    data_risks: Callable[[Manifest, Manifest | None], Iterable[str]] = _nothing
+    rollout_remarks: Callable[[Manifest, Objects], Iterable[str]] = _nothing
