@@ -166,7 +166,6 @@ class Configuration:
                 exposed=found.exposed,
             )
             for setting in self.settings
-            if not _is_ordinary(setting.key, setting.value)
             for found in self._find(setting)
         ]
 
@@ -211,12 +210,6 @@ class Configuration:
         # A bind address, or the pod's own address, needs no port.
         elif "bind" not in setting.key and self.expand(host) != (OWN_ADDRESS,):
             yield _Found(host, host, None)
-
-
-@lru_cache(maxsize=4096)
-def _is_ordinary(key: str, value: str) -> bool:
-    """Tell whether a setting holds neither an address nor a password, as most settings do."""
-    return not (_find(value) or _HOST_KEY.fullmatch(key) or _is_secret(key))
 
 
 def _is_secret(key: str) -> bool:

@@ -135,6 +135,10 @@ class Container:
         """Its name."""
         return str(self.manifest["name"])
 
+    def place(self, source: str) -> str:
+        """Return how a finding names a place in its configuration."""
+        return f"{self.name}: {source}"
+
 
 class Cluster:
     """All environments, as if they were in one cluster.

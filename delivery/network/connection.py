@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from delivery.network.cluster import Container, Workload
+from delivery.network.cluster import Workload
 
 
 class Verdict(Enum):
@@ -60,13 +60,10 @@ class UnreachableError(Exception):
         return replace(row, verdict=self.verdict, reason=str(self))
 
 
-def given(container: Container, source: str, address: str) -> Connection:
-    """Return the connection for an address as a place in a container's configuration has it."""
+def given(client: Workload, source: str, address: str) -> Connection:
+    """Return the connection for an address that a workload is given in some place."""
     return Connection(
-        environment=container.workload.environment,
-        client=container.workload.name,
-        source=f"{container.name}: {source}",
-        address=address,
+        environment=client.environment, client=client.name, source=source, address=address
     )
 
 

@@ -76,7 +76,7 @@ def _configured(routes: Routes) -> Iterator[Connection]:
     for container in routes.cluster.containers:
         workload = container.workload
         for address in container.configuration.addresses:
-            row = given(container, address.source, address.text)
+            row = given(workload, container.place(address.source), address.text)
             if address.exposed:
                 yield replace(
                     row,
@@ -94,16 +94,16 @@ def _configured(routes: Routes) -> Iterator[Connection]:
 def _missing(cluster: Cluster) -> Iterator[Connection]:
     """Return addresses that nothing sets: the program fails, or uses a default of its own."""
     for container in cluster.containers:
-        row = replace(given(container, "", ""), source=container.name)
         for setting in container.configuration.unset:
-            unset = replace(row, address=setting.key)
-            yield unset.dangling(f"{setting.source} needs it; nothing sets it")
+            row = given(container.workload, container.name, setting.key)
+            yield row.dangling(f"{setting.source} needs it; nothing sets it")
         if "command" in container.manifest:
             continue
         image = container.manifest["image"].rpartition("/")[2].partition(":")[0]
         for name in _IMAGE_ADDRESSES.get(image, ()):
             if container.configuration.get(name) is None:
-                yield replace(row, address=name).dangling("the image would use its own default")
+                row = given(container.workload, container.name, name)
+                yield row.dangling("the image would use its own default")
 
 
 def _advertised(routes: Routes) -> Iterator[Connection]:
@@ -118,19 +118,15 @@ def _advertised(routes: Routes) -> Iterator[Connection]:
                 for client in routes.cluster.workloads
                 if ("TCP", address.port) in routes.uses[client.pod, server.pod]
             ]
-            row = given(container, address.source, address.text)
             if not clients:
                 yield replace(
-                    row, verdict=Verdict.UNUSED, reason="nobody connects to what it stands for"
+                    given(server, container.place(address.source), address.text),
+                    verdict=Verdict.UNUSED,
+                    reason="nobody connects to what it stands for",
                 )
             for client in clients:
-                sent = replace(
-                    row,
-                    environment=client.environment,
-                    client=client.name,
-                    source=f"{server.name}: {address.source}",
-                )
-                yield routes.follow(sent, client, address)
+                row = given(client, f"{server.name}: {address.source}", address.text)
+                yield routes.follow(row, client, address)
 
 
 def _dns(routes: Routes) -> Iterator[Connection]:
@@ -140,14 +136,8 @@ def _dns(routes: Routes) -> Iterator[Connection]:
         routes.uses[pod, resolver] |= _DNS_PORTS
     for workload in routes.cluster.workloads:
         for resolver in resolvers:
-            row = Connection(
-                environment=workload.environment,
-                client=workload.name,
-                source="every pod",
-                address=f"{peer_name(resolver)}:53",
-                servers=(DNS,),
-                port=53,
-            )
+            row = given(workload, "every pod", f"{peer_name(resolver)}:53")
+            row = replace(row, servers=(DNS,), port=53)
             try:
                 for protocol, port in sorted(_DNS_PORTS):
                     routes.require_allowed(workload, resolver, protocol, port)

@@ -68,12 +68,9 @@ def unadvertised(routes: Routes, product: Product) -> Iterator[Connection]:
             if flag and not any(
                 address.key == flag and address.port == listener.port for address in addresses
             ):
-                yield Connection(
-                    environment=workload.environment,
-                    client=workload.name,
-                    source=listener.source,
-                    address=listener.text,
-                ).dangling(f"--{flag} does not advertise an address for this port")
+                yield given(workload, listener.source, listener.text).dangling(
+                    f"--{flag} does not advertise an address for this port"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +89,8 @@ class _Process:
 
     @property
     def row(self) -> Connection:
-        return given(self.container, self.address.source, self.address.text)
+        source = self.container.place(self.address.source)
+        return given(self.workload, source, self.address.text)
 
     def leaders(self) -> set[Workload]:
         """Return the workloads to which the leader's address leads."""

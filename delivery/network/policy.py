@@ -39,19 +39,13 @@ class Direction(Enum):
 # Compared by identity: two pods may be alike in every respect.
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pod:
-    """A pod as a policy sees it.
-
-    Attributes:
-        name: Name, for messages only.
-        namespace: Name of its namespace.
-        labels: Its labels.
-        named_ports: Numbers of its named container ports, by protocol and name.
-    """
+    """A pod as a policy sees it; its name is for messages only."""
 
     name: str
     namespace: str
     labels: Labels
     named_ports: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Numbers of the named container ports, by protocol and name."""
 
 
 Peer: TypeAlias = Pod | Addresses
@@ -88,8 +82,6 @@ class Grant:
 
     Attributes:
         policy: Name of the policy.
-        namespace: Namespace of the policy.
-        direction: Direction of the rule.
         path: Path in the policy's `spec`, as in `egress[0].to[1].ports[0]`.
         peer: The NetworkPolicyPeer; None means everyone, inside and outside of the cluster.
         port: The NetworkPolicyPort; None means every port of every protocol.
@@ -205,12 +197,7 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The side of a connection that forbids it.
-
-    Attributes:
-        direction: The side.
-        policies: Names of the policies that isolate it, none of which grants the connection.
-    """
+    """The side of a connection that forbids it, and the names of the policies that isolate it."""
 
     direction: Direction
     policies: tuple[str, ...]

@@ -32,7 +32,7 @@ def broken_probes(cluster: Cluster) -> Iterator[Connection]:
             if isinstance(port, str):
                 port = container.workload.pod.named_ports.get(("TCP", port), 0)
             if port is not None:
-                row = given(container, name, f"port {port}")
+                row = given(container.workload, container.place(name), f"port {port}")
                 yield from unless_listening(row, container.workload, port)
 
 
@@ -62,13 +62,8 @@ def ungoverned_stateful_sets(cluster: Cluster) -> Iterator[Connection]:
         name = workload.manifest["spec"].get("serviceName")
         service = cluster.services.get((workload.namespace, name))
         if name and (service is None or workload not in service.workloads):
-            yield Connection(
-                environment=workload.environment,
-                client=workload.name,
-                source="serviceName",
-                address=name,
-                verdict=Verdict.DANGLING,
-                reason=f"there is no Service {name} that selects its pods",
+            yield given(workload, "serviceName", name).dangling(
+                f"there is no Service {name} that selects its pods"
             )
 
 
@@ -79,14 +74,9 @@ def deadlocks(routes: Routes) -> Iterator[Connection]:
     """
     for (client, server), service in routes.waits_for.items():
         if routes.uses[server.pod, client.pod]:
-            yield Connection(
-                environment=client.environment,
-                client=client.name,
-                source=f"Service {service.name}",
-                address=service.name,
-                verdict=Verdict.DANGLING,
-                reason=f"it lists only ready pods, and {server.name} itself connects to "
-                f"{client.name}: neither can start first",
+            yield given(client, f"Service {service.name}", service.name).dangling(
+                f"it lists only ready pods, and {server.name} itself connects to {client.name}: "
+                "neither can start first"
             )
 
 
