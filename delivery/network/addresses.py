@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
@@ -39,6 +39,8 @@ _REFERENCE = re.compile(r"\$\((\w+)\)")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "redis": 6379, "rediss": 6379}
 _ENCRYPTED = {"https", "wss", "rediss", "amqps", "ssl", "tls", "sasl_ssl"}
 
+Files: TypeAlias = Mapping[str, Mapping[str, str]]
+"""Content of ConfigMaps, by the name of the ConfigMap and the key in it."""
 OWN_ADDRESS = "127.0.0.1"
 """Placeholder for a pod's own address, which is unknown before the pod runs."""
 
@@ -97,26 +99,19 @@ class Configuration:
     Args:
         pod: Spec of the pod.
         container: One of its containers.
-        files: Content of each ConfigMap of the namespace, by name and key.
-        pod_names: Names of the pods; empty if they are unknown before the pods run.
-        namespace: Namespace of the pod.
+        files: ConfigMaps of the namespace.
+        fields: Values of the pod's fields that are known before it runs, by path; several if they
+            differ from pod to pod.
     """
 
     def __init__(
         self,
         pod: Manifest,
         container: Manifest,
-        files: Mapping[str, Mapping[str, str]],
-        pod_names: Sequence[str],
-        namespace: str,
+        files: Files,
+        fields: Mapping[str, tuple[str, ...]],
     ) -> None:
-        self._fields: dict[str, tuple[str, ...]] = {
-            "metadata.namespace": (namespace,),
-            "status.podIP": (OWN_ADDRESS,),
-            "status.podIPs": (OWN_ADDRESS,),
-        }
-        if pod_names:
-            self._fields["metadata.name"] = tuple(pod_names)
+        self._fields = fields
         self._variables: dict[str, tuple[str, ...]] = {}
         self._files = list(_mounted(pod, container, files))
         self.settings: list[Setting] = [
@@ -169,9 +164,7 @@ class Configuration:
             for found in self._find(setting)
         ]
 
-    def _environment(
-        self, container: Manifest, files: Mapping[str, Mapping[str, str]]
-    ) -> Iterator[Setting]:
+    def _environment(self, container: Manifest, files: Files) -> Iterator[Setting]:
         """Read the variables in their order: each may refer to those before it."""
         for origin in container.get("envFrom", []):
             for key, value in files.get(origin.get("configMapRef", {}).get("name"), {}).items():
@@ -257,9 +250,7 @@ PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 """Fields of a container that hold its probes."""
 
 
-def _mounted(
-    pod: Manifest, container: Manifest, files: Mapping[str, Mapping[str, str]]
-) -> Iterator[tuple[str, str]]:
+def _mounted(pod: Manifest, container: Manifest, files: Files) -> Iterator[tuple[str, str]]:
     """Return path and content of each ConfigMap file that a container mounts."""
     maps = {
         volume["name"]: volume["configMap"]

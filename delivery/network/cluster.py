@@ -11,7 +11,7 @@ from delivery.manifests import workloads
 from delivery.manifests.applications import FOLDER, declared, parse, require_manifests
 from delivery.manifests.manifest import Labels, Manifest, selects
 from delivery.manifests.tree import folders, read_dist
-from delivery.network.addresses import Configuration
+from delivery.network.addresses import OWN_ADDRESS, Configuration
 from delivery.network.policy import Network, Pod
 
 
@@ -78,11 +78,18 @@ class Workload:
         return int(self.manifest["spec"].get("replicas", 1))
 
     @property
-    def pod_names(self) -> list[str]:
+    def pod_names(self) -> tuple[str, ...]:
         """Names of its pods; empty if they are unknown before the pods run."""
         if self.manifest["kind"] != "StatefulSet":
-            return []
-        return [f"{self.name}-{ordinal}" for ordinal in range(self.replicas)]
+            return ()
+        return tuple(f"{self.name}-{ordinal}" for ordinal in range(self.replicas))
+
+    @property
+    def fields(self) -> dict[str, tuple[str, ...]]:
+        """Values of the fields of its pods that are known before the pods run, by path."""
+        addresses = dict.fromkeys(("status.podIP", "status.podIPs"), (OWN_ADDRESS,))
+        names = {"metadata.name": self.pod_names} if self.pod_names else {}
+        return {"metadata.namespace": (self.namespace,), **addresses, **names}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -181,11 +188,7 @@ class Cluster:
                 workload=workload,
                 manifest=container,
                 configuration=Configuration(
-                    workload.pod_spec,
-                    container,
-                    self.files[workload.namespace],
-                    workload.pod_names,
-                    workload.namespace,
+                    workload.pod_spec, container, self.files[workload.namespace], workload.fields
                 ),
             )
             for workload in self.workloads

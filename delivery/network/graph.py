@@ -212,32 +212,27 @@ def mermaid(picture: Picture) -> str:
     styles = []
     for index, (arrow, highlight) in enumerate(_arrows(picture, nodes)):
         lines.append(f"    {arrow}")
-        if highlight in _STROKES:
-            styles.append(f"    linkStyle {index} {_STROKES[highlight]}")
+        if highlight in _COLOURS:
+            styles.append(f"    linkStyle {index} {_COLOURS[highlight][1]}")
     if picture.compared:
-        for highlight, stroke in _STROKES.items():
+        for highlight, (fill, stroke) in _COLOURS.items():
             word = highlight.value
             legend = f"{word} since the base"
             changed = [name for name, value in picture.highlights.items() if value is highlight]
             names = [_id(legend), *(_id(name) for name in changed if isinstance(name, str))]
             lines += [
                 f'    {_id(legend)}("{legend}")',
-                f"    classDef {word} fill:{_FILLS[highlight]},color:#1f2328,{stroke}",
+                f"    classDef {word} fill:{fill},color:#1f2328,{stroke}",
                 f"    class {','.join(names)} {word}",
             ]
     return "\n".join([*lines, *styles]) + "\n"
 
 
-# Readable on light and dark backgrounds.
-_FILLS = {
-    Highlight.ADDED: "#dafbe1",
-    Highlight.CHANGED: "#fff8c5",
-    Highlight.REMOVED: "#ffebe9",
-}
-_STROKES = {
-    Highlight.ADDED: "stroke:#1a7f37,stroke-width:3px",
-    Highlight.CHANGED: "stroke:#9a6700,stroke-width:3px",
-    Highlight.REMOVED: "stroke:#cf222e,stroke-width:3px,stroke-dasharray:5",
+# Fill and line of a part, readable on light and dark backgrounds.
+_COLOURS = {
+    Highlight.ADDED: ("#dafbe1", "stroke:#1a7f37,stroke-width:3px"),
+    Highlight.CHANGED: ("#fff8c5", "stroke:#9a6700,stroke-width:3px"),
+    Highlight.REMOVED: ("#ffebe9", "stroke:#cf222e,stroke-width:3px,stroke-dasharray:5"),
 }
 
 

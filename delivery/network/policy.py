@@ -76,6 +76,9 @@ class Ports:
         return f"{self.protocol} {numbers}"
 
 
+_EVERY_PORT = tuple(Ports(protocol=protocol, first=1, last=HIGHEST_PORT) for protocol in PROTOCOLS)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Grant:
     """The smallest part of a policy: one peer and one port of one rule.
@@ -115,7 +118,13 @@ class Grant:
         if self.peer is None:
             return True
         if isinstance(peer, Pod):
-            return self._admits_pod(self.peer, peer, namespaces)
+            elsewhere = self.peer.get("namespaceSelector")
+            if "ipBlock" in self.peer or (elsewhere is None and peer.namespace != self.namespace):
+                return False
+            # Without a podSelector: every pod of those namespaces.
+            return selects(self.peer.get("podSelector") or {}, peer.labels) and (
+                elsewhere is None or selects(elsewhere, namespaces[peer.namespace])
+            )
         return (
             self.block is not None
             and peer.network_address in self.block
@@ -126,34 +135,17 @@ class Grant:
             )
         )
 
-    def _admits_pod(self, peer: Manifest, pod: Pod, namespaces: Mapping[str, Labels]) -> bool:
-        if "ipBlock" in peer:
-            return False
-        elsewhere = peer.get("namespaceSelector")
-        if elsewhere is None:
-            admitted = pod.namespace == self.namespace
-        else:
-            admitted = selects(elsewhere, namespaces[pod.namespace])
-        # Without a podSelector: every pod of those namespaces.
-        return admitted and selects(peer.get("podSelector") or {}, pod.labels)
-
     def ports(self, server: Peer) -> tuple[Ports, ...]:
         """Return the ports that it opens on a server; none for a name that the server lacks."""
-        if self.port is None or not isinstance(self.port.get("port"), str):
-            return self._numbered
-        protocol, name = self.port.get("protocol") or "TCP", self.port["port"]
-        number = server.named_ports.get((protocol, name)) if isinstance(server, Pod) else None
-        return () if number is None else (Ports(protocol=protocol, first=number, last=number),)
-
-    @cached_property
-    def _numbered(self) -> tuple[Ports, ...]:
         if self.port is None:
-            return tuple(
-                Ports(protocol=protocol, first=1, last=HIGHEST_PORT) for protocol in PROTOCOLS
-            )
-        first = self.port.get("port") or 1
-        last = self.port.get("endPort") or self.port.get("port") or HIGHEST_PORT
-        return (Ports(protocol=self.port.get("protocol") or "TCP", first=first, last=last),)
+            return _EVERY_PORT
+        protocol, port = self.port.get("protocol") or "TCP", self.port.get("port")
+        if isinstance(port, str):
+            port = server.named_ports.get((protocol, port)) if isinstance(server, Pod) else None
+            if port is None:
+                return ()
+        last = self.port.get("endPort") or port or HIGHEST_PORT
+        return (Ports(protocol=protocol, first=port or 1, last=last),)
 
 
 class Policy:

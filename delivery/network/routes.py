@@ -54,11 +54,7 @@ class Routes:
     ) -> Connection:
         """Judge a connection: follow its address from a client to every pod that may answer.
 
-        Args:
-            row: The connection to judge.
-            client: The workload that has the address.
-            address: The address.
-            connects: Whether the client connects to it. Default: it does.
+        Unless the client connects to it, policies do not matter.
         """
         if address.port is None:
             return row.dangling("no port is configured")
@@ -99,12 +95,7 @@ class Routes:
         return self.behind(service, pod_name, port)
 
     def behind(self, service: Service, pod_name: str | None, port: int) -> list[Target]:
-        """Return the pods behind a Service, and the port there.
-
-        Args:
-            service: The Service.
-            pod_name: Name of the one pod that is meant. Default: any.
-            port: Port of the Service.
+        """Return the pods behind a port of a Service, or the one of that name.
 
         Raises:
             UnreachableError: If there is no such pod or port.
