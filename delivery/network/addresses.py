@@ -46,16 +46,12 @@ OWN_ADDRESS = "127.0.0.1"
 
 
 class Setting(NamedTuple):
-    """One setting of a container.
-
-    Attributes:
-        source: Place where it is set, as in `env REDIS_HOST` or `file /etc/redis/redis.conf`.
-        key: Its name there; empty if it has none.
-        value: Its value.
-    """
+    """One setting of a container."""
 
     source: str
+    """Place where it is set, as in `env REDIS_HOST` or `file /etc/redis/redis.conf`."""
     key: str
+    """Its name there; empty if it has none."""
     value: str
 
 
@@ -64,8 +60,6 @@ class Address:
     """A host and port in the configuration of a container.
 
     Attributes:
-        source: Place where it is set.
-        key: Name of the setting.
         text: The address as it is written; a password is left out.
         hosts: Names or IP addresses; several if each pod fills in its own name.
         port: The port; None if it is not configured.
@@ -96,12 +90,8 @@ class _Found(NamedTuple):
 class Configuration:
     """The settings of one container, and the addresses in them.
 
-    Args:
-        pod: Spec of the pod.
-        container: One of its containers.
-        files: ConfigMaps of the namespace.
-        fields: Values of the pod's fields that are known before it runs, by path; several if they
-            differ from pod to pod.
+    The fields are those of the pod whose values are known before it runs, by path; a field has
+    several values if they differ from pod to pod.
     """
 
     def __init__(
@@ -120,10 +110,10 @@ class Configuration:
             *_hooks(container),
             *(setting for path, text in self._files for setting in _settings(path, text)),
         ]
-        self._by_key = {setting.key.lower(): setting for setting in self.settings}
+        self._by_key = {setting.key.lower(): setting.value for setting in self.settings}
 
-    def get(self, key: str) -> Setting | None:
-        """Return the setting of that name, in any capitalization; the last of several wins."""
+    def get(self, key: str) -> str | None:
+        """Return the value of a setting, in any capitalization; the last of several wins."""
         return self._by_key.get(key.lower())
 
     def expand(self, text: str) -> tuple[str, ...]:
@@ -197,9 +187,9 @@ class Configuration:
         key, host = _HOST_KEY.fullmatch(setting.key), setting.value
         if key is None or not (_WILDCARDS.fullmatch(host) or _BARE_HOST.fullmatch(host)):
             return
-        beside = self.get(key["prefix"] + "port")
-        if beside and beside.value.isdecimal():
-            yield _Found(f"{host}:{beside.value}", host, int(beside.value))
+        port = self.get(key["prefix"] + "port")
+        if port and port.isdecimal():
+            yield _Found(f"{host}:{port}", host, int(port))
         # A bind address, or the pod's own address, needs no port.
         elif "bind" not in setting.key and self.expand(host) != (OWN_ADDRESS,):
             yield _Found(host, host, None)
@@ -235,8 +225,7 @@ def _arguments(source: str, command: Manifest) -> Iterator[Setting]:
             yield Setting(f"{source} {label}", option["key"], option["value"])
         else:
             name = before if before.startswith("-") and "=" not in before else ""
-            label = f"{source} {name}" if name else source
-            yield Setting(label, name.lstrip("-"), word)
+            yield Setting(f"{source} {name}".rstrip(), name.lstrip("-"), word)
 
 
 def _hooks(container: Manifest) -> Iterator[Setting]:

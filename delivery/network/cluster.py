@@ -17,12 +17,7 @@ from delivery.network.policy import Network, Pod
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Workload:
-    """An object that makes pods.
-
-    Attributes:
-        environment: Name of its folder in dist.
-        manifest: The Deployment, StatefulSet, Job or the like.
-    """
+    """An object that makes pods, in the environment of that name."""
 
     environment: str
     manifest: Manifest
@@ -118,15 +113,9 @@ class Service:
         """Return the target of a port on each workload; None if a named port is missing there."""
         target = port.get("targetPort", port["port"])
         protocol = port.get("protocol", "TCP")
-        return [
-            (
-                workload,
-                workload.pod.named_ports.get((protocol, target))
-                if isinstance(target, str)
-                else target,
-            )
-            for workload in self.workloads
-        ]
+        if isinstance(target, str):
+            return [(each, each.pod.named_ports.get((protocol, target))) for each in self.workloads]
+        return [(each, target) for each in self.workloads]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -200,11 +189,7 @@ class Cluster:
         return [manifest for _, manifest in self._objects[kind]]
 
     def network(self, others: Sequence[str]) -> Network:
-        """Return the policies of all environments.
-
-        Args:
-            others: Further namespaces, without labels of their own.
-        """
+        """Return the policies of all environments, also for other namespaces, without labels."""
         labels: dict[str, Labels] = {name: {} for name in [*self.namespaces, *others]}
         for environment in parse([*self.kind("AppProject"), *self.kind("Application")]):
             labels[environment.namespace] = environment.labels

@@ -23,14 +23,12 @@ class Connection:
     """One address or one permission, and the verdict on it.
 
     Attributes:
-        environment: Name of the environment.
         client: Workload that is given the address; the policy of a permission, the name of a
             Service.
         source: Place where it is given: variable, argument, file, or the rule of a policy.
         address: The address as it is written; the port of a permission.
         servers: Names of the workloads that it leads to.
         port: Port of their pods; None if it leads nowhere.
-        verdict: The verdict.
         reason: Why; empty if it is reachable.
     """
 

@@ -104,8 +104,7 @@ class _Process:
     def served(self) -> Iterator[Connection]:
         """Judge the port on which a leader serves people."""
         key, default = self.discovery.served
-        setting = self.container.configuration.get(key)
-        port = setting.value if setting else str(default)
+        port = self.container.configuration.get(key) or str(default)
         row = replace(self.row, source=key, address=port)
         yield from unless_listening(row, self.workload, int(port))
 
@@ -120,7 +119,7 @@ class _Process:
             yield row
         configuration = self.container.configuration
         own = configuration.get(self.discovery.own_host)
-        if own is None or configuration.expand(own.value) != (OWN_ADDRESS,):
+        if own is None or configuration.expand(own) != (OWN_ADDRESS,):
             yield replace(self.row, address=self.discovery.own_host).dangling(
                 "it is not the pod's IP, and DNS does not have the pod's name"
             )
@@ -144,8 +143,7 @@ class _Process:
 
     def _port(self, key: str, host: str) -> tuple[Connection, int | None]:
         """Return the connection to a port that a setting fixes; no port if it is not fixed."""
-        setting = self.container.configuration.get(key)
-        port = setting.value if setting else "0"
+        port = self.container.configuration.get(key) or "0"
         row = replace(self.row, source=key, address=f"{host}:{port}")
         if port.isdecimal() and int(port):
             return row, int(port)

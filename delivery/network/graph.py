@@ -32,19 +32,13 @@ class Shape(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A part of the system.
-
-    Attributes:
-        name: Name, unique in its environment.
-        lines: Text inside of it.
-        shape: Kind of part.
-        manifests: Objects that it stands for, to be compared with the base.
-    """
+    """A part of the system; its name is unique in its environment."""
 
     name: str
     lines: tuple[str, ...]
     shape: Shape
     manifests: tuple[Manifest, ...] = ()
+    """Objects that it stands for, to be compared with the base."""
 
 
 Edge = tuple[str, str]
@@ -52,26 +46,16 @@ Edge = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """An environment as nodes and edges.
-
-    Attributes:
-        nodes: Parts, by name.
-        edges: Ports in use, by client and server; none between a workload and its volume.
-    """
+    """An environment as nodes, by name, and edges."""
 
     nodes: dict[str, Node]
     edges: dict[Edge, tuple[str, ...]]
+    """Ports in use, by client and server; none between a workload and its volume."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A graph with its differences from a base.
-
-    Attributes:
-        graph: All parts, also those that were removed.
-        highlights: Difference of each node and edge.
-        compared: Whether there is a base.
-    """
+    """A graph, with removed parts if there is a base, and how each part differs from it."""
 
     graph: Graph
     highlights: Mapping[str | Edge, Highlight]
@@ -85,10 +69,9 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
     own = [each for each in cluster.workloads if each.environment == environment]
     nodes = {workload.name: _workload(workload, manifests) for workload in own}
     ports = {
-        (workload.name, port["containerPort"]): f"{port['name']} {port['containerPort']}"
+        (workload.name, number): f"{name} {number}"
         for workload in own
-        for port in workload.ports
-        if "name" in port
+        for (_, name), number in workload.pod.named_ports.items()
     }
     carried: dict[Edge, set[str]] = defaultdict(set)
     for connection in analyze(folders):

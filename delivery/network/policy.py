@@ -109,11 +109,8 @@ class Grant:
         """Tell whether its peer includes this one.
 
         An ipBlock is meant for addresses outside of the cluster. Whether it matches those of pods
-        depends on the network plugin, so that it never includes a pod here.
-
-        Args:
-            peer: A pod, or addresses, all of which must be included.
-            namespaces: Labels of each namespace.
+        depends on the network plugin, so that it never includes a pod here. A range of
+        addresses is admitted only as a whole.
         """
         if self.peer is None:
             return True
@@ -230,7 +227,7 @@ class Network:
         Args:
             client: Peer that opens the connection.
             server: Peer that accepts it, once a Service has chosen a pod.
-            protocol: `TCP`, `UDP` or `SCTP`.
+            protocol: One of PROTOCOLS.
             port: Port on the server itself, not that of a Service.
         """
         if client is server:

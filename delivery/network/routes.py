@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
 from delivery.network.addresses import Address
@@ -85,7 +85,8 @@ class Routes:
         """
         if "$(" in host:
             raise UnreachableError(f"the value of the variable in {host} is unknown")
-        if host == "localhost" or _is_own(host):
+        ip = _ip(host)
+        if host == "localhost" or (ip and ip.is_loopback):
             require_listening(client, port)
             return []
         service, pod_name = self._find_service(client, host)
@@ -111,10 +112,12 @@ class Routes:
                 and pod_name in workload.pod_names
                 and workload.manifest["spec"].get("serviceName") == service.name
             ]
-            if not targets:
-                raise UnreachableError(f"the headless Service {service.name} has no pod {pod_name}")
         if not targets:
-            raise UnreachableError(f"the Service {service.name} has no port {port}")
+            raise UnreachableError(
+                f"the Service {service.name} has no port {port}"
+                if pod_name is None
+                else f"the headless Service {service.name} has no pod {pod_name}"
+            )
         for workload, target in targets:
             require_listening(workload, target)
         return [
@@ -180,6 +183,7 @@ class Routes:
         Raises:
             UnreachableError: If no policy lets the client out on that port.
         """
+        ip = _ip(host)
         policies = self.network.isolating(client.pod, Direction.EGRESS)
         blocks = [
             grant.block
@@ -187,7 +191,7 @@ class Routes:
             for grant in policy.grants
             if grant.direction is Direction.EGRESS and grant.block is not None
             if any(ports.holds("TCP", port) for ports in grant.ports(grant.block))
-            if not _is_ip(host) or grant.admits(ip_network(host.strip("[]")), {})
+            if ip is None or grant.admits(ip_network(ip), {})
         ]
         for block in blocks:
             self.uses[client.pod, block].add(("TCP", port))
@@ -210,13 +214,8 @@ def _targets(service: Service, port: int) -> list[tuple[Workload, int]]:
     ]
 
 
-def _is_ip(host: str) -> bool:
+def _ip(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip_address(host.strip("[]"))
+        return ip_address(host.strip("[]"))
     except ValueError:
-        return False
-    return True
-
-
-def _is_own(host: str) -> bool:
-    return _is_ip(host) and ip_address(host.strip("[]")).is_loopback
+        return None

@@ -2,11 +2,7 @@
 
 
 def settings(text: str) -> dict[str, str]:
-    """Return the settings of a file that has one per line, with or without a colon after the name.
-
-    Args:
-        text: Content of the file.
-    """
+    """Return the settings of a file with one per line, with or without a colon after the name."""
     lines = (line.strip() for line in text.splitlines())
     pairs = (line.replace(": ", " ", 1).partition(" ") for line in lines)
     return {name: value.strip() for name, _, value in pairs}
