@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import yaml
 
 from delivery.manifests.manifest import Manifest
+from delivery.network.workload import OWN_ADDRESS, Workload
 from delivery.products.catalog import PRODUCTS
 
 _HOST = r"\[[0-9A-Fa-f:.]+\]|(?:\$\(\w+\)|\w)(?:\$\(\w+\)|[\w.-])*"
@@ -41,8 +42,6 @@ _ENCRYPTED = {"https", "wss", "rediss", "amqps", "ssl", "tls", "sasl_ssl"}
 
 Files: TypeAlias = Mapping[str, Mapping[str, str]]
 """Content of ConfigMaps, by the name of the ConfigMap and the key in it."""
-OWN_ADDRESS = "127.0.0.1"
-"""Placeholder for a pod's own address, which is unknown before the pod runs."""
 
 
 class Setting(NamedTuple):
@@ -87,27 +86,19 @@ class _Found(NamedTuple):
     exposed: bool = False
 
 
-class Configuration:
-    """The settings of one container, and the addresses in them.
+class Container:
+    """A container of a workload, its settings, and the addresses in them."""
 
-    The fields are those of the pod whose values are known before it runs, by path; a field has
-    several values if they differ from pod to pod.
-    """
-
-    def __init__(
-        self,
-        pod: Manifest,
-        container: Manifest,
-        files: Files,
-        fields: Mapping[str, tuple[str, ...]],
-    ) -> None:
-        self._fields = fields
+    def __init__(self, workload: Workload, manifest: Manifest, files: Files) -> None:
+        self.workload = workload
+        self.manifest = manifest
+        self.name: str = manifest["name"]
         self._variables: dict[str, tuple[str, ...]] = {}
-        self._files = list(_mounted(pod, container, files))
+        self._files = list(_mounted(workload.pod_spec, manifest, files))
         self.settings: list[Setting] = [
-            *self._environment(container, files),
-            *_arguments("argument", container),
-            *_hooks(container),
+            *self._environment(files),
+            *_arguments("argument", manifest),
+            *_hooks(manifest),
             *(setting for path, text in self._files for setting in _settings(path, text)),
         ]
         self._by_key = {setting.key.lower(): setting.value for setting in self.settings}
@@ -154,12 +145,17 @@ class Configuration:
             for found in self._find(setting)
         ]
 
-    def _environment(self, container: Manifest, files: Files) -> Iterator[Setting]:
+    def place(self, source: str) -> str:
+        """Return how a finding names a place in its configuration."""
+        return f"{self.name}: {source}"
+
+    def _environment(self, files: Files) -> Iterator[Setting]:
         """Read the variables in their order: each may refer to those before it."""
-        for origin in container.get("envFrom", []):
+        fields = self.workload.fields
+        for origin in self.manifest.get("envFrom", []):
             for key, value in files.get(origin.get("configMapRef", {}).get("name"), {}).items():
                 yield self._variable(origin.get("prefix", "") + key, value)
-        for variable in container.get("env", []):
+        for variable in self.manifest.get("env", []):
             name, origin = variable["name"], variable.get("valueFrom", {})
             if "configMapKeyRef" in origin:
                 reference = origin["configMapKeyRef"]
@@ -168,7 +164,7 @@ class Configuration:
             elif origin:
                 # A reference to a variable whose value is unknown here stays as it is.
                 field = origin.get("fieldRef", {}).get("fieldPath")
-                self._variables[name] = self._fields.get(field, (f"$({name})",))
+                self._variables[name] = fields.get(field, (f"$({name})",))
             else:
                 yield self._variable(name, variable.get("value", ""))
 

@@ -7,84 +7,12 @@ from functools import cached_property
 from pathlib import Path
 
 from delivery.git import resolve
-from delivery.manifests import workloads
 from delivery.manifests.applications import FOLDER, declared, parse, require_manifests
 from delivery.manifests.manifest import Labels, Manifest, selects
 from delivery.manifests.tree import folders, read_dist
-from delivery.network.addresses import OWN_ADDRESS, Configuration
-from delivery.network.policy import Network, Pod
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Workload:
-    """An object that makes pods, in the environment of that name."""
-
-    environment: str
-    manifest: Manifest
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.manifest["metadata"]["name"])
-
-    @property
-    def namespace(self) -> str:
-        """Namespace of its pods."""
-        return str(self.manifest["metadata"]["namespace"])
-
-    @property
-    def pod_spec(self) -> Manifest:
-        """Spec of its pods."""
-        spec: Manifest = workloads.template(self.manifest)["spec"]
-        return spec
-
-    @cached_property
-    def pod(self) -> Pod:
-        """One of its pods, as a policy sees it."""
-        return Pod(
-            name=self.name,
-            namespace=self.namespace,
-            labels=workloads.labels(self.manifest),
-            named_ports={
-                (port.get("protocol", "TCP"), port["name"]): port["containerPort"]
-                for port in self.ports
-                if "name" in port
-            },
-        )
-
-    @property
-    def containers(self) -> list[Manifest]:
-        """All containers, including init containers."""
-        return workloads.containers(self.manifest)
-
-    @property
-    def ports(self) -> list[Manifest]:
-        """Ports that its containers list."""
-        return [port for container in self.containers for port in container.get("ports", [])]
-
-    @cached_property
-    def listening(self) -> set[tuple[str, int]]:
-        """Protocols and numbers of these ports."""
-        return {(port.get("protocol", "TCP"), port["containerPort"]) for port in self.ports}
-
-    @property
-    def replicas(self) -> int:
-        """Number of pods that it states; 1 if something else decides."""
-        return int(self.manifest["spec"].get("replicas", 1))
-
-    @property
-    def pod_names(self) -> tuple[str, ...]:
-        """Names of its pods; empty if they are unknown before the pods run."""
-        if self.manifest["kind"] != "StatefulSet":
-            return ()
-        return tuple(f"{self.name}-{ordinal}" for ordinal in range(self.replicas))
-
-    @property
-    def fields(self) -> dict[str, tuple[str, ...]]:
-        """Values of the fields of its pods that are known before the pods run, by path."""
-        addresses = dict.fromkeys(("status.podIP", "status.podIPs"), (OWN_ADDRESS,))
-        names = {"metadata.name": self.pod_names} if self.pod_names else {}
-        return {"metadata.namespace": (self.namespace,), **addresses, **names}
+from delivery.network.addresses import Container
+from delivery.network.policy import Network
+from delivery.network.workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,24 +44,6 @@ class Service:
         if isinstance(target, str):
             return [(each, each.pod.named_ports.get((protocol, target))) for each in self.workloads]
         return [(each, target) for each in self.workloads]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Container:
-    """A container of a workload, with its settings and addresses."""
-
-    workload: Workload
-    manifest: Manifest
-    configuration: Configuration
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.manifest["name"])
-
-    def place(self, source: str) -> str:
-        """Return how a finding names a place in its configuration."""
-        return f"{self.name}: {source}"
 
 
 class Cluster:
@@ -173,15 +83,9 @@ class Cluster:
     def containers(self) -> list[Container]:
         """All containers of all workloads."""
         return [
-            Container(
-                workload=workload,
-                manifest=container,
-                configuration=Configuration(
-                    workload.pod_spec, container, self.files[workload.namespace], workload.fields
-                ),
-            )
+            Container(workload, manifest, self.files[workload.namespace])
             for workload in self.workloads
-            for container in workload.containers
+            for manifest in workload.containers
         ]
 
     def kind(self, kind: str) -> list[Manifest]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from delivery.network.cluster import Workload
+from delivery.network.workload import Workload
 
 
 class Verdict(Enum):

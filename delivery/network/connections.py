@@ -75,7 +75,7 @@ def _configured(routes: Routes) -> Iterator[Connection]:
     """Judge the addresses in the configuration of each container."""
     for container in routes.cluster.containers:
         workload = container.workload
-        for address in container.configuration.addresses:
+        for address in container.addresses:
             row = given(workload, container.place(address.source), address.text)
             if address.exposed:
                 yield replace(
@@ -94,14 +94,14 @@ def _configured(routes: Routes) -> Iterator[Connection]:
 def _missing(cluster: Cluster) -> Iterator[Connection]:
     """Return addresses that nothing sets: the program fails, or uses a default of its own."""
     for container in cluster.containers:
-        for setting in container.configuration.unset:
+        for setting in container.unset:
             row = given(container.workload, container.name, setting.key)
             yield row.dangling(f"{setting.source} needs it; nothing sets it")
         if "command" in container.manifest:
             continue
         image = container.manifest["image"].rpartition("/")[2].partition(":")[0]
         for name in _IMAGE_ADDRESSES.get(image, ()):
-            if container.configuration.get(name) is None:
+            if container.get(name) is None:
                 row = given(container.workload, container.name, name)
                 yield row.dangling("the image would use its own default")
 
@@ -110,7 +110,7 @@ def _advertised(routes: Routes) -> Iterator[Connection]:
     """Judge the addresses that a server sends its clients to, from each of these clients."""
     for container in routes.cluster.containers:
         server = container.workload
-        for address in container.configuration.addresses:
+        for address in container.addresses:
             if not address.advertised:
                 continue
             clients = [

@@ -4,8 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from delivery.network.addresses import OWN_ADDRESS, Address
-from delivery.network.cluster import Container, Workload
+from delivery.network.addresses import Address, Container
 from delivery.network.connection import (
     Connection,
     UnreachableError,
@@ -15,6 +14,7 @@ from delivery.network.connection import (
     unless_listening,
 )
 from delivery.network.routes import Routes, Target
+from delivery.network.workload import OWN_ADDRESS, Workload
 from delivery.products.product import Discovery, Product
 
 
@@ -31,7 +31,7 @@ def discovered(routes: Routes, product: Product) -> Iterator[Connection]:
             address=address,
         )
         for container in routes.cluster.containers
-        for address in container.configuration.addresses
+        for address in container.addresses
         if address.key == product.discovery.leader
     ]
     for process in processes:
@@ -61,7 +61,7 @@ def unadvertised(routes: Routes, product: Product) -> Iterator[Connection]:
             address
             for container in routes.cluster.containers
             if container.workload is workload
-            for address in container.configuration.addresses
+            for address in container.addresses
         ]
         for listener in addresses:
             flag = product.listeners.get(re.sub(r"(\[\d+\])?\.address$", "", listener.key))
@@ -104,7 +104,7 @@ class _Process:
     def served(self) -> Iterator[Connection]:
         """Judge the port on which a leader serves people."""
         key, default = self.discovery.served
-        port = self.container.configuration.get(key) or str(default)
+        port = self.container.get(key) or str(default)
         row = replace(self.row, source=key, address=port)
         yield from unless_listening(row, self.workload, int(port))
 
@@ -117,9 +117,8 @@ class _Process:
                 address = replace(self.address, hosts=(host,), port=port)
                 row = self.routes.follow(row, self.workload, address)
             yield row
-        configuration = self.container.configuration
-        own = configuration.get(self.discovery.own_host)
-        if own is None or configuration.expand(own) != (OWN_ADDRESS,):
+        own = self.container.get(self.discovery.own_host)
+        if own is None or self.container.expand(own) != (OWN_ADDRESS,):
             yield replace(self.row, address=self.discovery.own_host).dangling(
                 "it is not the pod's IP, and DNS does not have the pod's name"
             )
@@ -143,7 +142,7 @@ class _Process:
 
     def _port(self, key: str, host: str) -> tuple[Connection, int | None]:
         """Return the connection to a port that a setting fixes; no port if it is not fixed."""
-        port = self.container.configuration.get(key) or "0"
+        port = self.container.get(key) or "0"
         row = replace(self.row, source=key, address=f"{host}:{port}")
         if port.isdecimal() and int(port):
             return row, int(port)

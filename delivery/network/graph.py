@@ -8,9 +8,10 @@ from enum import Enum
 from delivery.manifests.manifest import Manifest, selects
 from delivery.manifests.tree import annotation
 from delivery.manifests.workloads import read
-from delivery.network.cluster import Cluster, Workload
+from delivery.network.cluster import Cluster
 from delivery.network.connections import DNS, analyze
 from delivery.network.services import OUTSIDE
+from delivery.network.workload import Workload
 
 
 class Highlight(Enum):

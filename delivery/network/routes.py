@@ -8,9 +8,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
 from delivery.network.addresses import Address
-from delivery.network.cluster import Cluster, Service, Workload
+from delivery.network.cluster import Cluster, Service
 from delivery.network.connection import Connection, UnreachableError, Verdict, require_listening
 from delivery.network.policy import Direction, Grant, Peer, Pod, peer_name
+from delivery.network.workload import Workload
 
 Uses: TypeAlias = Mapping[tuple[Peer, Peer], set[tuple[str, int]]]
 """Protocols and ports in use, by client and server."""
