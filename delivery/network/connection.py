@@ -41,9 +41,9 @@ class Connection:
     verdict: Verdict = Verdict.REACHABLE
     reason: str = ""
 
-    def dangling(self, reason: str) -> "Connection":
-        """Return it as one that leads nowhere."""
-        return replace(self, verdict=Verdict.DANGLING, reason=reason)
+    def finding(self, reason: str, verdict: Verdict = Verdict.DANGLING) -> "Connection":
+        """Return it with a verdict against it."""
+        return replace(self, verdict=verdict, reason=reason)
 
 
 class UnreachableError(Exception):
@@ -55,7 +55,7 @@ class UnreachableError(Exception):
 
     def judge(self, row: Connection) -> Connection:
         """Return a connection with this verdict."""
-        return replace(row, verdict=self.verdict, reason=str(self))
+        return row.finding(str(self), self.verdict)
 
 
 def given(client: Workload, source: str, address: str) -> Connection:

@@ -78,11 +78,8 @@ def _configured(routes: Routes) -> Iterator[Connection]:
         for address in container.addresses:
             row = given(workload, container.place(address.source), address.text)
             if address.exposed:
-                yield replace(
-                    row,
-                    verdict=Verdict.UNENCRYPTED,
-                    reason="anyone who can read this repository or the network knows it",
-                )
+                reason = "anyone who can read this repository or the network knows it"
+                yield row.finding(reason, Verdict.UNENCRYPTED)
             if not address.hosts or address.key in _LEADERS:
                 continue
             if address.listening:
@@ -96,14 +93,14 @@ def _missing(cluster: Cluster) -> Iterator[Connection]:
     for container in cluster.containers:
         for setting in container.unset:
             row = given(container.workload, container.name, setting.key)
-            yield row.dangling(f"{setting.source} needs it; nothing sets it")
+            yield row.finding(f"{setting.source} needs it; nothing sets it")
         if "command" in container.manifest:
             continue
         image = container.manifest["image"].rpartition("/")[2].partition(":")[0]
         for name in _IMAGE_ADDRESSES.get(image, ()):
             if container.get(name) is None:
                 row = given(container.workload, container.name, name)
-                yield row.dangling("the image would use its own default")
+                yield row.finding("the image would use its own default")
 
 
 def _advertised(routes: Routes) -> Iterator[Connection]:
@@ -119,11 +116,8 @@ def _advertised(routes: Routes) -> Iterator[Connection]:
                 if ("TCP", address.port) in routes.uses[client.pod, server.pod]
             ]
             if not clients:
-                yield replace(
-                    given(server, container.place(address.source), address.text),
-                    verdict=Verdict.UNUSED,
-                    reason="nobody connects to what it stands for",
-                )
+                row = given(server, container.place(address.source), address.text)
+                yield row.finding("nobody connects to what it stands for", Verdict.UNUSED)
             for client in clients:
                 row = given(client, f"{server.name}: {address.source}", address.text)
                 yield routes.follow(row, client, address)

@@ -47,7 +47,7 @@ def discovered(routes: Routes, product: Product) -> Iterator[Connection]:
         hosts = process.address.hosts
         namesakes = {each.workload for each in processes if each.address.hosts == hosts}
         for leader in leaders - namesakes:
-            yield row.dangling(
+            yield row.finding(
                 f"{leader.name} is not configured with the same name, and {product.name} drops "
                 "messages for any other name"
             )
@@ -68,7 +68,7 @@ def unadvertised(routes: Routes, product: Product) -> Iterator[Connection]:
             if flag and not any(
                 address.key == flag and address.port == listener.port for address in addresses
             ):
-                yield given(workload, listener.source, listener.text).dangling(
+                yield given(workload, listener.source, listener.text).finding(
                     f"--{flag} does not advertise an address for this port"
                 )
 
@@ -119,7 +119,7 @@ class _Process:
             yield row
         own = self.container.get(self.discovery.own_host)
         if own is None or self.container.expand(own) != (OWN_ADDRESS,):
-            yield replace(self.row, address=self.discovery.own_host).dangling(
+            yield replace(self.row, address=self.discovery.own_host).finding(
                 "it is not the pod's IP, and DNS does not have the pod's name"
             )
         for leader in leaders:
@@ -146,4 +146,4 @@ class _Process:
         row = replace(self.row, source=key, address=f"{host}:{port}")
         if port.isdecimal() and int(port):
             return row, int(port)
-        return row.dangling(f"{key} is not fixed: {self.product} takes any free port"), None
+        return row.finding(f"{key} is not fixed: {self.product} takes any free port"), None

@@ -58,7 +58,7 @@ class Routes:
         Unless the client connects to it, policies do not matter.
         """
         if address.port is None:
-            return row.dangling("no port is configured")
+            return row.finding("no port is configured")
         try:
             targets = [
                 target

@@ -46,14 +46,14 @@ def broken_services(cluster: Cluster) -> Iterator[Connection]:
             address=name,
         )
         if not service.workloads:
-            yield row.dangling("it selects no pod")
+            yield row.finding("it selects no pod")
         for entry in service.manifest["spec"].get("ports", []):
             row = replace(row, address=f"{name}:{entry['port']}")
             protocol = entry.get("protocol", "TCP")
             for workload, target in service.targets(entry):
                 yield from unless_listening(row, workload, target, protocol)
                 if service.headless and target != entry["port"]:
-                    yield row.dangling(f"a headless Service does not map it to {target}")
+                    yield row.finding(f"a headless Service does not map it to {target}")
 
 
 def ungoverned_stateful_sets(cluster: Cluster) -> Iterator[Connection]:
@@ -62,7 +62,7 @@ def ungoverned_stateful_sets(cluster: Cluster) -> Iterator[Connection]:
         name = workload.manifest["spec"].get("serviceName")
         service = cluster.services.get((workload.namespace, name))
         if name and (service is None or workload not in service.workloads):
-            yield given(workload, "serviceName", name).dangling(
+            yield given(workload, "serviceName", name).finding(
                 f"there is no Service {name} that selects its pods"
             )
 
@@ -74,7 +74,7 @@ def deadlocks(routes: Routes) -> Iterator[Connection]:
     """
     for (client, server), service in routes.waits_for.items():
         if routes.uses[server.pod, client.pod]:
-            yield given(client, f"Service {service.name}", service.name).dangling(
+            yield given(client, f"Service {service.name}", service.name).finding(
                 f"it lists only ready pods, and {server.name} itself connects to {client.name}: "
                 "neither can start first"
             )
