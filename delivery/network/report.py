@@ -1,4 +1,4 @@
-"""The output of `delivery connections`: text, Markdown or JSON."""
+"""The output of `delivery connections`: text or JSON."""
 
 import json
 from collections import defaultdict
@@ -28,37 +28,16 @@ def text(connections: Sequence[Connection]) -> str:
     return "\n".join(lines)
 
 
-def markdown(connections: Sequence[Connection]) -> str:
-    """Return a Markdown table per environment, findings on top."""
-    lines = []
-    for environment, rows in _by_environment(connections):
-        lines += [
-            f"### {_summary(environment, rows)}",
-            "",
-            _markdown_row((*_HEADINGS, "why")),
-            _markdown_row(("---",) * (len(_HEADINGS) + 1)),
-            *(_markdown_row((*_cells(row), row.reason)) for row in rows),
-            "",
-        ]
-    return "\n".join(lines)
-
-
 def as_json(connections: Sequence[Connection]) -> str:
     """Return a JSON list with an object per connection."""
     objects = [{**asdict(row), "verdict": row.verdict.value} for row in connections]
     return json.dumps(objects, indent=2)
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Connection]], str]] = {
-    "text": text,
-    "markdown": markdown,
-    "json": as_json,
-}
+FORMATS: Mapping[str, Callable[[Sequence[Connection]], str]] = {"text": text, "json": as_json}
 
 
-def _by_environment(
-    connections: Sequence[Connection],
-) -> Iterator[tuple[str, list[Connection]]]:
+def _by_environment(connections: Sequence[Connection]) -> Iterator[tuple[str, list[Connection]]]:
     """Return the rows of each environment, merged if they differ only in the client."""
     clients: dict[Connection, dict[str, None]] = defaultdict(dict)
     for row in connections:
@@ -84,7 +63,3 @@ def _cells(row: Connection) -> tuple[str, ...]:
     if row.verdict is not Verdict.REACHABLE:
         target = ""
     return (row.verdict.value, row.client, row.source, row.address, target)
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -54,7 +54,7 @@ def test_environments_come_in_the_order_of_promotion() -> None:
 
 
 @pytest.mark.usefixtures("broken")
-@pytest.mark.parametrize("form", ["text", "markdown", "json"])
+@pytest.mark.parametrize("form", ["text", "json"])
 def test_the_command_fails_with_the_reason_of_each_finding(form: str) -> None:
     """In every format."""
     result = run("connections", "--format", form)
@@ -95,20 +95,6 @@ def test_clients_of_the_same_address_share_a_line(number: int, clients: str) -> 
     """Every pod resolves names: a line each would bury the rest."""
     [_, _, line] = report.text(rows(number)).splitlines()
     assert clients in line
-
-
-@pytest.mark.usefixtures("broken")
-def test_markdown_is_a_table_for_each_environment() -> None:
-    """For a comment on a pull request."""
-    lines = run("connections", "--format", "markdown").output.splitlines()
-    assert lines[2] == "| verdict | client | given in | address | leads to | why |"
-    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-
-
-def test_markdown_escapes_what_would_end_a_cell() -> None:
-    """An address may contain anything."""
-    row = Connection(environment="test", client="a", source="env A", address="a|b")
-    assert "| a\\|b |" in report.markdown([row])
 
 
 @pytest.mark.usefixtures("repository")
