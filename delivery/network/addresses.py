@@ -27,11 +27,11 @@ _BARE_HOST = re.compile(rf"(?:{_HOST})\.?")
 # Words at the end of a key whose value is a host: to connect to, or to listen on.
 _HOST_KEY = re.compile(
     r"(?P<prefix>.*?)"
-    r"(?P<word>hostname|host|address|addr|servers?|brokers?|endpoint|seeds|bind)",
+    r"(?:hostname|host|address|addr|servers?|brokers?|endpoint|seeds|bind)",
     re.IGNORECASE,
 )
 _ADVERTISED = re.compile(r"advertise", re.IGNORECASE)
-_SECRET_KEY = re.compile(r".*(?:password|passwd|secret|token|api_?key|credentials?)", re.IGNORECASE)
+_SECRET_KEY = re.compile(r".*(?:password|passwd|secret|token|api_?key|credentials?)")
 _SECRETS = frozenset().union(*(product.secrets for product in PRODUCTS))
 _WILDCARDS = re.compile(r"(?:[\s,]*(?:0\.0\.0\.0|-?::\*?|\[::\]|\*))+")
 _BASH_VARIABLES = {"SECONDS"}
@@ -175,7 +175,9 @@ class Container:
     def _find(self, setting: Setting) -> Iterator[_Found]:
         found = list(_find(setting.value)) or list(self._from_pair(setting))
         yield from found
-        if setting.value and _is_secret(setting.key) and not any(each.exposed for each in found):
+        key = setting.key.lower()
+        is_secret = key in _SECRETS or _SECRET_KEY.fullmatch(key)
+        if setting.value and is_secret and not any(each.exposed for each in found):
             yield _Found("…", "", None, exposed=True)
 
     def _from_pair(self, setting: Setting) -> Iterator[_Found]:
@@ -189,10 +191,6 @@ class Container:
         # A bind address, or the pod's own address, needs no port.
         elif "bind" not in setting.key and self.expand(host) != (OWN_ADDRESS,):
             yield _Found(host, host, None)
-
-
-def _is_secret(key: str) -> bool:
-    return key.lower() in _SECRETS or _SECRET_KEY.fullmatch(key) is not None
 
 
 @lru_cache(maxsize=4096)

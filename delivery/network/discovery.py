@@ -39,7 +39,11 @@ def discovered(routes: Routes, product: Product) -> Iterator[Connection]:
         if row.verdict is not Verdict.REACHABLE:
             yield row
             continue
-        leaders = process.leaders()
+        leaders = {
+            target.workload
+            for host in process.address.hosts
+            for target in routes.resolve(process.workload, host, process.address.port or 0)
+        }
         if process.workload in leaders:
             yield row
             yield from process.served()
@@ -91,15 +95,6 @@ class _Process:
     def row(self) -> Connection:
         source = self.container.place(self.address.source)
         return given(self.workload, source, self.address.text)
-
-    def leaders(self) -> set[Workload]:
-        """Return the workloads to which the leader's address leads."""
-        port = self.address.port or 0
-        return {
-            target.workload
-            for host in self.address.hosts
-            for target in self.routes.resolve(self.workload, host, port)
-        }
 
     def served(self) -> Iterator[Connection]:
         """Judge the port on which a leader serves people."""

@@ -213,9 +213,7 @@ class Network:
         """Return the policies that isolate a pod in a direction; if none, all is allowed."""
         key = (pod, direction)
         if key not in self._isolating:
-            self._isolating[key] = [
-                policy for policy in self.policies if policy.isolates(pod, direction)
-            ]
+            self._isolating[key] = [each for each in self.policies if each.isolates(pod, direction)]
         return self._isolating[key]
 
     def blocks(self, client: Peer, server: Peer, protocol: str, port: int) -> list[Block]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 from delivery.network.connection import Connection, Verdict
 from delivery.network.policy import Direction, Grant, Network, Peer, Pod, peer_name
@@ -37,11 +38,9 @@ def surplus(routes: Routes, others: Sequence[Pod]) -> Iterator[Connection]:
             ]
             if grant.block is not None and not published:
                 peers.append(grant.block)
-            egress = grant.direction is Direction.EGRESS
             pairs: list[tuple[Peer, Peer]] = [
-                (subject, peer) if egress else (peer, subject)
-                for subject in subjects
-                for peer in peers
+                (subject, peer) if grant.direction is Direction.EGRESS else (peer, subject)
+                for subject, peer in product(subjects, peers)
             ]
             used, unused = _divide(grant, pairs, routes.uses)
             if unused or not (used or published):

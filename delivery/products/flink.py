@@ -13,7 +13,8 @@ _FILE = "flink-conf.yaml"
 
 def _resumption(workload: Manifest, objects: Objects) -> Iterator[str]:
     """Return where a JobManager finds the checkpoint from which the job resumes."""
-    if not _is_jobmanager(workload):
+    containers = workloads.template(workload)["spec"]["containers"]
+    if not any("jobmanager" in " ".join(each.get("command", [])) for each in containers):
         return
     configured = [
         settings(manifest["data"][_FILE]).get("state.checkpoints.dir", "")
@@ -31,11 +32,6 @@ def _resumption(workload: Manifest, objects: Objects) -> Iterator[str]:
         yield f"the job resumes from its newest checkpoint, on the claim {claims[0]}"
     else:
         yield "the job starts empty: no claim holds its checkpoints"
-
-
-def _is_jobmanager(workload: Manifest) -> bool:
-    containers = workloads.template(workload)["spec"]["containers"]
-    return any("jobmanager" in " ".join(each.get("command", [])) for each in containers)
 
 
 FLINK = Product(
