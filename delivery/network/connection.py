@@ -66,11 +66,7 @@ def given(client: Workload, source: str, address: str) -> Connection:
 
 
 def require_listening(workload: Workload, port: int | None, protocol: str = "TCP") -> None:
-    """Refuse a port that no container of a workload lists.
-
-    Raises:
-        UnreachableError: If it is not listed.
-    """
+    """Raise UnreachableError unless a container of the workload lists the port."""
     if (protocol, port) not in workload.listening:
         raise UnreachableError(f"no container of {workload.name} lists the port {protocol} {port}")
 

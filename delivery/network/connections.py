@@ -128,16 +128,15 @@ def _dns(routes: Routes) -> Iterator[Connection]:
     resolvers = (_RESOLVER, _NODE_LOCAL_RESOLVER)
     for pod, resolver in product([*routes.pods, *routes.strangers], resolvers):
         routes.uses[pod, resolver] |= _DNS_PORTS
-    for workload in routes.cluster.workloads:
-        for resolver in resolvers:
-            row = given(workload, "every pod", f"{peer_name(resolver)}:53")
-            row = replace(row, servers=(DNS,), port=53)
-            try:
-                for protocol, port in sorted(_DNS_PORTS):
-                    routes.require_allowed(workload, resolver, protocol, port)
-            except UnreachableError as error:
-                row = error.judge(row)
-            yield row
+    for workload, resolver in product(routes.cluster.workloads, resolvers):
+        row = given(workload, "every pod", f"{peer_name(resolver)}:53")
+        row = replace(row, servers=(DNS,), port=53)
+        try:
+            for protocol, port in sorted(_DNS_PORTS):
+                routes.require_allowed(workload, resolver, protocol, port)
+        except UnreachableError as error:
+            row = error.judge(row)
+        yield row
 
 
 def _open(routes: Routes) -> Iterator[Connection]:

@@ -220,13 +220,8 @@ class Network:
         """Return the sides that forbid a connection; none if it is allowed.
 
         Policies add up, and both sides must allow it. A pod always reaches itself. The kubelet of
-        a pod's node always reaches the pod, too; it is not a peer here.
-
-        Args:
-            client: Peer that opens the connection.
-            server: Peer that accepts it, once a Service has chosen a pod.
-            protocol: One of PROTOCOLS.
-            port: Port on the server itself, not that of a Service.
+        a pod's node always reaches the pod, too; it is not a peer here. The server is the pod that
+        a Service has chosen, and the port is the pod's own, not that of the Service.
         """
         if client is server:
             return []

@@ -126,11 +126,7 @@ class Routes:
         ]
 
     def connect(self, client: Workload, target: Target) -> None:
-        """Record that a client connects to a target.
-
-        Raises:
-            UnreachableError: If a policy forbids it.
-        """
+        """Record a connection, and raise UnreachableError if a policy forbids it."""
         server = target.workload
         self.uses[client.pod, server.pod].add(("TCP", target.port))
         if target.service and target.service.lists_only_ready:
@@ -138,11 +134,7 @@ class Routes:
         self.require_allowed(client, self._siblings[server], "TCP", target.port)
 
     def require_allowed(self, client: Workload, server: Peer, protocol: str, port: int) -> None:
-        """Refuse a connection that a policy forbids.
-
-        Raises:
-            UnreachableError: If a policy forbids it.
-        """
+        """Raise UnreachableError if a policy forbids a connection."""
         blocks = self.network.blocks(client.pod, server, protocol, port)
         if not blocks:
             return
@@ -179,11 +171,7 @@ class Routes:
         return None, None
 
     def _require_way_out(self, client: Workload, host: str, port: int) -> None:
-        """Refuse a host outside of the cluster, or the Kubernetes API, unless a policy allows it.
-
-        Raises:
-            UnreachableError: If no policy lets the client out on that port.
-        """
+        """Raise UnreachableError unless a policy lets the client out, as for the Kubernetes API."""
         ip = _ip(host)
         policies = self.network.isolating(client.pod, Direction.EGRESS)
         blocks = [
