@@ -1,5 +1,6 @@
 """Temporary folders: gone after each run, whatever ends it, and never taken from another run."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -108,6 +109,23 @@ def test_the_folder_of_another_run_stays(tmp_path: Path) -> None:
         with temporary_folder("some-", parent=tmp_path):
             pass
         assert (other / "file").exists()
+
+
+def test_a_folder_that_is_lost_before_it_is_locked_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that starts at that moment takes it for an abandoned one."""
+    lock = fcntl.flock
+
+    def interrupted(file: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        with temporary_folder("some-", parent=tmp_path):
+            pass
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", interrupted)
+    with temporary_folder("some-", parent=tmp_path) as folder:
+        assert folder.exists()
 
 
 def test_a_folder_of_another_program_stays(tmp_path: Path) -> None:

@@ -1,17 +1,15 @@
 """A private repository that shares the objects, remotes and credentials of another."""
 
-import fcntl
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from delivery.git import git
+from delivery.temporary import temporary_folder
 
 _OWN = (
     "core.bare",
@@ -22,7 +20,6 @@ _OWN = (
 )
 """Settings about the location of the other repository's files."""
 _ADDRESS = re.compile(r"remote\..*\.(push)?url")
-_ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +44,7 @@ class Sandbox:
 def sandbox(repository: Path) -> Iterator[Sandbox]:
     """Create a private repository, and remove it at the end.
 
-    It shares nothing that two processes could write to. The next process removes what a killed one
-    left behind: its lock ended with it.
+    It shares nothing that two processes could write to.
 
     Args:
         repository: Any working tree of the repository whose remotes are used; its checkout,
@@ -61,22 +57,14 @@ def sandbox(repository: Path) -> Iterator[Sandbox]:
     common = Path(git(repository, "rev-parse", "--path-format=absolute", "--git-common-dir"))
     home = common / "delivery"
     home.mkdir(exist_ok=True)
-    _sweep(home)
-    name = uuid4().hex
-    # Locked before it gets the name that other processes look for.
-    new = home / f"{name}.new"
-    with new.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        new.rename(home / f"{name}.lock")
-        try:
-            yield Sandbox(folder=_init(common, home / name), settings=_settings(repository, common))
-        finally:
-            _remove(home, name)
+    with temporary_folder("sandbox-", parent=home) as folder:
+        yield Sandbox(
+            folder=_init(common, folder / "repository"), settings=_settings(repository, common)
+        )
 
 
 def _init(common: Path, folder: Path) -> Path:
-    folder.mkdir()
-    git(folder, "init", "--quiet", "--template=")
+    git(common, "init", "--quiet", "--template=", str(folder))
     information = folder / ".git" / "objects" / "info"
     (information / "alternates").write_text(f"{common / 'objects'}\n", encoding="utf-8")
     # The other repository's history ends here, too.
@@ -99,12 +87,14 @@ def _settings(repository: Path, common: Path) -> dict[str, str]:
             if not key.startswith(_OWN)
         ),
     ]
+    # The caller's environment may hold some already.
+    first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
     variables = {
         f"GIT_CONFIG_{part}_{number}": text
-        for number, setting in enumerate(settings, start=_given())
+        for number, setting in enumerate(settings, start=first)
         for part, text in zip(("KEY", "VALUE"), setting, strict=True)
     }
-    return {**variables, "GIT_CONFIG_COUNT": str(_given() + len(settings))}
+    return {**variables, "GIT_CONFIG_COUNT": str(first + len(settings))}
 
 
 def absolute(root: Path, address: str) -> str:
@@ -115,25 +105,3 @@ def absolute(root: Path, address: str) -> str:
         address: Address or name of the remote.
     """
     return str(root / address) if address and (root / address).is_dir() else address
-
-
-def _given() -> int:
-    """Return the number of settings in the caller's environment variables."""
-    return int(os.environ.get("GIT_CONFIG_COUNT") or 0)
-
-
-def _sweep(home: Path) -> None:
-    for path in home.glob("*.new"):
-        with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                path.unlink()
-    for path in home.glob("*.lock"):
-        # Its owner is alive, or another process has removed it.
-        with suppress(BlockingIOError, FileNotFoundError), path.open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(home, path.stem)
-
-
-def _remove(home: Path, name: str) -> None:
-    shutil.rmtree(home / name, ignore_errors=True)
-    (home / f"{name}.lock").unlink(missing_ok=True)

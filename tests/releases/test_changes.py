@@ -1,11 +1,7 @@
 """Changes of images.yaml: what lands on the branch, and what stays as it is."""
 
-import fcntl
-import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -576,37 +572,6 @@ def test_a_partial_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
     run_git(tmp_path, "clone", *options, url, "partial")
     partial = Remote(remote.bare, tmp_path / "partial")
     assert land(partial, bump()).commit == remote.head()
-
-
-@pytest.mark.parametrize(("hours", "kept"), [(0, True), (2, False)])
-def test_an_unnamed_lock_is_removed_once_it_is_old(
-    remote: Remote, hours: int, *, kept: bool
-) -> None:
-    """Its owner was killed, or is about to rename it."""
-    new = remote.clone / ".git" / "delivery" / "x.new"
-    new.parent.mkdir()
-    new.touch()
-    past = time.time() - hours * 3600
-    os.utime(new, (past, past))
-    with sandbox(remote.clone):
-        assert new.exists() == kept
-
-
-def test_a_lock_is_locked_before_others_see_it(
-    remote: Remote, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another process would take it for a leftover, and remove a repository in use."""
-    lock = fcntl.flock
-
-    def interrupted(file: IO[str], operation: int) -> None:
-        monkeypatch.setattr(fcntl, "flock", lock)
-        with sandbox(remote.clone):
-            pass
-        lock(file, operation)
-
-    monkeypatch.setattr(fcntl, "flock", interrupted)
-    with sandbox(remote.clone) as private:
-        assert private.folder.with_suffix(".lock").exists()
 
 
 def test_a_shallow_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
