@@ -5,14 +5,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial, wraps
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.text import Text
 
@@ -86,46 +84,32 @@ def main() -> None:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
-class _Service(click.ParamType[str]):
-    """A service of images.yaml, completed by the shell; the command itself refuses others."""
+def _completion(names: Callable[[Path], Iterable[str]]) -> Callable[..., list[str]]:
+    def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        # Whatever is wrong with the repository is for the command to say.
+        with suppress(DeliveryError, ImagesError, OSError):
+            return [name for name in names(_repository()) if name.startswith(incomplete)]
+        return []
 
-    name = "service"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Return the services that begin like what was typed."""
-        del ctx, param
-        return _completions(lambda: images_of(_repository()).services, incomplete)
+    return complete
 
 
-class _Environment(click.ParamType[str]):
-    """An environment of dist, completed by the shell; the command itself refuses others."""
-
-    name = "environment"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Return the environments that begin like what was typed."""
-        del ctx, param
-        return _completions(lambda: (each.name for each in environments(_repository())), incomplete)
-
-
-def _completions(names: Callable[[], Iterable[str]], incomplete: str) -> list[CompletionItem]:
-    # Whatever is wrong with the repository is for the command to say.
-    with suppress(DeliveryError, ImagesError, OSError):
-        return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
-    return []
-
-
-_environment_option = click.option(
-    "-e",
-    "--environment",
-    type=_Environment(),
-    metavar="NAME",
-    help="Only this environment. Default: all.",
+_complete_services = _completion(lambda repository: images_of(repository).services)
+_complete_environments = _completion(
+    lambda repository: [each.name for each in environments(repository)]
 )
+
+
+def _environment_option(text: str = "Only this environment. Default: all.") -> Callable[[Any], Any]:
+    return click.option(
+        "-e",
+        "--environment",
+        metavar="NAME",
+        shell_complete=_complete_environments,
+        help=text,
+    )
+
+
 _remote_option = click.option(
     "--remote", default="origin", show_default=True, help="Name or address of the remote."
 )
@@ -142,17 +126,8 @@ def _format_option(formats: Iterable[str], default: str = "text") -> Callable[[A
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Target:
-    """Where a change of images.yaml lands."""
-
-    remote: str
-    branch: str
-    dry_run: bool
-
-
-def _lands(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say where its change lands."""
+def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
+    """Land the change that a command returns, where the options that this adds say."""
 
     @click.option(
         "--branch", default="develop", show_default=True, help="Target branch on the remote."
@@ -160,10 +135,21 @@ def _lands(command: Callable[..., None]) -> Callable[..., None]:
     @_remote_option
     @click.option("--dry-run", is_flag=True, help="Show the change; push nothing.")
     @wraps(command)
-    def with_target(*, remote: str, branch: str, dry_run: bool, **arguments: object) -> None:
-        command(target=_Target(remote=remote, branch=branch, dry_run=dry_run), **arguments)
+    def land(*, remote: str, branch: str, dry_run: bool, **arguments: object) -> None:
+        change = command(**arguments)
+        with _progress() as report:
+            landing = changes.land(
+                _repository(), change, remote=remote, branch=branch, dry_run=dry_run, report=report
+            )
+        if landing.commit is None:
+            click.echo(f"{remote}/{branch} is already up to date")
+        elif dry_run:
+            click.echo(landing.difference)
+        else:
+            tries = f"{landing.attempts} attempt{'' if landing.attempts == 1 else 's'}"
+            click.echo(f"Pushed {landing.commit} to {remote}/{branch} ({tries})")
 
-    return with_target
+    return land
 
 
 @main.command()
@@ -210,7 +196,7 @@ def check() -> None:
 
 
 @main.command("connections")
-@_environment_option
+@_environment_option()
 @_format_option(connections_report.FORMATS)
 def show_connections(environment: str | None, form: str) -> None:
     """Prove that each address is reachable, and no more allowed.
@@ -236,7 +222,7 @@ def show_connections(environment: str | None, form: str) -> None:
 
 
 @main.command("graph")
-@click.argument("environment", type=_Environment(), required=False)
+@click.argument("environment", shell_complete=_complete_environments, required=False)
 @click.option("--since", metavar="BASE", help="Highlight what changed since this commit.")
 @_format_option(["mermaid", "markdown"], default="mermaid")
 def draw_graph(environment: str | None, since: str | None, form: str) -> None:
@@ -307,12 +293,8 @@ def run_demo() -> None:
 
 
 @main.command("kind")
-@click.option(
-    "-e",
-    "--environment",
-    type=_Environment(),
-    metavar="NAME",
-    help="Only this environment, as it is checked out. Default: all, each from its own branch.",
+@_environment_option(
+    "Only this environment, as it is checked out. Default: all, each from its own branch."
 )
 @click.option(
     "--logs", type=click.Path(path_type=Path), help="Folder for events and logs if it fails."
@@ -337,7 +319,7 @@ def bring_up_kind(environment: str | None, logs: Path | None) -> None:
 
 @main.command("rehearse")
 @click.argument("base", required=False)
-@_environment_option
+@_environment_option()
 @click.option(
     "--kubernetes",
     "versions",
@@ -425,15 +407,19 @@ def _write(pages: Iterable[Path], text: str) -> None:
         page.write_text(f"{text}\n", encoding="utf-8")
 
 
-_service_argument = click.argument("service", type=_Service())
-_environment_argument = click.argument("environment", type=_Environment())
+_service_argument = click.argument("service", shell_complete=_complete_services)
+_environment_argument = click.argument("environment", shell_complete=_complete_environments)
 _optional_reason = click.option("--reason", help="Why, for the record.")
 _reason = click.option("--reason", required=True, help="Why; `delivery status` shows it.")
 
 
 @main.command()
 @click.argument(
-    "builds", nargs=-1, required=True, type=_Service(), metavar="SERVICE TAG [SERVICE TAG]..."
+    "builds",
+    nargs=-1,
+    required=True,
+    shell_complete=_complete_services,
+    metavar="SERVICE TAG [SERVICE TAG]...",
 )
 @click.option(
     "--digest", "digests", multiple=True, help="sha256 digest; once per build, in the same order."
@@ -449,8 +435,7 @@ def bump(
     history: str | None,
     allow_older: bool,
     source_run: str | None,
-    target: _Target,
-) -> None:
+) -> changes.Change:
     """Release builds of services in one commit, dist included.
 
     \b
@@ -468,7 +453,7 @@ def bump(
     pairs = list(zip(builds[::2], builds[1::2], strict=True))
     if digests and len(digests) != len(pairs):
         raise click.UsageError(f"There are {len(pairs)} builds and {len(digests)} digests.")
-    change = changes.bump(
+    return changes.bump(
         [
             changes.Build(service=service, tag=tag, digest=digest)
             for (service, tag), digest in zip_longest(pairs, digests)
@@ -477,14 +462,13 @@ def bump(
         allow_older=allow_older,
         source_run=source_run,
     )
-    _land(change, target)
 
 
 @main.command()
 @_service_argument
 @_reason
 @_lands
-def hold(*, service: str, reason: str, target: _Target) -> None:
+def hold(*, service: str, reason: str) -> changes.Change:
     """Refuse bumps of a service until `delivery unhold`.
 
     \b
@@ -495,14 +479,14 @@ def hold(*, service: str, reason: str, target: _Target) -> None:
       2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
-    _land(changes.hold(service, reason=reason), target)
+    return changes.hold(service, reason=reason)
 
 
 @main.command()
 @_service_argument
 @_optional_reason
 @_lands
-def unhold(*, service: str, reason: str | None, target: _Target) -> None:
+def unhold(*, service: str, reason: str | None) -> changes.Change:
     """Accept bumps of a held service again.
 
     \b
@@ -513,7 +497,7 @@ def unhold(*, service: str, reason: str | None, target: _Target) -> None:
       2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
-    _land(changes.unhold(service, reason=reason), target)
+    return changes.unhold(service, reason=reason)
 
 
 @main.command()
@@ -524,14 +508,8 @@ def unhold(*, service: str, reason: str | None, target: _Target) -> None:
 @_reason
 @_lands
 def pin(
-    *,
-    service: str,
-    environment: str,
-    tag: str,
-    digest: str | None,
-    reason: str,
-    target: _Target,
-) -> None:
+    *, service: str, environment: str, tag: str, digest: str | None, reason: str
+) -> changes.Change:
     """Run a build in one environment, whatever is released.
 
     \b
@@ -543,7 +521,7 @@ def pin(
       5  others pushed first, each time
     """
     build = changes.Build(service=service, tag=tag, digest=digest)
-    _land(changes.pin(build, environment, reason=reason), target)
+    return changes.pin(build, environment, reason=reason)
 
 
 @main.command()
@@ -551,7 +529,7 @@ def pin(
 @_environment_argument
 @_optional_reason
 @_lands
-def unpin(*, service: str, environment: str, reason: str | None, target: _Target) -> None:
+def unpin(*, service: str, environment: str, reason: str | None) -> changes.Change:
     """Run what is released in an environment again.
 
     \b
@@ -562,12 +540,12 @@ def unpin(*, service: str, environment: str, reason: str | None, target: _Target
       2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
-    _land(changes.unpin(service, environment, reason=reason), target)
+    return changes.unpin(service, environment, reason=reason)
 
 
 @main.command("diff")
 @click.argument("base", required=False)
-@_environment_option
+@_environment_option()
 @_format_option(diff.FORMATS)
 def show_difference(base: str | None, environment: str | None, form: str) -> None:
     """Show what changes since BASE, by resource and field.
@@ -593,13 +571,7 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
 
 
 @main.command()
-@click.option(
-    "-e",
-    "--environment",
-    type=_Environment(),
-    metavar="NAME",
-    help="Only promote to this environment. Default: to every one but the first.",
-)
+@_environment_option("Only promote to this environment. Default: to every one but the first.")
 @_remote_option
 @click.option("--dry-run", is_flag=True, help="Show the text; open nothing.")
 @click.option(
@@ -719,27 +691,6 @@ def rename_fork(*, configuration: str, application: str, reviewer: str) -> None:
     for path in changed:
         click.echo(path)
     click.echo("Now run `make synth snapshots test`, commit, and follow docs/github.md.")
-
-
-def _land(change: changes.Change, target: _Target) -> None:
-    """Land a change, and say what became of it."""
-    with _progress() as report:
-        landing = changes.land(
-            _repository(),
-            change,
-            remote=target.remote,
-            branch=target.branch,
-            dry_run=target.dry_run,
-            report=report,
-        )
-    place = f"{target.remote}/{target.branch}"
-    if landing.commit is None:
-        click.echo(f"{place} is already up to date")
-    elif target.dry_run:
-        click.echo(landing.difference)
-    else:
-        tries = f"{landing.attempts} attempt{'' if landing.attempts == 1 else 's'}"
-        click.echo(f"Pushed {landing.commit} to {place} ({tries})")
 
 
 def _console() -> Console:
