@@ -161,9 +161,6 @@ def synth() -> None:
     \b
     Example:
       delivery synth
-    Exit codes:
-      0  dist is what the sources render
-      2  the render failed
     """
     repository = _repository()
     files = dist.synthesize(repository)
@@ -180,9 +177,7 @@ def check() -> None:
     Example:
       delivery check
     Exit codes:
-      0  dist is proved
       1  a file is stale, missing, orphaned, untracked or unmerged
-      2  the render failed
     """
     repository = _repository()
     with dist.rendered(repository) as fresh:
@@ -205,9 +200,7 @@ def show_connections(environment: str | None, form: str) -> None:
     Example:
       delivery connections -e staging
     Exit codes:
-      0  every address is reachable, and nothing is allowed that nobody uses
-      1  there is a finding
-      2  there is no such environment, or no dist
+      1  an address is unreachable, or something is allowed that nobody uses
     """
     repository = _repository()
     select(environments(repository), environment)
@@ -234,9 +227,6 @@ def draw_graph(environment: str | None, since: str | None, form: str) -> None:
     \b
     Example:
       delivery graph staging --since origin/main
-    Exit codes:
-      0  the picture is drawn
-      2  there is no such environment or commit, or no dist
     """
     repository = _repository()
     folders = cluster.load(repository)
@@ -269,9 +259,6 @@ def build_control_plane() -> None:
     \b
     Example:
       delivery control-plane
-    Exit codes:
-      0  everything is there
-      2  there is no Go, or a build failed
     """
     build.build(_console())
 
@@ -280,14 +267,11 @@ def build_control_plane() -> None:
 def run_demo() -> None:
     """Bring up all environments on this machine until Ctrl-C.
 
-    The API server and Argo CD are real; pods only pretend to run.
+    The API server and Argo CD are real; pods only pretend to run. Nothing is left afterwards.
 
     \b
     Example:
       delivery demo
-    Exit codes:
-      0  it was stopped, and nothing is left
-      2  there is no control plane, or it did not start
     """
     demo.run(_repository(), _console())
 
@@ -302,14 +286,12 @@ def run_demo() -> None:
 def bring_up_kind(environment: str | None, logs: Path | None) -> None:
     """Bring the system up in kind, delivered by Argo CD.
 
-    Argo CD applies what the remote `origin` has.
+    Argo CD applies what the remote `origin` has. The command succeeds once everything is Synced and
+    Healthy, and the smoke test has passed.
 
     \b
     Example:
       delivery kind -e dev
-    Exit codes:
-      0  all of it is Synced and Healthy, and the smoke test has succeeded
-      2  it is not, or there is no kind, or Argo CD cannot fetch what is checked out
     """
     with _progress() as report:
         kind.up(_repository(), environment=environment, logs=logs, report=report)
@@ -371,9 +353,7 @@ def rehearse_change(
     Example:
       delivery rehearse origin/main -e staging
     Exit codes:
-      0  nothing blocks
       1  something blocks
-      2  it could not be rehearsed
     """
     if kubeconfig is not None and versions:
         raise click.UsageError("--kubeconfig and --kubernetes exclude each other.")
@@ -438,12 +418,12 @@ def bump(
 ) -> changes.Change:
     """Release builds of services in one commit, dist included.
 
+    Nothing changes unless all of them can be released.
+
     \b
     Example:
       delivery bump payment-api aa716b1f927a88f4d45dbfa175ac71f2d35242ca
     Exit codes:
-      0  the branch has it, or had it before
-      2  it could not be done; nothing has changed
       3  a service is held
       4  a build is older than the released one, by --history
       5  others pushed first, each time
@@ -475,8 +455,6 @@ def hold(*, service: str, reason: str) -> changes.Change:
     Example:
       delivery hold payment-api --reason "loses transactions, see issue 12"
     Exit codes:
-      0  it is held
-      2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
     return changes.hold(service, reason=reason)
@@ -493,8 +471,6 @@ def unhold(*, service: str, reason: str | None) -> changes.Change:
     Example:
       delivery unhold payment-api --reason "fixed in aa716b1"
     Exit codes:
-      0  it is not held
-      2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
     return changes.unhold(service, reason=reason)
@@ -516,8 +492,6 @@ def pin(
     Example:
       delivery pin redis staging 7.2.16 --reason "7.4 is slower" --branch main
     Exit codes:
-      0  it is pinned
-      2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
     build = changes.Build(service=service, tag=tag, digest=digest)
@@ -536,8 +510,6 @@ def unpin(*, service: str, environment: str, reason: str | None) -> changes.Chan
     Example:
       delivery unpin redis staging --branch main
     Exit codes:
-      0  it is not pinned
-      2  it could not be done; nothing has changed
       5  others pushed first, each time
     """
     return changes.unpin(service, environment, reason=reason)
@@ -555,9 +527,6 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
     \b
     Example:
       delivery diff origin/main -e staging
-    Exit codes:
-      0  the difference is shown, if there is one
-      2  there is no such commit or environment
     """
     repository = _repository()
     found: list[diff.Change] = []
@@ -595,14 +564,12 @@ def promote(
     """Open or update the pull requests that promote releases.
 
     One per environment but the first, from the branch of the environment before it. A pair whose
-    branch does not exist on the remote is reported and skipped.
+    branch does not exist on the remote is reported and skipped; it is an error if every pair is.
 
     \b
     Example:
       delivery promote --dry-run
     Exit codes:
-      0  the pull requests are open, or there is nothing to promote
-      2  it could not be done, or every pair was skipped
       3  dist is not what its sources render
     """
     repository = _repository()
@@ -651,9 +618,6 @@ def show_status(remote: str, context: str | None, form: str) -> None:
     \b
     Example:
       delivery status --context kind-fraud-detection
-    Exit codes:
-      0  it is shown
-      2  the remote or the cluster does not answer
     """
     with _progress() as report:
         report(f"fetch {remote}")
@@ -678,9 +642,6 @@ def rename_fork(*, configuration: str, application: str, reviewer: str) -> None:
     \b
     Example:
       delivery fork acme/fraud-config --application acme/fraud --reviewer @acme/platform
-    Exit codes:
-      0  the names are in place, or were already
-      2  a name is not one of GitHub's
     """
     changed = fork.rename(
         _repository(),

@@ -1,5 +1,6 @@
 """The command line: what each command says, and the exit code that a workflow can rely on."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from delivery.cli import main
 from delivery.manifests import dist
 from delivery.manifests.dist import Finding, Flaw, RenderError
+from repository import REPOSITORY
 
 
 def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
@@ -23,6 +25,13 @@ def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Comman
 
 
 COMMANDS = dict(_commands(main, "delivery"))
+README = {
+    code: re.findall(r"`([a-z]+)`(?=[,:])", meaning)
+    for code, meaning in re.findall(
+        r"^\| ([0-9]+) \| (.*) \|$", (REPOSITORY / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+}
+"""The commands that have an exit code, by code; none: all of them."""
 
 
 def run(*arguments: str, terminal_width: int | None = None) -> Result:
@@ -52,13 +61,23 @@ def test_help_has_an_example(name: str) -> None:
     assert example.startswith(f"    {name}")
 
 
+def exit_codes(*arguments: str) -> list[str]:
+    """Return the exit codes in the help of a command."""
+    return re.findall(r"^    ([0-9]+)  ", run(*arguments, "--help").output, re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_has_the_exit_codes(name: str) -> None:
-    """A workflow decides by them."""
-    lines = run(*name.split()[1:], "--help").output.splitlines()
-    codes = [line.split()[0] for line in lines[lines.index("  Exit codes:") + 1 :][:2]]
-    assert codes[0] == "0"
-    assert codes[1] in {"1", "2"}
+def test_help_has_the_exit_codes_of_the_command(name: str) -> None:
+    """A workflow decides by them; README's table of all of them must agree."""
+    [command] = name.split()[1:]
+    source = inspect.getsource(inspect.unwrap(main.commands[command].callback or main))
+    proof = ["1"] if "sys.exit(1)" in source else []
+    assert exit_codes(command) == proof + [code for code in README if command in README[code]]
+
+
+def test_help_has_the_exit_codes_that_all_commands_share() -> None:
+    """The help of a command does not repeat them."""
+    assert exit_codes() == [code for code in README if not README[code]]
 
 
 def test_summaries_fit_a_terminal() -> None:
