@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
+from typing import TypeAlias
 
 from delivery.errors import DeliveryError
 from delivery.git import GitError, git, is_ancestor
@@ -29,6 +30,7 @@ _CONCURRENT_PUSH = re.compile(r"cannot lock ref|failed to update ref|incorrect o
 """Errors of a remote during somebody else's push."""
 _ROBOT = ("fraud-detection delivery", "delivery@fraud-detection.invalid")
 """Author of commits where Git has no identity configured."""
+_Edit: TypeAlias = Callable[[Releases], Mapping[str, Release]]
 
 
 class ReleaseError(DeliveryError):
@@ -62,26 +64,25 @@ class Change:
         trailers: Last lines of the commit message, as keys and values.
         edit: Maps the current releases to the changed ones by service; empty if there is nothing
             to change.
-        body: Text between subject and trailers. Default: none.
+        body: The reason, as one line between subject and trailers. Default: none.
         environment: Environment that must exist. Default: none.
     """
 
     subject: str
     trailers: Sequence[tuple[str, str]]
-    edit: Callable[[Releases], Mapping[str, Release]]
-    body: str = ""
+    edit: _Edit
+    body: str | None = None
     environment: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a body that could pose as a trailer."""
+        if self.body is not None:
+            check_reason(self.body)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """A built image of a service.
-
-    Attributes:
-        service: Name of the service in images.yaml.
-        tag: See `Image`.
-        digest: See `Image`.
-    """
+    """A built image of a service of images.yaml; see `Image` for its tag and digest."""
 
     service: str
     tag: str
@@ -141,7 +142,12 @@ def bump(
     def edit(releases: Releases) -> dict[str, Release]:
         new = [build for build in builds if not _is_released(releases, build)]
         for build in new:
-            _require_free(releases, build)
+            held = releases.services[build.service].hold
+            if held is not None:
+                raise HeldError(
+                    f"{build.service} is held ({held}): "
+                    f"run `delivery unhold {build.service}` first."
+                )
             if history is not None and not allow_older:
                 _require_newer(releases, build, history)
         return {
@@ -159,14 +165,6 @@ def _is_released(releases: Releases, build: Build) -> bool:
     return build.tag == image.tag and build.digest in {None, image.digest}
 
 
-def _require_free(releases: Releases, build: Build) -> None:
-    reason = releases.services[build.service].hold
-    if reason is not None:
-        raise HeldError(
-            f"{build.service} is held ({reason}): run `delivery unhold {build.service}` first."
-        )
-
-
 def _require_newer(releases: Releases, build: Build, history: str) -> None:
     released = releases.services[build.service].image.tag
     found = order(history, released=released, build=build.tag)
@@ -178,13 +176,7 @@ def _require_newer(releases: Releases, build: Build, history: str) -> None:
 
 
 def bumped(repository: Path, base: str, head: str) -> Counter[str]:
-    """Count the bumps of each service that one commit has and another lacks.
-
-    Args:
-        repository: Any working tree of the repository.
-        base: Commit that lacks them.
-        head: Commit that has them.
-    """
+    """Count the bumps of each service that the commit `head` has and `base` lacks."""
     form = f"--format=%(trailers:key={_RELEASE},valueonly)"
     lines = git(repository, "log", form, f"{base}..{head}").splitlines()
     return Counter(line.split()[0] for line in lines if line)
@@ -193,104 +185,78 @@ def bumped(repository: Path, base: str, head: str) -> Counter[str]:
 def hold(service: str, *, reason: str) -> Change:
     """Refuse bumps of a service.
 
-    Args:
-        service: Name of the service in images.yaml.
-        reason: Why it is held.
-
     Raises:
         ImagesError: If the reason is not one line.
     """
-    return _set_hold(service, f"Hold {service}", reason, hold=reason)
+    return Change(
+        subject=f"Hold {service}",
+        trailers=[("Service", service)],
+        body=reason,
+        edit=_edit_of(service, lambda release: replace(release, hold=reason)),
+    )
 
 
 def unhold(service: str, *, reason: str | None) -> Change:
-    """Accept bumps of a held service again.
-
-    Args:
-        service: Name of the service in images.yaml.
-        reason: Why it is no longer held. None: not recorded.
+    """Accept bumps of a held service again; the reason is optional.
 
     Raises:
         ImagesError: If the reason is not one line.
     """
-    return _set_hold(service, f"Unhold {service}", reason, hold=None)
-
-
-def _set_hold(service: str, subject: str, reason: str | None, *, hold: str | None) -> Change:
     return Change(
-        subject=subject,
+        subject=f"Unhold {service}",
         trailers=[("Service", service)],
-        body=_recorded(reason),
-        edit=lambda releases: _changed(releases, service, lambda found: replace(found, hold=hold)),
+        body=reason,
+        edit=_edit_of(service, lambda release: replace(release, hold=None)),
     )
 
 
 def pin(build: Build, environment: str, *, reason: str) -> Change:
     """Run a build in one environment, whatever is released.
 
-    Args:
-        build: The build.
-        environment: Name of the environment.
-        reason: Why the environment is pinned.
-
     Raises:
         ImagesError: If images.yaml cannot hold the pin.
     """
     check_build(build.service, build.tag, build.digest, services=SERVICES)
-    check_reason(reason)
     pinned = Pin(tag=build.tag, digest=build.digest, reason=reason)
     return Change(
         subject=f"Pin {build.service} in {environment} to {build.tag[:12]}",
         trailers=[("Pin", f"{environment} {build}")],
         body=reason,
         environment=environment,
-        edit=lambda releases: _changed(
-            releases,
+        edit=_edit_of(
             build.service,
-            lambda found: replace(found, pins={**found.pins, environment: pinned}),
+            lambda release: replace(release, pins={**release.pins, environment: pinned}),
         ),
     )
 
 
 def unpin(service: str, environment: str, *, reason: str | None) -> Change:
-    """Run the released build in a pinned environment again.
-
-    Args:
-        service: Name of the service in images.yaml.
-        environment: Name of the environment.
-        reason: Why it is no longer pinned. None: not recorded.
+    """Run the released build in a pinned environment again; the reason is optional.
 
     Raises:
         ImagesError: If the reason is not one line.
     """
+
+    def unpinned(release: Release) -> Release:
+        pins = {name: found for name, found in release.pins.items() if name != environment}
+        return replace(release, pins=pins)
+
     return Change(
         subject=f"Unpin {service} in {environment}",
         trailers=[("Unpin", f"{environment} {service}")],
-        body=_recorded(reason),
+        body=reason,
         environment=environment,
-        edit=lambda releases: _changed(
-            releases,
-            service,
-            lambda found: replace(
-                found, pins={name: p for name, p in found.pins.items() if name != environment}
-            ),
-        ),
+        edit=_edit_of(service, unpinned),
     )
 
 
-def _recorded(reason: str | None) -> str:
-    if reason is None:
-        return ""
-    check_reason(reason)
-    return reason
+def _edit_of(service: str, change: Callable[[Release], Release]) -> _Edit:
+    def edit(releases: Releases) -> dict[str, Release]:
+        if service not in releases.services:
+            raise unknown_service(service, releases.services)
+        return {service: change(releases.services[service])}
 
-
-def _changed(
-    releases: Releases, service: str, change: Callable[[Release], Release]
-) -> dict[str, Release]:
-    if service not in releases.services:
-        raise unknown_service(service, releases.services)
-    return {service: change(releases.services[service])}
+    return edit
 
 
 def land(
@@ -333,7 +299,9 @@ def land(
             started = time.monotonic()
             report(f"fetch {place}")
             base = _fetch(private, remote, branch)
-            _check_out(private, base)
+            private.git("reset", "--quiet", "--hard", base)
+            # Including Python's bytecode: it misses a source that changes twice within a second.
+            private.git("clean", "--quiet", "-ffdx")
             difference = _edit(private, change)
             if not difference:
                 return Landing(commit=None, attempts=attempt, difference="")
@@ -356,12 +324,6 @@ def _fetch(private: Sandbox, remote: str, branch: str) -> str:
     # A mirror's refspec would update the branch that is checked out.
     private.git("fetch", "--quiet", "--refmap=", "--", remote, f"refs/heads/{branch}")
     return private.git("rev-parse", "FETCH_HEAD")
-
-
-def _check_out(private: Sandbox, commit: str) -> None:
-    private.git("reset", "--quiet", "--hard", commit)
-    # Including Python's bytecode: it misses a source that changes twice within a second.
-    private.git("clean", "--quiet", "-ffdx")
 
 
 def _edit(private: Sandbox, change: Change) -> str:
