@@ -29,7 +29,7 @@ from delivery.rehearsal import run as rehearsal
 from delivery.rehearsal.allowances import Allowance
 from delivery.releases import changes, fork, promotion, status, status_report
 from delivery.releases.images import images_of
-from delivery.text import details, fenced, fitted
+from delivery.text import counted, details, fenced, fitted
 from fraud_detection.images import ImagesError
 
 _ROOM_FOR_GRAPHS = 5_000
@@ -146,8 +146,8 @@ def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
         elif dry_run:
             click.echo(landing.difference)
         else:
-            tries = f"{landing.attempts} attempt{'' if landing.attempts == 1 else 's'}"
-            click.echo(f"Pushed {landing.commit} to {remote}/{branch} ({tries})")
+            attempts = counted(landing.attempts, "attempt")
+            click.echo(f"Pushed {landing.commit} to {remote}/{branch} ({attempts})")
 
     return land
 

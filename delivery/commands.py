@@ -43,33 +43,15 @@ def run(*command: str, remedy: str, given: str = "", folder: Path | None = None)
 
 
 def gh(*arguments: str, given: str = "", folder: Path | None = None) -> str:
-    """Ask GitHub through gh, which holds the credentials.
+    """Ask GitHub through gh, which holds the credentials; see `run`.
 
-    Args:
-        arguments: Arguments of `gh`.
-        given: Standard input. Default: empty.
-        folder: Working directory, whose remote names the repository. Default: the current one.
-
-    Returns:
-        Standard output, without white space around it.
-
-    Raises:
-        CommandError: If there is no gh, or GitHub refuses.
+    The remote of the folder names the repository. The output has no white space around it.
     """
     remedy = "install the GitHub CLI"
     return run("gh", *arguments, remedy=remedy, given=given, folder=folder).strip()
 
 
 def kubectl(context: str, *arguments: str, given: str = "") -> str:
-    """Ask a cluster through kubectl.
-
-    Args:
-        context: Context of the kubeconfig: never the one that happens to be current.
-        arguments: Arguments of `kubectl`.
-        given: Standard input. Default: empty.
-
-    Raises:
-        CommandError: If there is no kubectl, or the cluster refuses or does not answer.
-    """
+    """Ask the cluster of a kubeconfig context, never of the current one; see `run`."""
     command = ("kubectl", f"--context={context}", *arguments)
     return run(*command, remedy="install kubectl", given=given)

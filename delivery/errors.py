@@ -21,9 +21,5 @@ INTERRUPTED = 130
 
 
 def describe(error: OSError) -> str:
-    """Return what the operating system says, with the file that it is about.
-
-    Args:
-        error: Raised by a call of the operating system.
-    """
+    """Return the operating system's message, with the file that it is about."""
     return ": ".join(str(part) for part in (error.strerror, error.filename) if part) or str(error)

@@ -31,12 +31,7 @@ _SETTINGS = {
 
 
 class GitError(DeliveryError):
-    """A Git command failed; the message is one sentence.
-
-    Args:
-        command: The command, such as `fetch`.
-        output: Everything that Git wrote to standard error.
-    """
+    """A Git command failed; the message is one sentence, `output` is all of standard error."""
 
     def __init__(self, command: str, output: str) -> None:
         self.output = output
@@ -49,12 +44,7 @@ class GitError(DeliveryError):
 
 
 def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run Git and return its standard output, without the final newline.
-
-    Args:
-        folder: Working directory.
-        arguments: Arguments of `git`.
-        environment: Additional variables. Default: none.
+    """Run Git in a folder and return its standard output, without the final newline.
 
     Raises:
         GitError: If Git is missing or fails.

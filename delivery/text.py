@@ -14,6 +14,11 @@ def short(tag: str) -> str:
     return _COMMIT.sub(r"\1", tag)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `2 days`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def escaped(text: str) -> str:
     """Return a text on one line, without anything that Markdown would interpret."""
     plain = re.sub(r"[\\`*_\[\]<>&|~]", r"\\\g<0>", " ".join(text.split()))
@@ -23,23 +28,13 @@ def escaped(text: str) -> str:
 
 
 def fenced(text: str, *, language: str = "text") -> str:
-    """Return a text in a code fence that nothing in it can end.
-
-    Args:
-        text: The text.
-        language: Language of the fence; GitHub draws `mermaid`.
-    """
+    """Return a text in a code fence that nothing in it can end; GitHub draws `mermaid`."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def details(summary: str, body: str) -> str:
-    """Return a collapsed section.
-
-    Args:
-        summary: The visible line, as plain text.
-        body: The hidden part, as Markdown.
-    """
+    """Return a section of Markdown that is collapsed below its summary, a line of plain text."""
     plain = summary.replace("&", "&amp;").replace("<", "&lt;")
     return f"<details><summary>{plain}</summary>\n\n{body}\n\n</details>"
 
@@ -65,5 +60,4 @@ def fitted(sections: Sequence[str], *, limit: int = LIMIT, elsewhere: str = "") 
 
 
 def _omitted(number: int, elsewhere: str) -> str:
-    sections = "1 section" if number == 1 else f"{number} sections"
-    return " ".join(filter(None, [f"{sections} omitted for length.", elsewhere]))
+    return f"{counted(number, 'section')} omitted for length. {elsewhere}".rstrip()

@@ -13,12 +13,7 @@ class ChainError(DeliveryError):
 
 
 def fetch(repository: Path, remote: str, environments: Sequence[Environment]) -> dict[str, str]:
-    """Fetch the branches of environments.
-
-    Args:
-        repository: Root of the Git working tree.
-        remote: Name of the remote.
-        environments: The environments.
+    """Fetch the branches of environments from a remote.
 
     Returns:
         The newest commit by branch, without the branches that the remote lacks.

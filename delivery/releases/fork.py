@@ -21,12 +21,7 @@ class ForkError(DeliveryError):
 
 @dataclass(frozen=True, kw_only=True)
 class GitHubRepository:
-    """A repository on GitHub.
-
-    Attributes:
-        owner: Name of the person or organization.
-        name: Name of the repository.
-    """
+    """A repository on GitHub; the owner is a person or an organization."""
 
     owner: str
     name: str
@@ -55,16 +50,13 @@ def rename(
     application: GitHubRepository,
     reviewer: str,
 ) -> list[str]:
-    """Replace the names of the configuration and application repositories and of the reviewer.
+    """Rename a fork, and return the files that changed, from the root of the repository.
 
     Args:
         repository: Root of the Git working tree of the fork.
         configuration: The fork itself.
         application: Where the images are built; they are in its owner's registry on GitHub.
         reviewer: Owner of the code in CODEOWNERS: @USER or @ORGANIZATION/TEAM.
-
-    Returns:
-        The files that changed, from the root of the repository.
 
     Raises:
         ForkError: If the reviewer is not an owner, or repositories.py names none.

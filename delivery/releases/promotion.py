@@ -68,11 +68,7 @@ class Promotion:
 def pairs(
     environments: Sequence[Environment], *, target: str | None = None
 ) -> list[tuple[Environment, Environment]]:
-    """Return the pairs of neighbors between which a release is promoted.
-
-    Args:
-        environments: The chain.
-        target: Name of the environment to promote to. Default: every one but the first.
+    """Return the pairs of neighbors between which a release is promoted: all, or those to one.
 
     Raises:
         UnknownEnvironmentError: If there is no such environment.
@@ -142,14 +138,7 @@ def prepare(
 
 
 def propose(repository: Path, promotion: Promotion) -> str:
-    """Open the pull request, or update the open one.
-
-    Args:
-        repository: Working tree whose remote names the repository on GitHub.
-        promotion: The pull request.
-
-    Returns:
-        The URL of the pull request.
+    """Open the pull request, or update the open one, and return its URL.
 
     Raises:
         CommandError: If there is no `gh`, or GitHub refuses.
@@ -168,16 +157,8 @@ def propose(repository: Path, promotion: Promotion) -> str:
 class _Case:
     """The promoted commits, and the result of merging them.
 
-    Attributes:
-        source: Environment to promote from.
-        target: Environment to promote to.
-        base: Commit of the target's branch.
-        head: Commit of the source's branch.
-        before: Releases of the target's branch.
-        after: Releases after the merge.
-        old: `dist/` of the target's branch.
-        new: `dist/` after the merge.
-        conflicts: Files that only a person can merge; then `after` and `new` are the source's.
+    `before` and `old` are the target's; `after` and `new` are those after the merge, or the
+    source's if there are conflicts, which only a person can merge.
     """
 
     source: Environment

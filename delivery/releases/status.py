@@ -1,7 +1,7 @@
 """The released image of each service on each branch, and in a cluster."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from delivery.manifests.applications import Environment, environments
 from delivery.releases.chain import ChainError, fetch
 from delivery.releases.changes import bumped
 from delivery.releases.images import IMAGES, images_of
-from fraud_detection.images import Pin, Release, Releases
+from fraud_detection.images import Pin, Releases
 from fraud_detection.platform.image import Image
 
 _DAY = 24 * 60 * 60
@@ -41,14 +41,7 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class Pinned:
-    """A pin of a service.
-
-    Attributes:
-        environment: Name of the pinned environment.
-        branches: Branches that have the pin.
-        tag: The pinned tag.
-        reason: Why the environment is pinned.
-    """
+    """A pin of a service, and the branches that have it."""
 
     environment: str
     branches: Sequence[str]
@@ -124,24 +117,29 @@ def status(repository: Path, *, remote: str, context: str | None = None) -> list
     first, *later = branches
     bumps = {each.environment.name: bumped(repository, each.head, first.head) for each in later}
     cluster = None if context is None else _Cluster(context, known)
-    return [
-        Status(
-            service=service,
-            images={each.environment.name: _tag(each.image(service)) for each in branches},
-            behind={
-                each.environment.name: Lag(
-                    bumps=bumps[each.environment.name][service],
-                    days=_days(repository, service, first, each),
-                )
-                for each in later
-            },
-            missing=missing,
-            hold=_hold(first.release(service)),
-            pins=_pins(service, branches),
-            running=() if cluster is None else cluster.running(_repositories(service, branches)),
+    found = []
+    for service in dict.fromkeys(name for each in branches for name in each.releases.services):
+        release = first.releases.services.get(service)
+        images = {each.environment.name: each.image(service) for each in branches}
+        repositories = {image.repository for image in images.values() if image}
+        found.append(
+            Status(
+                service=service,
+                images={name: image.tag if image else None for name, image in images.items()},
+                behind={
+                    each.environment.name: Lag(
+                        bumps=bumps[each.environment.name][service],
+                        days=_days(repository, service, first, each),
+                    )
+                    for each in later
+                },
+                missing=missing,
+                hold=release.hold if release else None,
+                pins=_pins(service, branches),
+                running=cluster.running(repositories) if cluster else (),
+            )
         )
-        for service in dict.fromkeys(name for each in branches for name in each.releases.services)
-    ]
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,38 +150,22 @@ class _Branch:
     head: str
     releases: Releases
 
-    def release(self, service: str) -> Release | None:
-        """Return its release of a service; None if it does not know the service."""
-        return self.releases.services.get(service)
-
     def image(self, service: str) -> Image | None:
-        """Return the image that its environment runs."""
-        release = self.release(service)
+        """Return the image that its environment runs; None if it does not know the service."""
+        release = self.releases.services.get(service)
         return release.for_environment(self.environment.name) if release else None
-
-
-def _tag(image: Image | None) -> str | None:
-    return image.tag if image else None
-
-
-def _hold(release: Release | None) -> str | None:
-    return release.hold if release else None
 
 
 def _pins(service: str, branches: Sequence[_Branch]) -> list[Pinned]:
     found: dict[tuple[str, Pin], list[str]] = {}
     for each in branches:
-        release = each.release(service)
+        release = each.releases.services.get(service)
         for pin in release.pins.items() if release else ():
             found.setdefault(pin, []).append(each.environment.branch)
     return [
         Pinned(environment=environment, branches=where, tag=pin.tag, reason=pin.reason)
         for (environment, pin), where in found.items()
     ]
-
-
-def _repositories(service: str, branches: Sequence[_Branch]) -> set[str]:
-    return {image.repository for each in branches if (image := each.image(service))}
 
 
 def _days(repository: Path, service: str, first: _Branch, later: _Branch) -> int:
@@ -201,38 +183,46 @@ def _released(repository: Path, head: str, image: Image) -> int:
 
 
 class _Cluster:
-    """A cluster's Applications and pods, read once."""
+    """A cluster's Applications and running images, read once."""
 
     def __init__(self, context: str, environments: Sequence[Environment]) -> None:
         listed = _list(context, "argocd", "applications.argoproj.io")
         self._applications = {each["metadata"]["name"]: each.get("status", {}) for each in listed}
-        self._pods = [(each, _list(context, each.namespace, "pods")) for each in environments]
+        self._images = [
+            (
+                environment,
+                [
+                    container["image"]
+                    for pod in _list(context, environment.namespace, "pods")
+                    if pod["status"].get("phase") == "Running"
+                    for container in pod["spec"]["containers"]
+                ],
+            )
+            for environment in environments
+        ]
 
     def running(self, repositories: Collection[str]) -> list[Running]:
         """Return the state of the images with these names, by environment."""
         found = []
-        for environment, pods in self._pods:
+        for environment, images in self._images:
             application = self._applications.get(environment.application, {})
             sync = application.get("sync", {})
+            tags = {
+                image.removeprefix(f"{name}:")
+                for name in repositories
+                for image in images
+                if image.startswith(f"{name}:")
+            }
             found.append(
                 Running(
                     environment=environment.name,
                     sync=sync.get("status", "no Application"),
                     health=application.get("health", {}).get("status", "no Application"),
                     revision=sync.get("revision", ""),
-                    images=sorted({tag for name in repositories for tag in _tags(pods, name)}),
+                    images=sorted(tags),
                 )
             )
         return found
-
-
-def _tags(pods: Sequence[Any], repository: str) -> Iterator[str]:
-    for pod in pods:
-        if pod["status"].get("phase") == "Running":
-            for container in pod["spec"]["containers"]:
-                image: str = container["image"]
-                if image.startswith(f"{repository}:"):
-                    yield image.removeprefix(f"{repository}:")
 
 
 def _list(context: str, namespace: str, kind: str) -> list[Any]:

@@ -9,16 +9,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from delivery.releases.status import Lag, Status
-from delivery.text import short
+from delivery.releases.status import Status
+from delivery.text import counted, short
 
 
 def text(found: Sequence[Status]) -> str:
-    """Return a table, and below it everything that keeps a service from moving.
-
-    Args:
-        found: At least one service.
-    """
+    """Return a table of at least one service, and below it what keeps services from moving."""
     first = found[0]
     table = Table("service", box=box.SIMPLE)
     for name in first.images:
@@ -53,16 +49,10 @@ def _cells(status: Status, environment: str) -> list[str]:
     cells = [short(tag or "none")]
     if environment in status.behind:
         current = tag == next(iter(status.images.values()))
-        cells.append("" if current else _behind(status.behind[environment]))
+        lag = status.behind[environment]
+        behind = f"{counted(lag.bumps, 'bump')}, {counted(lag.days, 'day')}"
+        cells.append("" if current else behind)
     return cells
-
-
-def _behind(lag: Lag) -> str:
-    return f"{_counted(lag.bumps, 'bump')}, {_counted(lag.days, 'day')}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _missing(status: Status) -> list[str]:
