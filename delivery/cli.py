@@ -643,13 +643,9 @@ def rename_fork(*, configuration: str, application: str, reviewer: str) -> None:
     Example:
       delivery fork acme/fraud-config --application acme/fraud --reviewer @acme/platform
     """
-    changed = fork.rename(
-        _repository(),
-        configuration=fork.GitHubRepository.parse(configuration),
-        application=fork.GitHubRepository.parse(application),
-        reviewer=reviewer,
-    )
-    for path in changed:
+    for path in fork.rename(
+        _repository(), configuration=configuration, application=application, reviewer=reviewer
+    ):
         click.echo(path)
     click.echo("Now run `make synth snapshots test`, commit, and follow docs/github.md.")
 

@@ -28,8 +28,6 @@ _RELEASE = "Release"
 """Trailer with a service and its image."""
 _CONCURRENT_PUSH = re.compile(r"cannot lock ref|failed to update ref|incorrect old value")
 """Errors of a remote during somebody else's push."""
-_ROBOT = ("fraud-detection delivery", "delivery@fraud-detection.invalid")
-"""Author of commits where Git has no identity configured."""
 _Edit: TypeAlias = Callable[[Releases], Mapping[str, Release]]
 
 
@@ -354,8 +352,8 @@ def _identity(private: Sandbox) -> list[str]:
     try:
         private.git("config", "user.email")
     except GitError:
-        name, email = _ROBOT
-        return ["-c", f"user.name={name}", "-c", f"user.email={email}"]
+        email = "delivery@fraud-detection.invalid"
+        return ["-c", "user.name=fraud-detection delivery", "-c", f"user.email={email}"]
     return []
 
 

@@ -31,13 +31,7 @@ from fraud_detection.images import (
 def check_build(
     service: str, tag: str, digest: str | None = None, *, services: Mapping[str, Rule]
 ) -> None:
-    """Refuse a build that images.yaml cannot hold.
-
-    Args:
-        service: Name of the service in images.yaml.
-        tag: See `Image`.
-        digest: See `Image`.
-        services: The known services, each with the rule for its tags.
+    """Refuse a build that images.yaml cannot hold; `services` has the rule for each one's tags.
 
     Raises:
         ImagesError: At the first mistake.
@@ -82,10 +76,10 @@ def update_images(
     asked, or not touched at all.
 
     Args:
-        path: The file.
+        path: See `load`.
         changes: The whole new release, by service.
-        environments: Names that a pin may use.
-        services: The known services, each with the rule for its tags.
+        environments: See `load`.
+        services: See `load`.
 
     Raises:
         ImagesError: If the file or a change is wrong; the line is where the value would be.

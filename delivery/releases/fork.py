@@ -1,7 +1,6 @@
 """The names of a fork, in every place that names the upstream repositories."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from delivery.errors import DeliveryError
@@ -19,60 +18,33 @@ class ForkError(DeliveryError):
     """A name is not one of GitHub's; the message says which."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GitHubRepository:
-    """A repository on GitHub; the owner is a person or an organization."""
-
-    owner: str
-    name: str
-
-    @classmethod
-    def parse(cls, text: str) -> "GitHubRepository":
-        """Read OWNER/NAME.
-
-        Raises:
-            ForkError: If it is anything else.
-        """
-        found = re.fullmatch(_NAME, text)
-        if found is None:
-            raise ForkError(f"{text!r} is not OWNER/NAME, a repository on GitHub.")
-        return cls(owner=found[1], name=found[2])
-
-    def __str__(self) -> str:
-        """Return OWNER/NAME."""
-        return f"{self.owner}/{self.name}"
-
-
-def rename(
-    repository: Path,
-    *,
-    configuration: GitHubRepository,
-    application: GitHubRepository,
-    reviewer: str,
-) -> list[str]:
+def rename(repository: Path, *, configuration: str, application: str, reviewer: str) -> list[str]:
     """Rename a fork, and return the files that changed, from the root of the repository.
 
     Args:
         repository: Root of the Git working tree of the fork.
-        configuration: The fork itself.
-        application: Where the images are built; they are in its owner's registry on GitHub.
+        configuration: OWNER/NAME of the fork on GitHub.
+        application: OWNER/NAME of the repository that builds the images; they are in its owner's
+            registry on GitHub.
         reviewer: Owner of the code in CODEOWNERS: @USER or @ORGANIZATION/TEAM.
 
     Raises:
-        ForkError: If the reviewer is not an owner, or repositories.py names none.
+        ForkError: If a name is not one of GitHub's, or repositories.py names none.
     """
+    owner, name = _parts(configuration)
+    application_owner, _ = _parts(application)
     if not re.fullmatch(r"@[\w-]+(/[\w-]+)?", reviewer):
         raise ForkError(f"{reviewer!r} is not a reviewer: give @USER or @ORGANIZATION/TEAM.")
-    old = _named(repository, "REPOSITORY")
-    old_application = _named(repository, "APPLICATION")
+    old_owner, old_name = _declared(repository, "REPOSITORY")
+    old_application_owner, old_application_name = _declared(repository, "APPLICATION")
     names = {
-        str(old): str(configuration),
-        str(old_application): str(application),
+        f"{old_owner}/{old_name}": configuration,
+        f"{old_application_owner}/{old_application_name}": application,
         # Registries take lower case only.
-        f"ghcr.io/{old_application.owner.lower()}": f"ghcr.io/{application.owner.lower()}",
-        f"--owner {old_application.owner}": f"--owner {application.owner}",
-        f"owner: {old.owner}": f"owner: {configuration.owner}",
-        f"repositories: {old.name}": f"repositories: {configuration.name}",
+        f"ghcr.io/{old_application_owner.lower()}": f"ghcr.io/{application_owner.lower()}",
+        f"--owner {old_application_owner}": f"--owner {application_owner}",
+        f"owner: {old_owner}": f"owner: {owner}",
+        f"repositories: {old_name}": f"repositories: {name}",
     }
     pattern = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, names))})(?![\w-])")
     changed = []
@@ -90,9 +62,16 @@ def rename(
     return changed
 
 
-def _named(repository: Path, constant: str) -> GitHubRepository:
+def _parts(repository: str) -> tuple[str, str]:
+    found = re.fullmatch(_NAME, repository)
+    if found is None:
+        raise ForkError(f"{repository!r} is not OWNER/NAME, a repository on GitHub.")
+    return found[1], found[2]
+
+
+def _declared(repository: Path, constant: str) -> tuple[str, str]:
     text = (repository / REPOSITORIES).read_text(encoding="utf-8")
     found = re.search(_ADDRESS.format(constant), text, re.MULTILINE)
     if found is None:
         raise ForkError(f"{REPOSITORIES}: {constant} is not the address of a repository on GitHub.")
-    return GitHubRepository(owner=found[1], name=found[2])
+    return found[1], found[2]

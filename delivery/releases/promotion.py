@@ -50,12 +50,8 @@ class StaleError(PromotionError):
 class Promotion:
     """A pull request to propose.
 
-    Attributes:
-        source: Branch that is promoted.
-        target: Branch that it is promoted to.
-        title: Title of the pull request.
-        body: Description of the pull request, short enough for GitHub.
-        text: The description with the sections that do not fit.
+    Source and target are branches. The body is short enough for GitHub; the text also has the
+    sections that do not fit.
     """
 
     source: str
@@ -96,13 +92,7 @@ def prepare(
 ) -> Promotion | None:
     """Argue the case for promoting one environment's branch to the next one's.
 
-    Args:
-        repository: Root of the Git working tree; only the remote's branches are read.
-        source: Environment to promote from.
-        target: Environment to promote to.
-        remote: Name of the remote.
-        verdict: Report of a rehearsal, as Markdown. Default: none was run.
-        render: Yields a fresh `dist/` of a working tree. Default: its own code renders it.
+    Only the remote's branches are read. The verdict is the report of a rehearsal, as Markdown.
 
     Returns:
         The promotion; None if there is nothing to promote.
@@ -126,7 +116,27 @@ def prepare(
     head, base = heads[source.branch], heads[target.branch]
     if not git(repository, "diff", "--name-only", f"{base}...{head}"):
         return None
-    case = _case(repository, base=base, head=head, source=source, target=target, render=render)
+    with sandbox(repository) as private:
+        private.git("reset", "--quiet", "--hard", head)
+        new = _proved(private, source.branch, render)
+        conflicts = _merge(private, base, head)
+        if conflicts:
+            private.git("reset", "--quiet", "--hard", head)
+        elif private.git("diff", "--name-only", head):
+            # The target has something of its own, such as a pin.
+            new = _merged(private, source.branch, target.branch, render)
+        after = images_of(private.folder)
+    case = _Case(
+        source=source,
+        target=target,
+        base=base,
+        head=head,
+        before=images_of(repository, base),
+        after=after,
+        old=read_dist(repository, base),
+        new=new,
+        conflicts=conflicts,
+    )
     sections = _sections(repository, case, verdict)
     return Promotion(
         source=source.branch,
@@ -170,38 +180,6 @@ class _Case:
     old: Files
     new: Files
     conflicts: Sequence[str]
-
-
-def _case(
-    repository: Path,
-    *,
-    base: str,
-    head: str,
-    source: Environment,
-    target: Environment,
-    render: _Render,
-) -> _Case:
-    with sandbox(repository) as private:
-        private.git("reset", "--quiet", "--hard", head)
-        new = _proved(private, source.branch, render)
-        conflicts = _merge(private, base, head)
-        if conflicts:
-            private.git("reset", "--quiet", "--hard", head)
-        elif private.git("diff", "--name-only", head):
-            # The target has something of its own, such as a pin.
-            new = _merged(private, source.branch, target.branch, render)
-        after = images_of(private.folder)
-    return _Case(
-        source=source,
-        target=target,
-        base=base,
-        head=head,
-        before=images_of(repository, base),
-        after=after,
-        old=read_dist(repository, base),
-        new=new,
-        conflicts=conflicts,
-    )
 
 
 def _proved(private: Sandbox, branch: str, render: _Render) -> Files:

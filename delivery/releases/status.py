@@ -24,12 +24,9 @@ _TIMEOUT = "--request-timeout=20s"
 class Running:
     """A service in the cluster, in one environment.
 
-    Attributes:
-        environment: Name of the environment.
-        sync: Sync status of the environment's Application, such as `Synced`.
-        health: Health of that Application, such as `Healthy`.
-        revision: Commit that Argo CD last compared it with. Empty: none yet.
-        images: Tags of the running pods. Empty: no pod runs.
+    `sync`, `health` and `revision` are those of the environment's Application, such as `Synced`
+    and `Healthy`; the revision is empty before the first sync. `images` are the tags of the
+    running pods.
     """
 
     environment: str
@@ -88,12 +85,7 @@ class Status:
 
 
 def status(repository: Path, *, remote: str, context: str | None = None) -> list[Status]:
-    """Return the state of each service.
-
-    Args:
-        repository: Root of the Git working tree.
-        remote: Remote whose branches are fetched and read.
-        context: kubeconfig context of a cluster to ask. Default: none.
+    """Return the state of each service on a remote, and in the cluster of a kubeconfig context.
 
     Raises:
         ChainError: If there are no branches, or the clone is shallow.

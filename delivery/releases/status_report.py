@@ -33,7 +33,10 @@ def text(found: Sequence[Status]) -> str:
     # Wide enough for any table: a truncated line would hide a tag.
     Console(file=written, width=200).print(table)
     lines = [line.rstrip() for line in written.getvalue().splitlines() if line.strip()]
-    return "\n".join([*lines, *_missing(first), *_exceptions(found), *_applications(first)]) + "\n"
+    lines += [
+        f"{name}: the remote has no branch {branch}" for name, branch in first.missing.items()
+    ]
+    return "\n".join([*lines, *_exceptions(found), *_applications(first)]) + "\n"
 
 
 def as_json(found: Sequence[Status]) -> str:
@@ -53,13 +56,6 @@ def _cells(status: Status, environment: str) -> list[str]:
         behind = f"{counted(lag.bumps, 'bump')}, {counted(lag.days, 'day')}"
         cells.append("" if current else behind)
     return cells
-
-
-def _missing(status: Status) -> list[str]:
-    return [
-        f"{environment}: the remote has no branch {branch}"
-        for environment, branch in status.missing.items()
-    ]
 
 
 def _exceptions(found: Sequence[Status]) -> list[str]:
