@@ -48,15 +48,9 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)
-        except DeliveryError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except ImagesError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(DeliveryError.exit_code)
-        except OSError as error:
+        except (DeliveryError, ImagesError, OSError) as error:
             click.echo(f"Error: {describe(error)}", err=True)
-            ctx.exit(DeliveryError.exit_code)
+            ctx.exit(getattr(error, "exit_code", DeliveryError.exit_code))
         except Exception:  # noqa: BLE001 - Python's own exit status would mean "no"
             traceback.print_exc()
             click.echo("This is a bug in delivery: please report the lines above.", err=True)
@@ -102,11 +96,7 @@ _complete_environments = _completion(
 
 def _environment_option(text: str = "Only this environment. Default: all.") -> Callable[[Any], Any]:
     return click.option(
-        "-e",
-        "--environment",
-        metavar="NAME",
-        shell_complete=_complete_environments,
-        help=text,
+        "-e", "--environment", metavar="NAME", shell_complete=_complete_environments, help=text
     )
 
 

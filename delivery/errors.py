@@ -20,6 +20,8 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C or SIGTERM, as shells report it."""
 
 
-def describe(error: OSError) -> str:
-    """Return the operating system's message, with the file that it is about."""
+def describe(error: Exception) -> str:
+    """Return an error's message; for one of the operating system, with the file it is about."""
+    if not isinstance(error, OSError):
+        return str(error)
     return ": ".join(str(part) for part in (error.strerror, error.filename) if part) or str(error)

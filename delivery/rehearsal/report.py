@@ -44,8 +44,7 @@ def to_json(rehearsals: Sequence[Rehearsal]) -> str:
 
 def failure(error: Exception) -> str:
     """Report as Markdown why the rehearsal failed."""
-    reason = describe(error) if isinstance(error, OSError) else str(error)
-    return f"### Rehearsal failed\n\n{_cell(reason)}"
+    return f"### Rehearsal failed\n\n{_cell(describe(error))}"
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Rehearsal]], str]] = {

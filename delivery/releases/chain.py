@@ -30,13 +30,9 @@ def fetch(repository: Path, remote: str, environments: Sequence[Environment]) ->
     wanted = [f"refs/heads/{environment.branch}" for environment in environments]
     listed = git(repository, "ls-remote", "--", remote, *wanted).splitlines()
     present = {line.partition("\t")[2] for line in listed}
-    # A clone of a single branch has no refspec for the others.
-    tracking = {
-        environment.branch: f"refs/remotes/{remote}/{environment.branch}"
-        for environment, ref in zip(environments, wanted, strict=True)
-        if ref in present
-    }
-    if tracking:
-        refs = [f"+refs/heads/{branch}:{ref}" for branch, ref in tracking.items()]
+    branches = [each.branch for each in environments if f"refs/heads/{each.branch}" in present]
+    if branches:
+        # A clone of a single branch has no refspec for the others.
+        refs = [f"+refs/heads/{branch}:refs/remotes/{remote}/{branch}" for branch in branches]
         git(repository, "fetch", "--quiet", "--no-tags", "--", remote, *refs)
-    return {branch: resolve(repository, ref) for branch, ref in tracking.items()}
+    return {branch: resolve(repository, f"refs/remotes/{remote}/{branch}") for branch in branches}

@@ -270,16 +270,9 @@ def land(
     """Commit a change on top of a remote's branch and push it.
 
     When others push first, the change is redone on top of theirs: rendered files are never merged.
-    The caller's checkout, index and branches stay as they are.
-
-    Args:
-        repository: Any worktree of the repository.
-        change: The change.
-        remote: Name or address of the remote.
-        branch: Branch on the remote.
-        dry_run: Do everything but push.
-        report: Called with one line per step.
-        render: Replaces the `dist/` of a worktree. Default: the worktree's own code renders it.
+    The caller's checkout, index and branches stay as they are. A dry run does everything but push.
+    `report` gets one line per step; `render` replaces the `dist/` of a worktree, by default with
+    what the worktree's own code renders.
 
     Raises:
         ReleaseError: If the edit refuses, or others push first on every attempt.

@@ -70,15 +70,12 @@ def pairs(
         UnknownEnvironmentError: If there is no such environment.
         PromotionError: If it is the first one.
     """
-    found = list(pairwise(environments))
-    if target is None:
-        return found
-    [named] = select(environments, target)
-    if named == environments[0]:
+    targets = select(environments, target)
+    if target == environments[0].name:
         raise PromotionError(
             f"Nothing is promoted to {target}, the first environment: bumps release to it."
         )
-    return [pair for pair in found if pair[1] == named]
+    return [pair for pair in pairwise(environments) if pair[1] in targets]
 
 
 def prepare(
@@ -124,7 +121,14 @@ def prepare(
             private.git("reset", "--quiet", "--hard", head)
         elif private.git("diff", "--name-only", head):
             # The target has something of its own, such as a pin.
-            new = _merged(private, source.branch, target.branch, render)
+            try:
+                with render(private.folder) as fresh:
+                    new = read_dist(fresh.parent)
+            except dist.RenderError as error:
+                raise PromotionError(
+                    f"{source.branch} does not render once it is merged into {target.branch}: "
+                    f"{error}"
+                ) from error
         after = images_of(private.folder)
     case = _Case(
         source=source,
@@ -205,16 +209,6 @@ def _merge(private: Sandbox, base: str, head: str) -> list[str]:
             raise
         return [path for path in unmerged if not path.startswith(f"{DIST}/")]
     return []
-
-
-def _merged(private: Sandbox, source: str, target: str, render: _Render) -> Files:
-    try:
-        with render(private.folder) as fresh:
-            return read_dist(fresh.parent)
-    except dist.RenderError as error:
-        raise PromotionError(
-            f"{source} does not render once it is merged into {target}: {error}"
-        ) from error
 
 
 def _sections(repository: Path, case: _Case, verdict: str | None) -> list[str]:

@@ -11,13 +11,8 @@ from pathlib import Path
 from delivery.git import git
 from delivery.temporary import temporary_folder
 
-_OWN = (
-    "core.bare",
-    "core.worktree",
-    # `git config --list` has expanded them.
-    "include.",
-    "includeif.",
-)
+# `git config --list` has expanded what is included.
+_OWN = ("core.bare", "core.worktree", "include.", "includeif.")
 """Settings about the location of the other repository's files."""
 _ADDRESS = re.compile(r"remote\..*\.(push)?url")
 
@@ -44,11 +39,8 @@ class Sandbox:
 def sandbox(repository: Path) -> Iterator[Sandbox]:
     """Create a private repository, and remove it at the end.
 
-    It shares nothing that two processes could write to.
-
-    Args:
-        repository: Any working tree of the repository whose remotes are used; its checkout,
-            index and branches stay as they are.
+    It shares nothing that two processes could write to; checkout, index and branches of the other
+    repository stay as they are.
 
     Raises:
         GitError: If this is not a repository.
@@ -98,10 +90,5 @@ def _settings(repository: Path, common: Path) -> dict[str, str]:
 
 
 def absolute(root: Path, address: str) -> str:
-    """Return the address of a remote as it works from any folder.
-
-    Args:
-        root: Folder from which a relative path starts.
-        address: Address or name of the remote.
-    """
+    """Return the address or name of a remote as it works outside of the folder `root`."""
     return str(root / address) if address and (root / address).is_dir() else address
