@@ -78,26 +78,20 @@ def main() -> None:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
-def _completion(names: Callable[[Path], Iterable[str]]) -> Callable[..., list[str]]:
-    def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-        # Whatever is wrong with the repository is for the command to say.
-        with suppress(DeliveryError, ImagesError, OSError):
-            return [name for name in names(_repository()) if name.startswith(incomplete)]
-        return []
-
-    return complete
-
-
-_complete_services = _completion(lambda repository: images_of(repository).services)
-_complete_environments = _completion(
-    lambda repository: [each.name for each in environments(repository)]
-)
+def _complete(_ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the environments or services that begin like what was typed."""
+    # Whatever is wrong with the repository is for the command to say.
+    with suppress(DeliveryError, ImagesError, OSError):
+        if param.name == "environment":
+            names = [each.name for each in environments(_repository())]
+        else:
+            names = list(images_of(_repository()).services)
+        return [name for name in names if name.startswith(incomplete)]
+    return []
 
 
 def _environment_option(text: str = "Only this environment. Default: all.") -> Callable[[Any], Any]:
-    return click.option(
-        "-e", "--environment", metavar="NAME", shell_complete=_complete_environments, help=text
-    )
+    return click.option("-e", "--environment", metavar="NAME", shell_complete=_complete, help=text)
 
 
 _remote_option = click.option(
@@ -205,7 +199,7 @@ def show_connections(environment: str | None, form: str) -> None:
 
 
 @main.command("graph")
-@click.argument("environment", shell_complete=_complete_environments, required=False)
+@click.argument("environment", shell_complete=_complete, required=False)
 @click.option("--since", metavar="BASE", help="Highlight what changed since this commit.")
 @_format_option(["mermaid", "markdown"], default="mermaid")
 def draw_graph(environment: str | None, since: str | None, form: str) -> None:
@@ -377,8 +371,8 @@ def _write(pages: Iterable[Path], text: str) -> None:
         page.write_text(f"{text}\n", encoding="utf-8")
 
 
-_service_argument = click.argument("service", shell_complete=_complete_services)
-_environment_argument = click.argument("environment", shell_complete=_complete_environments)
+_service_argument = click.argument("service", shell_complete=_complete)
+_environment_argument = click.argument("environment", shell_complete=_complete)
 _optional_reason = click.option("--reason", help="Why, for the record.")
 _reason = click.option("--reason", required=True, help="Why; `delivery status` shows it.")
 
@@ -388,7 +382,7 @@ _reason = click.option("--reason", required=True, help="Why; `delivery status` s
     "builds",
     nargs=-1,
     required=True,
-    shell_complete=_complete_services,
+    shell_complete=_complete,
     metavar="SERVICE TAG [SERVICE TAG]...",
 )
 @click.option(

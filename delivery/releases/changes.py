@@ -95,10 +95,7 @@ class Build:
 class Landing:
     """The result of landing a change.
 
-    Attributes:
-        commit: The new commit. None: there was nothing to change.
-        attempts: Number of attempts.
-        difference: Unified diff of images.yaml.
+    There is no commit if there was nothing to change. The difference is that of images.yaml.
     """
 
     commit: str | None
@@ -113,13 +110,10 @@ def bump(
     allow_older: bool = False,
     source_run: str | None = None,
 ) -> Change:
-    """Release builds, all in one commit.
+    """Release builds, at most one of each service, all in one commit.
 
-    Args:
-        builds: The builds, at most one of each service.
-        history: See `order`. Default: every build counts as newer.
-        allow_older: Whether an older build is accepted.
-        source_run: URL of the workflow run that built them. Default: not recorded.
+    Without a history (see `order`) every build counts as newer. The source run is the URL of the
+    workflow run that built them.
 
     Raises:
         ImagesError: If images.yaml cannot hold a build.

@@ -75,11 +75,7 @@ def update_images(
     Only the lines change that must. The file is replaced as a whole by one that reads back as
     asked, or not touched at all.
 
-    Args:
-        path: See `load`.
-        changes: The whole new release, by service.
-        environments: See `load`.
-        services: See `load`.
+    The changes are whole new releases by service; the other arguments are those of `load`.
 
     Raises:
         ImagesError: If the file or a change is wrong; the line is where the value would be.

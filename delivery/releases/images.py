@@ -11,11 +11,9 @@ IMAGES = "images.yaml"
 
 
 def images_of(repository: Path, commit: str | None = None) -> Releases:
-    """Read the releases of a commit, including services that only its own code knows.
+    """Read the releases of a commit, by default of the working tree.
 
-    Args:
-        repository: Root of the Git working tree.
-        commit: Any commit of the repository. Default: the working tree.
+    Services that only its own code knows are included.
 
     Raises:
         GitError: If the commit has no images.yaml.

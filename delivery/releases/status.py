@@ -50,9 +50,8 @@ class Pinned:
 class Lag:
     """How far an environment is behind the first one.
 
-    Attributes:
-        bumps: Number of bumps of the service that its branch lacks.
-        days: Days between the commits that released the two tags.
+    Bumps are those of the service that its branch lacks; days are those between the commits that
+    released the two tags.
     """
 
     bumps: int
