@@ -42,10 +42,8 @@ def details(summary: str, body: str) -> str:
 def fitted(sections: Sequence[str], *, limit: int = LIMIT, elsewhere: str = "") -> str:
     """Return the sections that fit, whole and in order, and the number of those omitted.
 
-    Args:
-        sections: Markdown, each complete in itself.
-        limit: Maximum number of characters of the result.
-        elsewhere: Where to find the omitted ones, as Markdown. Default: not mentioned.
+    Each section is Markdown, complete in itself; `limit` is in characters. `elsewhere` says, as
+    Markdown, where to find what is omitted.
     """
     whole = _GAP.join(sections) + "\n"
     if len(whole) <= limit:

@@ -13,10 +13,7 @@ class ChainError(DeliveryError):
 
 
 def fetch(repository: Path, remote: str, environments: Sequence[Environment]) -> dict[str, str]:
-    """Fetch the branches of environments from a remote.
-
-    Returns:
-        The newest commit by branch, without the branches that the remote lacks.
+    """Fetch the branches of environments that a remote has; return the newest commit of each.
 
     Raises:
         ChainError: If the clone is shallow.

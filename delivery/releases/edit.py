@@ -44,11 +44,7 @@ def check_build(
 
 
 def check_reason(reason: str) -> None:
-    """Refuse a reason that images.yaml cannot hold.
-
-    Raises:
-        ImagesError: If it is not one line of text.
-    """
+    """Raise an ImagesError unless a reason is one line of text."""
     _require("reason", reason, REASON)
 
 
