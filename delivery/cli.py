@@ -513,7 +513,7 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
       delivery diff origin/main -e staging
     """
     repository = _repository()
-    found: list[diff.Change] = []
+    found: list[diff.Difference] = []
     for each in select(environments(repository), environment):
         since = base or f"origin/{each.branch}"
         if base is None and lacks_branch(repository, "origin", each.branch):

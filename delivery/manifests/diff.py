@@ -34,7 +34,7 @@ _COLOURS = {Verb.ADDED: "green", Verb.REMOVED: "red", Verb.RENAMED: "yellow", Ve
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class Difference:
     """A resource that differs.
 
     Its file is named without the suffix. Only a renamed one has an old name, and one that was
@@ -56,7 +56,7 @@ class Change:
         return f"{self.verb.value} {self.kind}/{self.name}{was}"
 
 
-def changes(repository: Path, base: str, environment: Environment) -> list[Change]:
+def changes(repository: Path, base: str, environment: Environment) -> list[Difference]:
     """Compare an environment in the working tree with a commit, which may not have it yet.
 
     Raises:
@@ -69,7 +69,7 @@ def changes(repository: Path, base: str, environment: Environment) -> list[Chang
     return list(compare(environment.name, old, new))
 
 
-def compare(environment: str, old: Files, new: Files) -> Iterator[Change]:
+def compare(environment: str, old: Files, new: Files) -> Iterator[Difference]:
     """Compare an environment, given by its name, in two versions of dist.
 
     Raises:
@@ -90,8 +90,8 @@ def compare(environment: str, old: Files, new: Files) -> Iterator[Change]:
             yield _change(environment, Verb.CHANGED, after[key], before[key])
 
 
-def _change(environment: str, verb: Verb, now: Desired, was: Desired | None = None) -> Change:
-    return Change(
+def _change(environment: str, verb: Verb, now: Desired, was: Desired | None = None) -> Difference:
+    return Difference(
         environment=environment,
         file=PurePosixPath(now.file).stem,
         verb=verb,
@@ -117,7 +117,7 @@ def describe(before: Manifest, after: Manifest) -> tuple[str, ...]:
     return tuple(map(str, found))
 
 
-def as_text(found: Sequence[Change]) -> str:
+def as_text(found: Sequence[Difference]) -> str:
     """Return the changes as lines with colours for a terminal."""
     lines = []
     for change in found:
@@ -127,14 +127,14 @@ def as_text(found: Sequence[Change]) -> str:
     return "\n".join(lines) or "No changes."
 
 
-def as_markdown(found: Sequence[Change]) -> str:
+def as_markdown(found: Sequence[Difference]) -> str:
     """Return a table and folded details per service, short enough for a comment on GitHub."""
     if not found:
         return "Nothing changes in the cluster.\n"
     return fitted([_table(found), *folded(found)], elsewhere="`delivery diff` shows all.")
 
 
-def folded(found: Sequence[Change]) -> list[str]:
+def folded(found: Sequence[Difference]) -> list[str]:
     """Return the details as Markdown, folded per service."""
     services: dict[str, list[str]] = {}
     for change in found:
@@ -144,7 +144,7 @@ def folded(found: Sequence[Change]) -> list[str]:
     return [details(service, fenced("\n".join(lines))) for service, lines in services.items()]
 
 
-def as_json(found: Sequence[Change]) -> str:
+def as_json(found: Sequence[Difference]) -> str:
     """Return the changes as JSON, with whole values."""
     return json.dumps(
         [
@@ -164,14 +164,14 @@ def as_json(found: Sequence[Change]) -> str:
     )
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Change]], str]] = {
+FORMATS: Mapping[str, Callable[[Sequence[Difference]], str]] = {
     "text": as_text,
     "markdown": as_markdown,
     "json": as_json,
 }
 
 
-def _table(found: Sequence[Change]) -> str:
+def _table(found: Sequence[Difference]) -> str:
     rows = [
         f"| {change.environment} | {change.file} | {escaped(change.title)} | {_gist(change)} |"
         for change in found
@@ -181,7 +181,7 @@ def _table(found: Sequence[Change]) -> str:
     return "\n".join([*head, *rows[:_ROWS], *more])
 
 
-def _gist(change: Change) -> str:
+def _gist(change: Difference) -> str:
     images = dict.fromkeys(_move(field) for field in change.fields if _is_image(field))
     others = sum(not _is_image(field) for field in change.fields)
     return escaped("; ".join([*images, *([str(others)] if others else [])]))

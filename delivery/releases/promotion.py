@@ -269,7 +269,7 @@ def _link(old: Image | None, new: Image | None) -> str:
     return f"[compare]({APPLICATION}/compare/{old.tag}...{new.tag})"
 
 
-def _warnings(repository: Path, case: _Case, changes: Sequence[diff.Change]) -> Iterator[str]:
+def _warnings(repository: Path, case: _Case, changes: Sequence[diff.Difference]) -> Iterator[str]:
     source, target = case.source.branch, case.target.branch
     if case.conflicts:
         yield escaped(

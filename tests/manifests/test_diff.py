@@ -10,7 +10,15 @@ import pytest
 import remotes
 from delivery.git import GitError
 from delivery.manifests.applications import Environment
-from delivery.manifests.diff import Change, Verb, as_json, as_markdown, as_text, changes, describe
+from delivery.manifests.diff import (
+    Difference,
+    Verb,
+    as_json,
+    as_markdown,
+    as_text,
+    changes,
+    describe,
+)
 from delivery.manifests.tree import TreeError
 from remotes import run_git
 
@@ -46,7 +54,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def compare(repository: Path, old: Objects, new: Objects) -> list[Change]:
+def compare(repository: Path, old: Objects, new: Objects) -> list[Difference]:
     """Return the changes from a commit to the working tree."""
     file = repository / "dist" / "dev" / "api.yaml"
     file.parent.mkdir(parents=True)
