@@ -27,7 +27,7 @@ class Target:
     Attributes:
         meaning: For a person.
         seconds: The most it may take.
-        options: Of `delivery rehearse HEAD`. Default: none.
+        options: Further options of `delivery rehearse HEAD`. Default: none.
         many: Whether it is of many services. Default: of ours.
     """
 

@@ -17,7 +17,7 @@ def run(*command: str, remedy: str, given: str = "", folder: Path | None = None)
 
     Args:
         command: The program, found on the PATH, and its arguments; no shell sees them.
-        remedy: What to do if the program is missing, as an imperative clause.
+        remedy: Imperative clause for a missing program, such as "install kubectl".
         given: Standard input. Default: empty.
         folder: Working directory. Default: the current one.
 

@@ -218,7 +218,7 @@ def test_check_names_every_finding_and_fails(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_check_fails_with_the_sentence_of_the_render(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be rendered cannot be proved."""
+    """A render that fails proves nothing."""
 
     def fail(_: Path) -> None:
         raise RenderError("images.yaml:3: wrong.")

@@ -140,11 +140,11 @@ def serve(
     """Start a program that listens on a free port of 127.0.0.1, and return both once it is ready.
 
     Args:
-        stack: As for `start`.
+        stack: Stack that stops it, as in `start`.
         command: Function from the port to program and arguments.
         ready: Whether the program is ready on that port; an OSError counts as false.
-        logs: As for `start`.
-        environment: As for `start`.
+        logs: Folder for its log, as in `start`.
+        environment: Additional variables, as in `start`.
         beside: Programs that must keep running meanwhile. Default: none.
 
     Raises:

@@ -51,7 +51,7 @@ class Difference:
 
     @property
     def title(self) -> str:
-        """What happens to which resource."""
+        """One line: the resource, and whether it is added, removed, renamed or changed."""
         was = f" (was {self.old_name})" if self.old_name else ""
         return f"{self.verb.value} {self.kind}/{self.name}{was}"
 

@@ -8,7 +8,7 @@ from delivery.manifests.tree import Desired, Key
 
 
 class Action(Enum):
-    """What the sync did to an object."""
+    """Effects that a sync can have on an object."""
 
     APPLIED = auto()
     RECREATED = auto()

@@ -1,1 +1,1 @@
-"""What is released where, and how a release moves from one environment to the next."""
+"""Releases: which runs where, and how one moves from an environment to the next."""

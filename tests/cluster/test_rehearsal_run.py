@@ -256,7 +256,7 @@ def blocked(result: Result) -> dict[str, bool]:
 def test_a_commit_allows_a_verdict_in_one_environment(
     checkout: Checkout, run: Callable[..., Result]
 ) -> None:
-    """What dev may lose, staging may not; the report names who allowed it."""
+    """A loss that is acceptable in dev may not be in staging; the report names who allowed it."""
     shrink(checkout)
     checkout.commit(f"Shrink\n\nRehearsal-Allow: dev {CLAIM} it may start empty")
     result = run("HEAD^", "--format", "json")

@@ -1,4 +1,4 @@
-"""What a newcomer types to add a service and an environment, applied to a copy of this tree."""
+"""Edits by which a newcomer adds a service and an environment, applied to a copy of this tree."""
 
 import re
 import shutil

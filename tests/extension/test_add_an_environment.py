@@ -46,7 +46,7 @@ def test_the_whole_fast_suite_is_green(extended: Copy) -> None:
     ids=lambda command: str(command[0]),
 )
 def test_a_command_knows_it(extended: Copy, command: tuple[str, ...]) -> None:
-    """What reads dist needs nothing but dist."""
+    """It is in dist, and nothing else has to know it."""
     extended.succeed("delivery", *command)
 
 

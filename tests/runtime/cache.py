@@ -20,7 +20,7 @@ class Cache:
     Products that nobody used for two weeks are removed: each release adds images of up to 1 GB.
 
     Args:
-        name: Of its folder.
+        name: Name of its folder.
         log: Gets a line for each product that is made.
     """
 
@@ -44,7 +44,7 @@ class Cache:
         """Find a product, or make it.
 
         Args:
-            name: What it is, for people.
+            name: Name of the product, for people.
             made_from: Whatever changes it; its `repr` counts.
             make: Makes it at a path on the same file system, where it is renamed when finished.
         """

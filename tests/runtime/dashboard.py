@@ -18,7 +18,7 @@ class Dashboard:
     It connects from the network of the thread that creates it, until it is closed.
 
     Args:
-        url: Of the WebSocket.
+        url: URL of the WebSocket.
     """
 
     def __init__(self, url: str) -> None:

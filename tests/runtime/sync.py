@@ -48,7 +48,7 @@ class Sync:
 
     Args:
         node: The node.
-        client: Of its API server.
+        client: Client of its API server.
     """
 
     def __init__(self, node: Node, client: Client) -> None:

@@ -31,8 +31,8 @@ class System:
 
     Args:
         node: Where it runs.
-        client: Of the node's API server.
-        sync: What brought it there.
+        client: Client of the node's API server.
+        sync: Sync that delivered it.
         shown: alert-monitor's dashboard.
     """
 
@@ -239,8 +239,8 @@ def pods(client: Client, name: str, *, leaving: bool = False) -> list[Manifest]:
     """Return the pods of a workload.
 
     Args:
-        client: Of the API server.
-        name: Of the workload.
+        client: Client of the API server.
+        name: Name of the workload.
         leaving: Whether terminating pods count.
     """
     label = f"app.kubernetes.io/name={name}"

@@ -4,4 +4,4 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 SERVICE_FILES = REPOSITORY / "constructs" / "fraud_detection" / "services" / "files"
-"""What the pods read and run, by service."""
+"""Files that the pods read and run, in a folder per service."""

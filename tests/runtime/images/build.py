@@ -73,7 +73,7 @@ class Recipe:
     and `pom.xml`, the jars by version.
 
     Attributes:
-        debian: What it is based on.
+        debian: Debian that it is based on.
         folder: The folder's name; empty if there is none.
         programs: Files of that folder, by their path in the image.
         jars: Where the jars of `pom.xml` go.
@@ -148,7 +148,7 @@ class Image:
     """An image that is built.
 
     Attributes:
-        reference: As dist names it.
+        reference: Image reference in dist.
         root: Its files; not to be changed.
         archive: A docker-archive.
     """

@@ -45,7 +45,7 @@ class Sandbox:
         """Create an empty sandbox.
 
         Args:
-            images: What is built.
+            images: Images that are built.
             folder: For volumes and logs.
         """
         self._folder = folder

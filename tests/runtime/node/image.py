@@ -29,7 +29,7 @@ def write_image(
         root: All files; their owners' numbers and modes are kept, their times are not.
         reference: Repository and tag by which pods ask for it.
         target: The archive.
-        entrypoint: What it always runs.
+        entrypoint: Command that the image always runs.
         command: Default command, or default arguments of the entrypoint.
         environment: Variables beside PATH. Default: none.
         user: Default user. Default: root.

@@ -48,7 +48,7 @@ _SYSCTLS = {
     "kernel.keys.root_maxkeys": 1_000_000,
     "kernel.keys.root_maxbytes": 25_000_000,
 }
-"""What kubelet sets for the whole machine."""
+"""Sysctls that kubelet sets for the whole machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +57,11 @@ class Node:
 
     Attributes:
         server: Its API server.
-        state: What it keeps; gone afterwards.
-        programs: What runs.
+        state: Folder with all that it stores; removed in the end.
+        programs: Running programs.
         assets: The node's own programs.
-        first_process: Of its namespaces.
-        cgroup: Of all pods, from the root of each hierarchy.
+        first_process: First process of its namespaces.
+        cgroup: Parent cgroup of all pods, from the root of each hierarchy.
     """
 
     server: ApiServer

@@ -33,9 +33,9 @@ def running(
 
     Args:
         node: Where.
-        name: Of the pod and its container, and the value of its label `name`.
+        name: Name of the pod and its container, and value of its label `name`.
         command: The command.
-        limits: Of its container. Default: none.
+        limits: Resource limits of its container. Default: none.
 
     Returns:
         The pod, once the command runs.

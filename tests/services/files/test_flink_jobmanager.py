@@ -31,7 +31,7 @@ class Start:
     Attributes:
         status: Its exit status.
         output: Its standard output and standard error.
-        arguments: What standalone-job.sh got; None if it was not started.
+        arguments: Arguments of standalone-job.sh; None if it was not started.
     """
 
     status: int
@@ -114,7 +114,7 @@ def add_checkpoint(
         name: `job/chk-N`.
         time: When its last file was written; only the order matters.
         file: The name of that file, which tells whether the checkpoint is complete.
-        content: What that file holds.
+        content: Content of that file.
     """
     path = volume / name / file
     path.parent.mkdir(parents=True)
