@@ -10,7 +10,7 @@ or would exhaust memory:
 - a duplicate key (the last value counts) and a key that is a float (`1.10` becomes `1.1`);
 - text after the end of a document (it is ignored);
 - `!!binary` that is not UTF-8 (it is damaged) and the tag `!!timestamp`;
-- a byte order mark inside a file, and JSON with escaped surrogate pairs;
+- a byte order mark that begins another line than the first, and JSON with escaped surrogate pairs;
 - nesting of more than 100 levels (10,000 are allowed).
 """
 
@@ -28,7 +28,8 @@ from delivery.errors import DeliveryError
 from delivery.manifests.scalars import Scalar, as_json, as_key, resolve
 
 _SEPARATOR = "---"
-_BYTE_ORDER_MARK = "\ufeff"
+# libyaml skips it, and go-yaml takes it for text.
+_BYTE_ORDER_MARK = re.compile("[\n\r\x85\u2028\u2029]\ufeff")
 _MAX_DEPTH = 100
 # Those of go-yaml for documents of up to 400,000 nodes.
 _MAX_ALIASED_SHARE = 0.99
@@ -65,9 +66,9 @@ def documents(content: bytes, file: str) -> list[Any]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _invalid(file, line, "not UTF-8") from error
-    if _BYTE_ORDER_MARK in text:
-        line = text.count("\n", 0, text.index(_BYTE_ORDER_MARK)) + 1
-        raise _invalid(file, line, "byte order mark inside the file")
+    if mark := _BYTE_ORDER_MARK.search(text):
+        line = text.count("\n", 0, mark.end()) + 1
+        raise _invalid(file, line, "byte order mark at the beginning of a line")
     found = (_Document(part, file, line).read() for line, part in _split(text, file))
     return [each for each in found if each is not None]
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdk8s_yaml import STRINGS, places, written
 from delivery.control_plane.build import ApiServerAssets
 from delivery.manifests.documents import documents
 from rendering import Manifest
@@ -107,3 +108,9 @@ def test_random_scalars_mean_the_same_to_kubectl(read: Read, texts: list[str]) -
     file = listing(texts)
     ours = listed(documents(file.encode(), "random.yaml"))
     assert differing(texts, ours, listed(read(file))) == []
+
+
+@pytest.mark.parametrize("place", ["annotations", "data", "args", "env"])
+def test_kubectl_reads_a_string_that_cdk8s_writes_as_that_string(read: Read, place: str) -> None:
+    """In each of these places a Kubernetes object has strings alone."""
+    assert places(read(written(STRINGS)))[place] == STRINGS

@@ -1,13 +1,20 @@
 """YAML is read as Argo CD reads it; what would mislead a reader is refused, with its line."""
 
+import json
 import re
+from functools import partial
 from operator import attrgetter
+from tempfile import gettempdir
 
 import pytest
+from cdk8s import App, Testing
 
+from cdk8s_yaml import STRINGS, UNQUOTED, places, written
 from delivery.control_plane.build import PINS
 from delivery.manifests.documents import DocumentError, documents
-from rendering import Manifest
+from fraud_detection.environments import ENVIRONMENTS, Environment
+from fraud_detection.system import System
+from rendering import IMAGES, Manifest
 from yaml_corpus import Case, cases, differing, listed, listing, meanings, own_fields
 
 SAME_READER = ("sigs.k8s.io/yaml", "go.yaml.in/yaml/v2")
@@ -89,3 +96,24 @@ def test_argo_cd_reads_with_the_libraries_of_kubectl() -> None:
         versions = [pattern.findall(pin) for pin in pins]
         assert len(versions[0]) == 1
         assert versions[0] == versions[1]
+
+
+@pytest.mark.parametrize("place", ["annotations", "data", "args", "env"])
+def test_a_string_that_cdk8s_writes_is_read_as_that_string(place: str) -> None:
+    """A redis.conf or an argument has to reach its pod as the constructs have it."""
+    assert places(read(written(STRINGS)))[place] == STRINGS
+
+
+def test_a_string_that_cdk8s_leaves_unquoted_is_read_as_the_number_that_is_applied() -> None:
+    """Then the schemas refuse it; read as a string, it would fail on the cluster alone."""
+    assert places(read(written([*UNQUOTED])))["args"] == [*UNQUOTED.values()]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=attrgetter("name"))
+def test_a_rendered_file_is_read_as_the_constructs_have_it(environment: Environment) -> None:
+    """No setting of any service is a string that cdk8s writes as something else."""
+    app = App(outdir=f"{gettempdir()}/never-written")
+    System(app, environment=environment, images=IMAGES)
+    constructed = [manifest for chart in app.charts for manifest in Testing.synth(chart)]
+    canonical = partial(json.dumps, sort_keys=True)
+    assert sorted(map(canonical, read(app.synth_yaml()))) == sorted(map(canonical, constructed))
