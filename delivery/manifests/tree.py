@@ -3,21 +3,22 @@
 import io
 import subprocess
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
-
-import yaml
+from typing import NamedTuple
 
 from delivery.errors import DeliveryError
+from delivery.manifests.documents import documents
 from delivery.manifests.manifest import Manifest
 
 DIST = "dist"
 """The folder of the repository that Argo CD reads."""
 _SKIP_FILE = b"+argocd:skip-file-rendering"
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+# Most files of two trees are the same, and nobody changes what is read.
+_documents = cache(documents)
 
 Files = Mapping[PurePosixPath, bytes]
 """Content of files, by path from the root of the repository."""
@@ -146,23 +147,17 @@ def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
     The objects must not be changed: calls share them.
 
     Raises:
-        TreeError: If a file is not valid YAML, or holds a document that is not an object.
+        DocumentError: If a file is not valid YAML, or is misleading.
+        TreeError: If a file holds a document that is not an object.
     """
     found = []
     for path in sorted(files):
         if path.parent != folder or path.suffix not in _SUFFIXES or _SKIP_FILE in files[path]:
             continue
-        try:
-            documents = _documents(files[path])
-        except yaml.YAMLError as error:
-            problem = " ".join(str(error).split())
-            raise TreeError(f"{path} is not valid YAML: {problem}") from error
-        for document in documents:
+        for document in _documents(files[path], str(path)):
             match document:
                 case {"apiVersion": str(), "kind": str(), "metadata": {"name": str()}}:
                     found.append(Desired(manifest=document, file=str(path)))
-                case None:
-                    pass
                 case _:
                     raise TreeError(
                         f"{path} holds a document that is not a Kubernetes object: it needs "
@@ -175,7 +170,8 @@ def folders(files: Files) -> dict[str, list[Manifest]]:
     """Return the objects of each folder of `dist/`, by the folder's name.
 
     Raises:
-        TreeError: If a file is not valid YAML, or holds a document that is not an object.
+        DocumentError: If a file is not valid YAML, or is misleading.
+        TreeError: If a file holds a document that is not an object.
     """
     return {
         folder.name: [each.manifest for each in manifests(files, folder)]
@@ -192,12 +188,6 @@ def tree(desired: Iterable[Desired]) -> Tree:
             repeated.append(each.key)
         objects[each.key] = each
     return Tree(objects=objects, repeated=tuple(dict.fromkeys(repeated)))
-
-
-@cache
-def _documents(content: bytes) -> Sequence[Any]:
-    """Return the documents of a file; cached, as most files of two trees are the same."""
-    return tuple(yaml.load_all(content, yaml.CSafeLoader))
 
 
 def _values(manifest: Manifest, name: str) -> frozenset[str]:

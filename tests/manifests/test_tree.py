@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 import pytest
 import yaml
 
+from delivery.manifests.documents import DocumentError
 from delivery.manifests.tree import Desired, Key, TreeError, manifests, tree
 from delivery.rehearsal.order import applying, pruning
 
@@ -61,7 +62,7 @@ def test_files_that_argo_cd_does_not_read_are_left_out() -> None:
 @pytest.mark.parametrize("text", ["a: [", "just text", "kind: ConfigMap", "apiVersion: v1"])
 def test_other_content_is_an_error_that_names_the_file(text: str) -> None:
     """Argo CD would refuse the whole folder."""
-    with pytest.raises(TreeError, match=r"dist/dev/a\.yaml"):
+    with pytest.raises((DocumentError, TreeError), match=r"dist/dev/a\.yaml"):
         read(a_yaml=text)
 
 
