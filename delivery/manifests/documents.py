@@ -168,7 +168,7 @@ class _Document:
     def _alias(self, event: Any) -> Any:  # noqa: ANN401 - any JSON value
         anchor = self._anchors.get(event.anchor)
         if anchor is None or anchor.size == 0:
-            raise self._error(event, f"unknown anchor '{event.anchor}'")
+            raise self._error(event, f"unknown anchor {event.anchor!r}")
         self._nodes += anchor.size
         self._aliased_nodes += anchor.size
         if self._nodes > _ALIASES_ARE_FREE_UP_TO and (
@@ -193,7 +193,7 @@ class _Document:
                 continue
             key = self._key(event)
             if key in keys:
-                raise self._error(event, f"duplicate key '{key}'")
+                raise self._error(event, f"duplicate key {key!r}")
             keys.add(key)
             found[key] = self._node(next(self._events))
         return found
@@ -234,8 +234,7 @@ class _Document:
             return event.value
         value = resolve(event.value)
         if type(value) not in _TYPES[event.tag]:
-            tag = event.tag.replace(_TAG, "!!")
-            raise self._error(event, f"cannot decode '{event.value}' as {tag}")
+            raise self._error(event, f"not a valid {event.tag.replace(_TAG, '!!')}")
         return value
 
     def _error(self, event: Any, problem: str) -> DocumentError:  # noqa: ANN401 - as above

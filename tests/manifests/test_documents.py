@@ -65,7 +65,8 @@ def test_a_file_that_would_not_be_applied_as_it_reads_is_refused(case: Case) -> 
         ("a: 1\r\n---\r\n\r\n1.5: 2\r\n", "a.yaml:4: a key has to be a string: quote it"),
         ("a: 1\n--- b\n", "a.yaml:2: is not valid YAML: only a comment may follow ---"),
         ("a: 1\n\n\r---\rb: 2\n", "a.yaml:4: text after the end of the document is ignored"),
-        ("a:\n- !!int x\n", "a.yaml:2: cannot decode 'x' as !!int"),
+        ("a:\n- !!int x\n", "a.yaml:2: not a valid !!int"),
+        ('"\\e[2K": 1\n"\\e[2K": 2\n', r"a.yaml:2: duplicate key '\x1b[2K'"),
     ],
 )
 def test_a_message_names_the_line(text: str, message: str) -> None:
