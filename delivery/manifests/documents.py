@@ -20,12 +20,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from delivery.errors import DeliveryError
 from delivery.manifests.scalars import Scalar, as_json, as_key, resolve
+
+_Event: TypeAlias = Any
+"""An event of PyYAML's parser; most of their attributes have no common base class."""
+_Json: TypeAlias = Any
 
 _SEPARATOR = "---"
 # libyaml skips it, and go-yaml takes it for text.
@@ -51,7 +55,7 @@ class DocumentError(DeliveryError):
     """A file is not valid YAML, or is misleading; the message names file and line."""
 
 
-def documents(content: bytes, file: str) -> list[Any]:
+def documents(content: bytes, file: str) -> list[_Json]:
     """Return the documents of a file as JSON values, without the empty ones.
 
     Args:
@@ -80,7 +84,6 @@ def _split(text: str, file: str) -> Iterator[tuple[int, str]]:
     precede it; where none do, it is the first line of the document.
     """
     part: list[str] = []
-    number = 0
     for number, line in enumerate(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), 1):
         if line.startswith(_SEPARATOR):
             rest = line.removeprefix(_SEPARATOR).strip()
@@ -107,7 +110,7 @@ class _Anchor:
         size: Number of nodes in it; 0 until it is complete.
     """
 
-    value: Any = None
+    value: _Json = None
     size: int = 0
 
 
@@ -118,13 +121,13 @@ class _Document:
         self._text = text
         self._file = file
         self._first_line = first_line
-        self._events: Iterator[Any] = yaml.parse(text, yaml.CBaseLoader)
+        self._events: Iterator[_Event] = yaml.parse(text, yaml.CBaseLoader)
         self._anchors: dict[str, _Anchor] = {}
         self._depth = 0
         self._nodes = 0
         self._aliased_nodes = 0
 
-    def read(self) -> Any:  # noqa: ANN401 - any JSON value
+    def read(self) -> _Json:
         """Return the value of the document; None if it is empty."""
         value = None
         try:
@@ -144,7 +147,7 @@ class _Document:
             raise _invalid(self._file, self._first_line + line, error.problem) from error
         return value
 
-    def _node(self, event: Any) -> Any:  # noqa: ANN401 - any JSON value
+    def _node(self, event: _Event) -> _Json:
         """Return the value of the node that begins with an event."""
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
@@ -165,7 +168,7 @@ class _Document:
         anchor.size = self._nodes - nodes_before
         return anchor.value
 
-    def _alias(self, event: Any) -> Any:  # noqa: ANN401 - any JSON value
+    def _alias(self, event: _Event) -> _Json:
         anchor = self._anchors.get(event.anchor)
         if anchor is None or anchor.size == 0:
             raise self._error(event, f"unknown anchor {event.anchor!r}")
@@ -177,15 +180,15 @@ class _Document:
             raise self._error(event, "excessive aliasing")
         return anchor.value
 
-    def _sequence(self) -> list[Any]:
+    def _sequence(self) -> list[_Json]:
         found = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             found.append(self._node(event))
         return found
 
-    def _mapping(self) -> dict[str, Any]:
+    def _mapping(self) -> dict[str, _Json]:
         """Return the keys and values up to the end; of a key that is also merged, the later."""
-        found: dict[str, Any] = {}
+        found: dict[str, _Json] = {}
         keys = set()
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if _is_merge(event):
@@ -198,17 +201,17 @@ class _Document:
             found[key] = self._node(next(self._events))
         return found
 
-    def _merged(self, event: Any) -> dict[str, Any]:  # noqa: ANN401 - PyYAML's events share no type
+    def _merged(self, event: _Event) -> dict[str, _Json]:
         """Return what is merged into a mapping; of a list, the first has precedence."""
         value = self._node(event)
-        found: dict[str, Any] = {}
+        found: dict[str, _Json] = {}
         for each in reversed(value) if isinstance(value, list) else [value]:
             if not isinstance(each, dict):
                 raise self._error(event, "only a mapping can be merged with <<")
             found.update(each)
         return found
 
-    def _key(self, event: Any) -> str:  # noqa: ANN401 - PyYAML's events share no type
+    def _key(self, event: _Event) -> str:
         key = as_key(self._scalar(event)) if isinstance(event, yaml.ScalarEvent) else None
         if key is None:
             raise self._error(event, "a key has to be a string: quote it")
@@ -237,11 +240,11 @@ class _Document:
             raise self._error(event, f"not a valid {event.tag.replace(_TAG, '!!')}")
         return value
 
-    def _error(self, event: Any, problem: str) -> DocumentError:  # noqa: ANN401 - as above
+    def _error(self, event: _Event, problem: str) -> DocumentError:
         return DocumentError(f"{self._file}:{self._first_line + event.start_mark.line}: {problem}")
 
 
-def _is_merge(event: Any) -> bool:  # noqa: ANN401 - PyYAML's events share no type
+def _is_merge(event: _Event) -> bool:
     return (
         isinstance(event, yaml.ScalarEvent)
         and event.value == "<<"
