@@ -10,7 +10,8 @@ or would exhaust memory:
 - a duplicate key (the last value counts) and a key that is a float (`1.10` becomes `1.1`);
 - text after the end of a document (it is ignored);
 - `!!binary` that is not UTF-8 (it is damaged) and the tag `!!timestamp`;
-- a byte order mark that begins another line than the first, and JSON with escaped surrogate pairs;
+- a byte order mark at the beginning of any line but the first;
+- JSON with escaped surrogate pairs;
 - nesting of more than 100 levels (10,000 are allowed).
 """
 
@@ -66,7 +67,7 @@ def documents(content: bytes, file: str) -> list[_Json]:
         DocumentError: If the file is not valid YAML, or has something that this module refuses.
     """
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _invalid(file, line, "not UTF-8") from error

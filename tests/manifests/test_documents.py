@@ -56,7 +56,7 @@ def test_a_file_that_would_not_be_applied_as_it_reads_is_refused(case: Case) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\n---\nb: 2\nb: 3\n", "a.yaml:4: duplicate key 'b'"),
+        ("a: 1\n---\nb: 2\nb: 3\n---\nc: 4\n", "a.yaml:4: duplicate key 'b'"),
         (
             "---\n---\na: 1\n---\n\nb: [\n",
             "a.yaml:7: is not valid YAML: did not find expected node",
