@@ -1,8 +1,8 @@
 """YAML documents as Argo CD and kubectl read them, so that a reviewer sees what is applied.
 
 Both use sigs.k8s.io/yaml: a file is split at the lines that begin with `---`, and each document is
-decoded by go-yaml v2 and converted to JSON. A corpus of the tests holds what kubectl makes of each
-kind of scalar and document.
+decoded by go-yaml v2 and converted to JSON. tests/manifests/yaml_corpus.json holds what kubectl
+makes of every kind of scalar and document.
 
 Some of what Argo CD accepts is an error here, because it means something else than a reader expects
 or would exhaust memory:
