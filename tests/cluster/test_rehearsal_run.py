@@ -520,7 +520,8 @@ EVERYDAY = [
     Commit(
         "redis.yaml",
         r"(tcp-keepalive )\d+(.*?checksum/files: )\w+",
-        r"\g<1>{0}\g<2>{0:064x}",
+        # Digits alone would be a number.
+        r"\g<1>{0}\g<2>a{0:063x}",
         {"ConfigMap/redis-files": PLACE, "StatefulSet/redis": ROLLS},
     ),
     Commit(
