@@ -34,7 +34,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_an_equals_sign_is_a_string(file: Path, command: list[str]) -> None:
-    """PyYAML refuses it: one in the arguments of a probe ended every command with a traceback."""
+    """PyYAML refuses it, so that one in the arguments of a probe ended all of these commands."""
     file.write_text(CONFIG_MAP.format(value="="), encoding="utf-8")
     result = CliRunner().invoke(main, command)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -50,7 +50,15 @@ def test_a_difference_is_shown_as_it_is_applied(file: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-@pytest.mark.parametrize("value", ["a, key: b", "*unknown", "[" * 100_000, "'\x1b'"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("a, key: b", id="duplicate key"),
+        pytest.param("*unknown", id="unknown alias"),
+        pytest.param("[" * 100_000, id="deep nesting"),
+        pytest.param("'\x1b'", id="control character"),
+    ],
+)
 def test_a_misleading_file_is_one_sentence(file: Path, command: list[str], value: str) -> None:
     """It names the file and the line, which a traceback or a segmentation fault does not."""
     file.write_text(CONFIG_MAP.format(value=value), encoding="utf-8")
