@@ -163,5 +163,5 @@ def test_a_file_that_is_not_yaml_is_named(repository: Path, command: list[str]) 
     (repository / "dist/test/all.yaml").write_text("a: [")
     result = run(*command)
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: dist/test/all.yaml is not valid YAML: ")
+    assert result.stderr.startswith("Error: dist/test/all.yaml:2: is not valid YAML: ")
     assert result.stderr.count("\n") == 1
