@@ -17,18 +17,24 @@ PAGE = 2
 
 
 class StandIn(ThreadingHTTPServer):
-    """A registry that wants a token even for what is public, and answers in small pages.
+    """A registry that answers in small pages.
+
+    Args:
+        tokens: Whether it wants a token, even for what is public.
 
     Attributes:
-        faults: Answers to the next questions with a token, each used once.
-        asked: Method, path and query of every request, in order.
+        faults: Answers to the next requests, each used once; one without a token does not count.
+        asked: Path and query of every request, in order.
+        tokens: The tokens that came with them.
         stopped: Set when the registry ends.
     """
 
     daemon_threads = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, tokens: bool) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self._wants_tokens = tokens
+        self.tokens: list[str | None] = []
         self.faults: deque[Fault] = deque()
         self.asked: list[str] = []
         self.stopped = threading.Event()
@@ -61,7 +67,9 @@ class StandIn(ThreadingHTTPServer):
 
     def answer(self, handler: "Handler") -> None:
         """Answer a request as a registry does."""
-        self.asked.append(f"{handler.command} {handler.path}")
+        token = handler.headers["Authorization"]
+        self.asked.append(handler.path)
+        self.tokens.append(token)
         address = urlsplit(handler.path)
         query = {key: values[0] for key, values in parse_qs(address.query).items()}
         if address.path == "/token":
@@ -70,7 +78,7 @@ class StandIn(ThreadingHTTPServer):
         path, _, rest = address.path.removeprefix("/v2/").partition("/manifests/")
         path = path.removesuffix("/tags/list")
         scope = f"repository:{path}:pull"
-        if handler.headers["Authorization"] != f"Bearer {_token('stand-in', scope)}":
+        if self._wants_tokens and token != f"Bearer {_token('stand-in', scope)}":
             realm = f'realm="http://{self.address}/token",service="stand-in",scope="{scope}"'
             handler.send(401, "{}", {"WWW-Authenticate": f"Bearer {realm}"})
         elif self.faults:
@@ -104,10 +112,6 @@ class Handler(BaseHTTPRequestHandler):
         """Answer a GET."""
         self.server.answer(self)
 
-    def do_HEAD(self) -> None:
-        """Answer a HEAD."""
-        self.server.answer(self)
-
     def send(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
         """Send a whole answer; headers that are given replace those that follow from the body."""
         defaults = {"Content-Type": "application/json", "Content-Length": str(len(body))}
@@ -115,8 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**defaults, **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body.encode())
+        self.wfile.write(body.encode())
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -135,6 +138,15 @@ def reply(body: str, **headers: str) -> Fault:
     """Return an answer that succeeds, with a body and headers that may lie."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda handler: handler.send(200, body, {**_about(MANIFEST, body.encode()), **named})
+
+
+def hang_up(handler: Handler) -> None:
+    """Close the connection without an answer."""
+
+
+def stall(handler: Handler) -> None:
+    """Keep the connection open without an answer."""
+    handler.server.stopped.wait()
 
 
 def drip_headers(handler: Handler) -> None:
@@ -157,9 +169,9 @@ def _drip(handler: Handler) -> None:
 
 
 @contextmanager
-def serve() -> Iterator[StandIn]:
-    """Run a registry until the end of the block."""
-    with StandIn() as stand_in:
+def serve(*, tokens: bool = True) -> Iterator[StandIn]:
+    """Run a registry until the end of the block; `tokens` is that of `StandIn`."""
+    with StandIn(tokens=tokens) as stand_in:
         thread = threading.Thread(target=stand_in.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield stand_in
