@@ -1,6 +1,7 @@
 """Proof that an image of our own was built by our workflow, from the application's main branch."""
 
 import json
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from delivery.releases.history import Order, order
 from fraud_detection.images import Image
 
 _MAIN = "refs/heads/main"
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class ProvenanceError(DeliveryError):
@@ -54,6 +56,11 @@ class Evidence:
     def options(self) -> list[str]:
         """Return the options of gh that name the files."""
         return [f"--bundle={self.bundle}", f"--custom-trusted-root={self.trusted_root}"]
+
+
+def is_ours(image: Image) -> bool:
+    """Whether an image is our own: its tag is the commit that was built, and no version."""
+    return _COMMIT.fullmatch(image.tag) is not None
 
 
 def verify(image: Image, builder: Builder, *, evidence: Evidence | None = None) -> None:
