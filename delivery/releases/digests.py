@@ -14,6 +14,10 @@ _PATCH = re.compile(r"(v?[0-9]+\.[0-9]+\.)(0|[1-9][0-9]*)(.*)")
 """A version: the series, the patch, and whatever follows, such as `-bookworm`."""
 
 
+class DigestError(DeliveryError):
+    """An image is not what its registry has; the message says what differs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Refreshed:
     """What the registries have that images.yaml lacks.
@@ -75,6 +79,21 @@ def refresh_images(
     found = refreshed(read_images(path, environments=environments), verify=verify)
     update_images(path, found.releases, environments=environments)
     return found
+
+
+def require_published(image: Image) -> None:
+    """Refuse a third-party image unless its tag means its digest.
+
+    Args:
+        image: An image with a digest.
+
+    Raises:
+        DigestError: If the tag means another digest.
+        RegistryError: If the registry does not have the tag, or does not answer.
+    """
+    published = digest_of(image.repository, image.tag)
+    if image.digest != published:
+        raise DigestError(f"{image.reference} is not what the registry has: use {published}.")
 
 
 def newest_patch(version: str, tags: Iterable[str]) -> str:

@@ -7,7 +7,14 @@ import pytest
 
 import registry
 from delivery.errors import DeliveryError
-from delivery.releases.digests import newest_patch, refresh_images, refreshed, without_digest
+from delivery.releases.digests import (
+    DigestError,
+    newest_patch,
+    refresh_images,
+    refreshed,
+    require_published,
+    without_digest,
+)
 from fraud_detection.images import Image, Pin, Release, Releases
 from registry import StandIn
 
@@ -167,6 +174,22 @@ def test_a_service_that_cannot_be_asked_for_delays_no_other(stand_in: StandIn) -
     found = refreshed(Releases(services=services), verify=accept)
     assert list(found.releases) == ["app"]
     assert [problem.partition(":")[0] for problem in found.problems] == ["private stays as it is"]
+
+
+def test_a_third_party_image_as_published_is_accepted(stand_in: StandIn) -> None:
+    """Nobody attests it to us: that its registry has it is all that can be proved."""
+    digest = stand_in.push("app", "1.2.3")
+    require_published(image(stand_in, "1.2.3", digest=digest))
+
+
+@pytest.mark.parametrize("digest", [DIGEST, None])
+def test_a_third_party_image_with_another_digest_is_refused(
+    stand_in: StandIn, digest: str | None
+) -> None:
+    """A runtime follows the digest, whatever an honest tag makes a reviewer think."""
+    published = stand_in.push("app", "1.2.3")
+    with pytest.raises(DigestError, match=f"not what the registry has: use {published}"):
+        require_published(image(stand_in, "1.2.3", digest=digest))
 
 
 @pytest.mark.parametrize(
