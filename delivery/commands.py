@@ -7,7 +7,7 @@ from delivery.errors import DeliveryError
 
 _LAST_LINES = 15
 _GH_LIMIT = 120
-"""Seconds: gh itself waits for ever, for a server that accepts a connection and says nothing."""
+"""Seconds: gh itself waits without end for a server that accepts a connection and is silent."""
 
 
 class CommandError(DeliveryError):

@@ -10,7 +10,7 @@ from delivery.releases.provenance import is_ours
 from delivery.releases.registry import digest_of, tags_of
 from fraud_detection.images import Image, Release, Releases, read_images, update_images
 
-_PATCH = re.compile(r"(v?[0-9]+\.[0-9]+\.)(0|[1-9][0-9]*)(.*)")
+_PATCH = re.compile(r"(v?[0-9]+\.[0-9]+\.)(0|[1-9][0-9]{0,8})(.*)")
 """A version: the series, the patch, and whatever follows, such as `-bookworm`."""
 
 

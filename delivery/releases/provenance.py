@@ -87,9 +87,9 @@ def verify(image: Image, builder: Builder, *, evidence: Evidence | None = None) 
         attestations = _attestations(image, builder, evidence, policy)
     except CommandError as error:
         differences = _differences(image, builder, evidence)
-        gh_says = " ".join(error.reason.removeprefix("Error: ").rstrip(".").split())
+        reason = " ".join(error.reason.removeprefix("Error: ").rstrip(".").split())
         raise _refusal(
-            image, differences or f"no attestation of it can be verified ({gh_says})"
+            image, differences or f"no attestation of it can be verified ({reason})"
         ) from error
     # gh compares digests only: an image of ours can be pushed again under another name of ours.
     names = {

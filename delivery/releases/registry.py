@@ -38,6 +38,8 @@ _MANIFESTS = (
 )
 _HOSTS = {"docker.io": "registry-1.docker.io"}
 """Where a registry is whose name in images is not its address."""
+_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+_SECONDS = re.compile("[0-9]{1,5}")
 _NEXT_PAGE = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 
 
@@ -46,7 +48,7 @@ class RegistryError(DeliveryError):
 
 
 def digest_of(repository: str, tag: str, *, limit: float = LIMIT) -> str:
-    """Return the digest of what a tag means now: of all platforms, if there are several.
+    """Return the digest that a tag means now, of all platforms together if there are several.
 
     Args:
         repository: Registry and path, such as `docker.io/library/redis`.
@@ -156,7 +158,7 @@ class _Session:
     def _anonymous(self, challenge: str) -> str:
         """Return the token that anybody gets who follows a registry's challenge."""
         scheme, _, rest = challenge.partition(" ")
-        parameters = urllib.request.parse_keqv_list(urllib.request.parse_http_list(rest))
+        parameters = dict(_PARAMETER.findall(rest))
         if scheme.lower() != "bearer" or "realm" not in parameters:
             raise self.error("the registry wants a login: ask only for public images")
         query = {"scope": f"repository:{self._path}:pull"}
@@ -176,7 +178,7 @@ class _Session:
             if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
                 return answer
             pause = answer.headers.get("Retry-After", "")
-            if not pause.isdecimal() or time.monotonic() + int(pause) > self._deadline:
+            if not _SECONDS.fullmatch(pause) or time.monotonic() + int(pause) > self._deadline:
                 raise self.error("the registry gets too many requests: try again later")
             time.sleep(int(pause))
 
@@ -193,7 +195,8 @@ class _Session:
                 return _Answer(status=response.code, headers=response.headers)
         # A ValueError is an address or a token that no request can hold.
         except (OSError, HTTPException, ValueError) as error:
-            raise self.error(f"the registry does not answer, {error}: try again later") from error
+            reason = error.reason if isinstance(error, URLError) else error
+            raise self.error(f"the registry does not answer ({reason}): try again later") from error
 
     def _read(self, response: HTTPResponse) -> _Answer:
         body = response.read(_LARGEST + 1)

@@ -1,4 +1,4 @@
-"""Digests and patch versions: what is asked of a registry, and what images.yaml says then."""
+"""Digests and patch versions: found in a registry, written to images.yaml."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,12 +35,12 @@ def image(stand_in: StandIn, tag: str, *, digest: str | None = None) -> Image:
 
 
 def accept(image: Image) -> None:
-    """Take any image of ours for verified."""
+    """Accept every image of ours as verified."""
     del image
 
 
 def refuse(image: Image) -> None:
-    """Take no image of ours for verified."""
+    """Refuse every image of ours as unverified."""
     raise DeliveryError(f"{image.reference} was built by a stranger.")
 
 
@@ -209,6 +209,7 @@ def test_the_newest_patch_is_of_the_same_series(version: str, newest: str) -> No
         *("latest", "7", "7.2", "7.2-bookworm", "bookworm", "8.0.0-bookworm", "7.4.1-bookworm"),
         *("7.2.17-bookworm", "7.2.3-bookworm", "17.2.99-bookworm", "7.2.20-bookworm-rc1"),
         *("7.2.99-alpine", "7.2.18-rc1", "7.2.18-rc1-bookworm", "7.2.bookworm", "7.2.099-bookworm"),
+        f"7.2.{'1' * 5000}-bookworm",
         *("v7.2.2", "v7.2.3-amd64", "v7.2.99-bookworm"),
     ]
     assert newest_patch(version, tags) == newest

@@ -1,7 +1,4 @@
-"""Questions to a registry: what it says is checked, and whatever it does, an answer comes in time.
-
-The limits of time are short where a test runs into them, and the default one everywhere else.
-"""
+"""Questions to a registry: every answer is checked, and none is waited for without a limit."""
 
 from collections.abc import Iterator
 
@@ -57,7 +54,7 @@ def test_a_token_is_for_one_repository(stand_in: StandIn) -> None:
 
 
 def test_a_registry_without_tokens_is_asked_once(open_registry: StandIn) -> None:
-    """Such as a mirror inside a company."""
+    """A mirror inside a company, for example."""
     ask(open_registry)
     assert open_registry.asked == [f"/v2/{PATH}/manifests/{TAG}"]
 
@@ -82,16 +79,17 @@ def test_a_pause_that_a_registry_asks_for_is_kept(stand_in: StandIn) -> None:
         (registry.refuse(429, Retry_After="3600"), "gets too many requests: try again later"),
         (registry.refuse(429), "gets too many requests: try again later"),
         (registry.refuse(429, Retry_After="-1"), "gets too many requests: try again later"),
+        (registry.refuse(429, Retry_After="1" * 5000), "gets too many requests: try again later"),
         (registry.refuse(500), "fails with HTTP 500: try again later"),
         (registry.refuse(401), "wants a login: ask only for public images"),
         (registry.refuse(401, WWW_Authenticate="Basic realm=a"), "wants a login"),
-        (registry.refuse(401, WWW_Authenticate="Bearer service=a"), "wants a login"),
+        (registry.refuse(401, WWW_Authenticate="Bearer realm=, , =, a"), "wants a login"),
         (registry.refuse(403), "refuses with HTTP 403: check the name, and that nobody needs a"),
         (registry.refuse(307, Location="http://registry.example/"), "example/ is not encrypted"),
         (registry.refuse(307, Location="file:///etc/hostname"), "refuses with HTTP 307"),
         (
             registry.refuse(401, WWW_Authenticate='Bearer realm="file:///etc/hostname"'),
-            "unknown url type: file",
+            "does not answer .unknown url type: file",
         ),
         (
             registry.refuse(401, WWW_Authenticate='Bearer realm="http://auth.example/"'),
@@ -101,7 +99,7 @@ def test_a_pause_that_a_registry_asks_for_is_kept(stand_in: StandIn) -> None:
         (registry.reply("x" * (4 * 1024 * 1024 + 1)), "the answer exceeds 4 MiB"),
         (registry.reply("<p>", Content_Type="text/html"), "the answer is text/html, not an image"),
         (registry.reply("{}", Docker_Content_Digest="sha256:0"), "another image than it announced"),
-        (registry.hang_up, "does not answer, .*closed connection"),
+        (registry.hang_up, "does not answer .*closed connection"),
     ],
 )
 def test_an_answer_that_cannot_be_used_is_an_error(
@@ -125,7 +123,7 @@ def test_a_registry_that_never_ends_its_answer_is_given_up(stand_in: StandIn, fa
 
 def test_a_registry_that_nobody_runs_is_an_error() -> None:
     """Or the network is down."""
-    with pytest.raises(RegistryError, match=r"does not answer, .*refused.*: try again later"):
+    with pytest.raises(RegistryError, match=r"does not answer .*refused\): try again later"):
         digest_of("127.0.0.1:1/library/redis", TAG)
 
 
@@ -137,7 +135,7 @@ def test_an_unknown_tag_is_an_error(stand_in: StandIn) -> None:
 
 @pytest.mark.parametrize("body", ["", "[1]", '{"token": 1}', "{}", "[" * 100_000])
 def test_an_answer_without_a_token_is_an_error(open_registry: StandIn, body: str) -> None:
-    """As for a private image, to which anybody's token does not open the door."""
+    """A private image, for which there is no anonymous token."""
     realm = f'Bearer realm="http://{open_registry.address}/auth"'
     open_registry.faults.append(registry.refuse(401, WWW_Authenticate=realm))
     open_registry.faults.append(registry.reply(body))
@@ -146,7 +144,7 @@ def test_an_answer_without_a_token_is_an_error(open_registry: StandIn, body: str
 
 
 def test_a_token_may_have_its_other_name(open_registry: StandIn) -> None:
-    """That of OAuth 2.0."""
+    """OAuth 2.0 calls it so."""
     realm = f'Bearer realm="http://{open_registry.address}/auth"'
     open_registry.faults.append(registry.refuse(401, WWW_Authenticate=realm))
     open_registry.faults.append(registry.reply('{"access_token": "abc"}'))
@@ -159,7 +157,7 @@ def test_a_token_that_does_not_fit_into_a_request_is_an_error(open_registry: Sta
     realm = f'Bearer realm="http://{open_registry.address}/auth"'
     open_registry.faults.append(registry.refuse(401, WWW_Authenticate=realm))
     open_registry.faults.append(registry.reply('{"token": "a\\r\\nb"}'))
-    with pytest.raises(RegistryError, match="does not answer, Invalid header value"):
+    with pytest.raises(RegistryError, match=r"does not answer \(Invalid header value"):
         ask(open_registry)
 
 
@@ -173,7 +171,7 @@ def test_a_token_that_is_refused_is_an_error(stand_in: StandIn) -> None:
 def test_a_redirect_is_followed_without_the_token(
     stand_in: StandIn, open_registry: StandIn
 ) -> None:
-    """Some registries send everybody to the nearest storage, which is not to know the token."""
+    """Some registries send everybody to the nearest storage, which must not learn the token."""
     address = f"http://{open_registry.address}/v2/{PATH}/manifests/{TAG}"
     stand_in.faults.append(registry.refuse(307, Location=address))
     assert ask(stand_in)
