@@ -1,4 +1,7 @@
-"""The time of a bump on a local remote, as a multiple of `delivery synth`: `make bench`."""
+"""The time of a change of images.yaml on a local remote, in `delivery synth`s: `make bench`.
+
+It is a hold, which lands as a bump does but asks no registry.
+"""
 
 import os
 import shutil
@@ -11,11 +14,11 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from fraud_detection.images import COMMIT, SERVICES
+from fraud_detection.images import SERVICES
 
 REPOSITORY = Path(__file__).parent.parent
 LIMIT = 1.5
-SERVICE = next(name for name, tag in SERVICES.items() if tag is COMMIT)
+SERVICE = next(iter(SERVICES))
 
 
 def seconds(command: list[str], folder: Path) -> float:
@@ -37,16 +40,17 @@ def main(*, runs: int) -> None:
         seconds([git, "clone", "--quiet", "--bare", str(REPOSITORY), str(remote)], REPOSITORY)
         seconds([git, "branch", "--force", "develop", "HEAD"], remote)
         seconds([git, "clone", "--quiet", "--branch=develop", str(remote), str(clone)], remote)
-        synth, bump = [], []
+        synth, hold = [], []
         for run in range(runs + 1):
             # The first run of each warms the caches.
             synth.append(seconds(["delivery", "synth"], clone))
-            bump.append(seconds(["delivery", "bump", SERVICE, f"{run:040x}"], clone))
-    medians = [statistics.median(times[1:]) for times in (synth, bump)]
+            reason = f"--reason=run {run}"
+            hold.append(seconds(["delivery", "hold", SERVICE, reason], clone))
+    medians = [statistics.median(times[1:]) for times in (synth, hold)]
     ratio = medians[1] / medians[0]
-    click.echo(f"delivery synth {medians[0]:.2f} s, delivery bump {medians[1]:.2f} s")
+    click.echo(f"delivery synth {medians[0]:.2f} s, delivery hold {medians[1]:.2f} s")
     verdict = "met" if ratio <= LIMIT else "exceeded"
-    click.echo(f"bump / synth: {ratio:.2f}; limit {LIMIT} {verdict}")
+    click.echo(f"hold / synth: {ratio:.2f}; limit {LIMIT} {verdict}")
     if ratio > LIMIT:
         sys.exit(1)
 

@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,13 @@ from delivery.rehearsal import control_planes
 from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
 from delivery.rehearsal.allowances import Allowance
-from delivery.releases import changes, fork, promotion, status, status_report
-from delivery.releases.images import images_of
+from delivery.releases import changes, digests, fork, promotion, status, status_report
+from delivery.releases.images import IMAGES, images_of
+from delivery.releases.provenance import Builder
 from delivery.text import counted, details, fenced, fitted
 from fraud_detection.images import ImagesError
+from fraud_detection.platform.image import Image
+from fraud_detection.repositories import APPLICATION, REPOSITORY
 
 _ROOM_FOR_GRAPHS = 5_000
 """Characters that the comment which shows the difference has left for the pictures."""
@@ -172,6 +175,38 @@ def check() -> None:
         click.echo("dist does not match its sources: run `make synth` and commit it.", err=True)
         sys.exit(1)
     click.echo("dist is proved")
+    missing = digests.without_digest(images_of(repository))
+    if missing:
+        click.echo(f"No digest yet: {', '.join(missing)}; run `delivery refresh`.", err=True)
+
+
+@main.command()
+def refresh() -> None:
+    """Fill in digests, and take newer patches of third parties.
+
+    Registries are asked for the images of images.yaml in this working tree, which is then rendered.
+    A held or pinned version stays. A service whose image cannot be proved stays as it is; the
+    others are written all the same.
+
+    \b
+    Example:
+      delivery refresh
+    """
+    repository = _repository()
+    names = [each.name for each in environments(repository)]
+    with _progress() as report:
+        report("ask the registries")
+        found = digests.refresh_images(
+            repository / IMAGES, environments=names, verify=_verify(history=None)
+        )
+        report("render")
+        dist.synthesize(repository)
+    for service, release in found.releases.items():
+        click.echo(f"{service}: {release.image.reference}")
+    for problem in found.problems:
+        click.echo(problem, err=True)
+    if found.problems:
+        raise DeliveryError(f"{counted(len(found.problems), 'service')} could not be refreshed.")
 
 
 @main.command("connections")
@@ -422,6 +457,7 @@ def bump(
             changes.Build(service=service, tag=tag, digest=digest)
             for (service, tag), digest in zip_longest(pairs, digests)
         ],
+        prove=_prove(history),
         history=history,
         allow_older=allow_older,
         source_run=source_run,
@@ -479,7 +515,7 @@ def pin(
       5  others pushed first, each time
     """
     build = changes.Build(service=service, tag=tag, digest=digest)
-    return changes.pin(build, environment, reason=reason)
+    return changes.pin(build, environment, prove=_prove(None), reason=reason)
 
 
 @main.command()
@@ -632,6 +668,22 @@ def rename_fork(*, configuration: str, application: str, reviewer: str) -> None:
     ):
         click.echo(path)
     click.echo("Now run `make synth snapshots test`, commit, and follow docs/github.md.")
+
+
+def _prove(history: str | None) -> Callable[[Image], Image]:
+    """Return what proves that an image may run; it asks about the same image only once."""
+    return cache(partial(digests.proved, verify=_verify(history)))
+
+
+def _verify(history: str | None) -> Callable[[Image], None]:
+    """Return what refuses an image that is neither built by our workflow nor a third party's."""
+    source, configuration = (
+        address.removeprefix("https://github.com/").removesuffix(".git")
+        for address in (APPLICATION, REPOSITORY)
+    )
+    workflow = f"{configuration}/.github/workflows/deliver-service.yml"
+    builder = Builder(source=source, workflow=workflow)
+    return partial(digests.require_verified, builder=builder, history=history or source)
 
 
 def _console() -> Console:

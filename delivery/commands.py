@@ -71,9 +71,7 @@ def gh(*arguments: str, given: str = "", folder: Path | None = None) -> str:
     gets two minutes for an answer.
     """
     remedy = "install the GitHub CLI"
-    return run(
-        "gh", *arguments, remedy=remedy, given=given, folder=folder, limit=_GH_LIMIT
-    ).strip()
+    return run("gh", *arguments, remedy=remedy, given=given, folder=folder, limit=_GH_LIMIT).strip()
 
 
 def kubectl(context: str, *arguments: str, given: str = "") -> str:

@@ -20,6 +20,7 @@ from delivery.releases.history import Order, order
 from delivery.releases.images import IMAGES
 from delivery.releases.sandbox import Sandbox, absolute, sandbox
 from fraud_detection.images import SERVICES, Pin, Release, Releases, read_images
+from fraud_detection.platform.image import Image
 
 ATTEMPTS = 60
 """Maximum number of times that a change is redone because others push first."""
@@ -106,14 +107,19 @@ class Landing:
 def bump(
     builds: Sequence[Build],
     *,
+    prove: Callable[[Image], Image],
     history: str | None = None,
     allow_older: bool = False,
     source_run: str | None = None,
 ) -> Change:
     """Release builds, at most one of each service, all in one commit.
 
-    Without a history (see `order`) every build counts as newer. The source run is the URL of the
-    workflow run that built them.
+    Args:
+        builds: The builds.
+        prove: Returns an image with its digest, or raises a DeliveryError if it may not run.
+        history: See `order`. Default: every build counts as newer.
+        allow_older: Whether to accept a build that is older.
+        source_run: URL of the workflow run that built them, for the record.
 
     Raises:
         ImagesError: If images.yaml cannot hold a build.
@@ -142,13 +148,15 @@ def bump(
                 )
             if history is not None and not allow_older:
                 _require_newer(releases, build, history)
-        return {
-            build.service: releases.services[build.service].bumped(build.tag, build.digest)
-            for build in new
-        }
+        return {build.service: _bumped(releases, build, prove) for build in new}
 
     what = ", ".join(f"{build.service} to {build.tag[:12]}" for build in builds)
     return Change(subject=f"Bump {what}", trailers=trailers, edit=edit)
+
+
+def _bumped(releases: Releases, build: Build, prove: Callable[[Image], Image]) -> Release:
+    release = releases.services[build.service].bumped(build.tag, build.digest)
+    return replace(release, image=prove(release.image))
 
 
 def _is_released(releases: Releases, build: Build) -> bool:
@@ -202,23 +210,25 @@ def unhold(service: str, *, reason: str | None) -> Change:
     )
 
 
-def pin(build: Build, environment: str, *, reason: str) -> Change:
-    """Run a build in one environment, whatever is released.
+def pin(build: Build, environment: str, *, prove: Callable[[Image], Image], reason: str) -> Change:
+    """Run a build in one environment, whatever is released; `prove` is that of a bump.
 
     Raises:
         ImagesError: If images.yaml cannot hold the pin.
     """
     check_build(build.service, build.tag, build.digest, services=SERVICES)
-    pinned = Pin(tag=build.tag, digest=build.digest, reason=reason)
+
+    def pinned(release: Release) -> Release:
+        image = prove(replace(release.image, tag=build.tag, digest=build.digest))
+        pin = Pin(tag=image.tag, digest=image.digest, reason=reason)
+        return replace(release, pins={**release.pins, environment: pin})
+
     return Change(
         subject=f"Pin {build.service} in {environment} to {build.tag[:12]}",
         trailers=[("Pin", f"{environment} {build}")],
         body=reason,
         environment=environment,
-        edit=_edit_of(
-            build.service,
-            lambda release: replace(release, pins={**release.pins, environment: pinned}),
-        ),
+        edit=_edit_of(build.service, pinned),
     )
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from delivery.errors import DeliveryError
-from delivery.releases.provenance import is_ours
+from delivery.releases.edit import update_images
+from delivery.releases.provenance import Builder, is_ours, require_merged, verify
 from delivery.releases.registry import digest_of, tags_of
-from fraud_detection.images import Image, Release, Releases, read_images, update_images
+from fraud_detection.images import SERVICES, Release, Releases, Rule, read_images
+from fraud_detection.platform.image import Image
 
 _PATCH = re.compile(r"(v?[0-9]+\.[0-9]+\.)(0|[1-9][0-9]{0,8})(.*)")
 """A version: the series, the patch, and whatever follows, such as `-bookworm`."""
@@ -64,7 +66,11 @@ def refreshed(releases: Releases, *, verify: Callable[[Image], object]) -> Refre
 
 
 def refresh_images(
-    path: Path, *, environments: Collection[str], verify: Callable[[Image], object]
+    path: Path,
+    *,
+    environments: Collection[str],
+    verify: Callable[[Image], object],
+    services: Mapping[str, Rule] = SERVICES,
 ) -> Refreshed:
     """Write the refreshed releases to images.yaml.
 
@@ -72,13 +78,48 @@ def refresh_images(
         path: images.yaml.
         environments: Names that a pin may use.
         verify: As `refreshed` takes it.
+        services: Known services, each with the rule for its tags.
 
     Raises:
         ImagesError: If images.yaml is wrong.
     """
-    found = refreshed(read_images(path, environments=environments), verify=verify)
-    update_images(path, found.releases, environments=environments)
+    releases = read_images(path, environments=environments, services=services)
+    found = refreshed(releases, verify=verify)
+    update_images(path, found.releases, environments=environments, services=services)
     return found
+
+
+def proved(image: Image, verify: Callable[[Image], object]) -> Image:
+    """Return an image with its digest, or else with that of its registry, which is then verified.
+
+    Args:
+        image: An image that is going to run.
+        verify: Raises a DeliveryError unless the image, with its digest, may run.
+
+    Raises:
+        RegistryError: If the registry does not have the tag, or does not answer.
+    """
+    found = image if image.digest else replace(image, digest=digest_of(image.repository, image.tag))
+    verify(found)
+    return found
+
+
+def require_verified(image: Image, *, builder: Builder, history: str) -> None:
+    """Refuse an image that is neither a verified build of ours nor published by a third party.
+
+    Args:
+        image: An image with a digest.
+        builder: Who must have built an image of ours.
+        history: The application repository, as `require_merged` takes it.
+
+    Raises:
+        DeliveryError: As `require_merged`, `verify` and `require_published` do.
+    """
+    if is_ours(image):
+        require_merged(image.tag, history)
+        verify(image, builder)
+    else:
+        require_published(image)
 
 
 def require_published(image: Image) -> None:
@@ -128,7 +169,4 @@ def _refreshed(release: Release, verify: Callable[[Image], object]) -> Release:
 def _completed(image: Image, verify: Callable[[Image], object]) -> Image:
     if image.digest is not None:
         return image
-    found = replace(image, digest=digest_of(image.repository, image.tag))
-    if is_ours(found):
-        verify(found)
-    return found
+    return proved(image, verify if is_ours(image) else require_published)

@@ -12,7 +12,7 @@ from delivery.commands import CommandError, gh
 from delivery.errors import DeliveryError
 from delivery.git import resolve
 from delivery.releases.history import Order, order
-from fraud_detection.images import Image
+from fraud_detection.platform.image import Image
 
 _MAIN = "refs/heads/main"
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -121,7 +121,7 @@ def require_merged(commit: str, history: str) -> None:
     else:
         # The branch, even if there is also a tag of that name.
         main = gh("api", f"repos/{history}/branches/main", "--jq", ".commit.sha")
-    if order(history, recorded=main, build=commit) not in {Order.SAME, Order.OLDER}:
+    if order(history, released=main, build=commit) not in {Order.SAME, Order.OLDER}:
         raise ProvenanceError(
             f"Commit {commit} is not on the main branch of {history}: merge it there first."
         )

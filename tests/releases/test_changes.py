@@ -1,6 +1,7 @@
 """Changes of images.yaml: what lands on the branch, and what stays as it is."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from delivery.manifests.applications import UnknownEnvironmentError
 from delivery.manifests.tree import TreeError
 from delivery.releases import changes
 from delivery.releases.changes import Build, Landing
+from delivery.releases.provenance import ProvenanceError
 from delivery.releases.sandbox import sandbox
 from fraud_detection.images import ImagesError
+from fraud_detection.platform.image import Image
 from remotes import Remote, run_git
 
 NEW = "a" * 40
@@ -35,7 +38,9 @@ def land(remote: Remote, change: changes.Change, *, branch: str = "develop") -> 
 
 def bump(*builds: Build) -> changes.Change:
     """Return a bump without a history."""
-    return changes.bump(builds or [Build(service="payment-api", tag=NEW, digest=DIGEST)])
+    return changes.bump(
+        builds or [Build(service="payment-api", tag=NEW, digest=DIGEST)], prove=remotes.trust
+    )
 
 
 def test_a_bump_lands_with_its_dist(remote: Remote) -> None:
@@ -56,7 +61,7 @@ def test_a_bump_changes_one_service(remote: Remote) -> None:
 def test_the_commit_names_what_it_releases(remote: Remote) -> None:
     """A program reads the trailers, long after the workflow run is gone."""
     build = Build(service="payment-api", tag=NEW, digest=DIGEST)
-    land(remote, changes.bump([build], source_run="https://ci.test/runs/1"))
+    land(remote, changes.bump([build], source_run="https://ci.test/runs/1", prove=remotes.trust))
     trailers = run_git(remote.bare, "log", "-1", "--format=%(trailers:unfold)", "develop")
     assert trailers.splitlines() == [
         f"Release: payment-api {NEW}@{DIGEST}",
@@ -79,7 +84,7 @@ def test_the_commit_names_what_it_releases(remote: Remote) -> None:
         ),
         (lambda: changes.unhold("redis", reason=None), "Unhold redis\n\nService: redis"),
         (
-            lambda: changes.pin(REDIS, "dev", reason="slow"),
+            lambda: changes.pin(REDIS, "dev", reason="slow", prove=remotes.trust),
             f"Pin redis in dev to 7.0.1\n\nslow\n\nPin: dev redis 7.0.1@{DIGEST}",
         ),
         (
@@ -127,6 +132,34 @@ def test_a_new_tag_never_inherits_a_digest(remote: Remote) -> None:
     assert DIGEST not in remote.file("images.yaml")
 
 
+def test_an_image_that_cannot_be_proved_is_not_released(remote: Remote) -> None:
+    """A runtime follows the digest, whoever has made it up."""
+
+    def refuse(_: Image) -> Image:
+        raise ProvenanceError("It was built by a stranger.")
+
+    build = Build(service="payment-api", tag=NEW, digest=DIGEST)
+    for change in (
+        changes.bump([build], prove=refuse),
+        changes.pin(build, "staging", prove=refuse, reason="slow"),
+    ):
+        with pytest.raises(ProvenanceError):
+            land(remote, change)
+    assert len(remote.commits()) == 1
+
+
+def test_the_digest_that_was_proved_is_written(remote: Remote) -> None:
+    """Whoever rolls back by hand has to type no digest."""
+
+    def prove(image: Image) -> Image:
+        return replace(image, digest=DIGEST)
+
+    build = Build(service="payment-api", tag=NEW)
+    land(remote, changes.bump([build], prove=prove))
+    land(remote, changes.pin(build, "staging", prove=prove, reason="slow"))
+    assert remote.file("images.yaml").count(DIGEST) == 2
+
+
 def test_a_held_service_is_not_bumped(remote: Remote) -> None:
     """Somebody held it, with a reason."""
     land(remote, changes.hold("payment-api", reason="loses transactions"))
@@ -160,7 +193,7 @@ def test_an_unheld_service_is_bumped_again(remote: Remote) -> None:
 def test_a_pin_changes_one_environment(remote: Remote) -> None:
     """A hotfix or a rollback of staging must not reach dev."""
     build = Build(service="redis", tag="7.0.1", digest=DIGEST)
-    land(remote, changes.pin(build, "staging", reason="slow"), branch="main")
+    land(remote, changes.pin(build, "staging", reason="slow", prove=remotes.trust), branch="main")
     assert f"redis:7.0.1@{DIGEST}" in remote.file("dist/staging/redis.yaml", "main")
     assert "7.0.1" not in remote.file("dist/dev/redis.yaml", "main")
     assert len(remote.commits("develop")) == 1
@@ -169,7 +202,7 @@ def test_a_pin_changes_one_environment(remote: Remote) -> None:
 def test_a_bump_leaves_a_pin_alone(remote: Remote) -> None:
     """Only `delivery unpin` ends a pin."""
     build = Build(service="payment-api", tag="d" * 40)
-    land(remote, changes.pin(build, "staging", reason="slow"))
+    land(remote, changes.pin(build, "staging", reason="slow", prove=remotes.trust))
     land(remote, bump())
     assert "d" * 40 in remote.file("dist/staging/payment-api.yaml")
     assert NEW in remote.file("dist/dev/payment-api.yaml")
@@ -177,8 +210,18 @@ def test_a_bump_leaves_a_pin_alone(remote: Remote) -> None:
 
 def test_each_environment_has_its_own_pin(remote: Remote) -> None:
     """A hotfix of dev, and its end, must leave staging's rollback alone."""
-    land(remote, changes.pin(Build(service="redis", tag="7.0.1"), "staging", reason="slow"))
-    land(remote, changes.pin(Build(service="redis", tag="7.0.2"), "dev", reason="leaks"))
+    land(
+        remote,
+        changes.pin(
+            Build(service="redis", tag="7.0.1"), "staging", reason="slow", prove=remotes.trust
+        ),
+    )
+    land(
+        remote,
+        changes.pin(
+            Build(service="redis", tag="7.0.2"), "dev", reason="leaks", prove=remotes.trust
+        ),
+    )
     land(remote, changes.unpin("redis", "dev", reason=None))
     assert "redis:7.0.1" in remote.file("dist/staging/redis.yaml")
     assert "7.0.2" not in remote.file("images.yaml")
@@ -188,7 +231,7 @@ def test_an_unpinned_environment_runs_the_release(remote: Remote) -> None:
     """Nothing of the pin is left."""
     before = remote.file("images.yaml")
     build = Build(service="redis", tag="7.0.1")
-    land(remote, changes.pin(build, "staging", reason="slow"))
+    land(remote, changes.pin(build, "staging", reason="slow", prove=remotes.trust))
     land(remote, changes.unpin("redis", "staging", reason=None))
     assert remote.file("images.yaml") == before
 
@@ -211,7 +254,7 @@ def test_a_change_without_effect_makes_no_commit(remote: Remote, change: changes
     [
         lambda: changes.hold("nobody", reason="r"),
         lambda: changes.unpin("nobody", "dev", reason=None),
-        lambda: changes.pin(REDIS, "nowhere", reason="r"),
+        lambda: changes.pin(REDIS, "nowhere", reason="r", prove=remotes.trust),
         lambda: changes.unpin("redis", "nowhere", reason=None),
     ],
     ids=["hold", "unpin", "pin-environment", "unpin-environment"],
@@ -246,9 +289,9 @@ def _build(**values: str) -> Build:
 def test_malicious_text_is_refused_before_anything_runs(values: Mapping[str, str]) -> None:
     """It comes from another repository's workflow; no remote is even contacted."""
     with pytest.raises(ImagesError):
-        changes.bump([_build(**values)])
+        changes.bump([_build(**values)], prove=remotes.trust)
     with pytest.raises(ImagesError):
-        changes.pin(_build(**values), "staging", reason="r")
+        changes.pin(_build(**values), "staging", reason="r", prove=remotes.trust)
 
 
 @pytest.mark.parametrize("reason", ["", "two\nlines", "Source-Run: x\nSigned: y"])
@@ -257,7 +300,7 @@ def test_malicious_text_is_refused_before_anything_runs(values: Mapping[str, str
     [
         lambda reason: changes.hold("redis", reason=reason),
         lambda reason: changes.unhold("redis", reason=reason),
-        lambda reason: changes.pin(REDIS, "staging", reason=reason),
+        lambda reason: changes.pin(REDIS, "staging", reason=reason, prove=remotes.trust),
         lambda reason: changes.unpin("redis", "staging", reason=reason),
     ],
     ids=["hold", "unhold", "pin", "unpin"],
@@ -271,7 +314,9 @@ def test_a_reason_is_one_line(change: Callable[[str], changes.Change], reason: s
 def test_a_source_run_is_one_line() -> None:
     """A second line could pose as a trailer."""
     with pytest.raises(changes.ReleaseError):
-        changes.bump([_build()], source_run="https://ci.test\nRelease: redis 1.2.3")
+        changes.bump(
+            [_build()], source_run="https://ci.test\nRelease: redis 1.2.3", prove=remotes.trust
+        )
 
 
 def test_the_callers_checkout_stays_as_it_is(remote: Remote) -> None:
@@ -417,7 +462,9 @@ def test_a_build_of_a_side_branch_does_not_land(remote: Remote, tmp_path: Path) 
     [start] = remotes.application(folder, 1)
     land(remote, bump(_build(tag=remotes.commit(folder, "One"))))
     run_git(folder, "reset", "--quiet", "--hard", start)
-    change = changes.bump([_build(tag=remotes.commit(folder, "Other"))], history=str(folder))
+    change = changes.bump(
+        [_build(tag=remotes.commit(folder, "Other"))], history=str(folder), prove=remotes.trust
+    )
     with pytest.raises(changes.OlderError, match="not on the same line of history"):
         land(remote, change)
 
@@ -436,6 +483,7 @@ def test_only_a_newer_build_lands(
     change = changes.bump(
         [Build(service="payment-api", tag=builds[built], digest=DIGEST)],
         history=str(tmp_path / "application"),
+        prove=remotes.trust,
     )
     if lands:
         assert land(remote, change).commit == remote.head()
@@ -453,6 +501,7 @@ def test_an_older_build_lands_if_allowed(remote: Remote, tmp_path: Path) -> None
         [Build(service="payment-api", tag=builds[0])],
         history=str(tmp_path / "application"),
         allow_older=True,
+        prove=remotes.trust,
     )
     assert land(remote, change).commit == remote.head()
 

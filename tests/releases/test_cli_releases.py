@@ -1,5 +1,6 @@
 """The commands that move releases: their output, and the exit codes that workflows rely on."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,22 @@ import pytest
 from click.testing import CliRunner, Result
 
 import remotes
+from delivery import cli
 from delivery.cli import main
 from delivery.commands import CommandError
 from delivery.git import GitError
+from delivery.manifests import dist
 from delivery.manifests.applications import Environment
 from delivery.manifests.dist import RenderError
-from delivery.releases import changes, promotion, status
+from delivery.releases import changes, digests, promotion, status
 from delivery.releases.chain import ChainError
 from delivery.releases.changes import Build, Landing
+from delivery.releases.digests import Refreshed
 from delivery.releases.history import HistoryError
 from delivery.releases.promotion import Promotion
-from fraud_detection.images import ImagesError
+from delivery.releases.provenance import Builder
+from fraud_detection.images import ImagesError, Release
+from fraud_detection.platform.image import Image
 from remotes import DEV, PRODUCTION, STAGING
 
 TAG = "a" * 40
@@ -84,6 +90,7 @@ def test_the_options_of_a_workflow_reach_the_bump(
 
     monkeypatch.setattr(changes, "bump", bump)
     run(*BUMP, "--history=o/app", "--allow-older", "--source-run=https://ci.test/1")
+    assert callable(given.pop("prove"))
     assert given == {
         "builds": [Build(service="payment-api", tag=TAG)],
         "history": "o/app",
@@ -91,6 +98,54 @@ def test_the_options_of_a_workflow_reach_the_bump(
         "source_run": "https://ci.test/1",
     }
     assert landed[0]["change"] == "the change"
+
+
+@pytest.mark.usefixtures("landed")
+@pytest.mark.parametrize(
+    ("arguments", "history"),
+    [
+        ((*BUMP, "--history=o/app"), "o/app"),
+        (BUMP, "Owner/application"),
+        (("pin", "payment-api", "dev", TAG, "--reason=slow"), "Owner/application"),
+    ],
+    ids=["bump", "bump-without-history", "pin"],
+)
+def test_an_image_must_be_a_build_of_our_workflow(
+    monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], history: str
+) -> None:
+    """By hand as in a workflow: whoever can push a commit cannot invent an image."""
+    image = Image(repository="r.test/payment-api", tag=TAG, digest="sha256:0")
+    asked: list[object] = []
+
+    def verify(image: Image, *, builder: Builder, history: str) -> None:
+        asked.extend((image, builder, history))
+
+    def prove(*_: object, prove: Callable[[Image], Image], **__: object) -> str:
+        prove(image)
+        return "the change"
+
+    monkeypatch.setattr(digests, "require_verified", verify)
+    monkeypatch.setattr(changes, arguments[0], prove)
+    monkeypatch.setattr(cli, "APPLICATION", "https://github.com/Owner/application")
+    monkeypatch.setattr(cli, "REPOSITORY", "https://github.com/Owner/config.git")
+    assert run(*arguments).exit_code == 0
+    workflow = "Owner/config/.github/workflows/deliver-service.yml"
+    assert asked == [image, Builder(source="Owner/application", workflow=workflow), history]
+
+
+@pytest.mark.usefixtures("landed")
+def test_refresh_names_what_could_not_be_proved(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are written all the same."""
+    image = Image(repository="r.test/redis", tag="1.0.1", digest="sha256:0")
+    found = Refreshed(releases={"redis": Release(image=image)}, problems=["app stays as it is."])
+    monkeypatch.setattr(digests, "refresh_images", lambda *_, **__: found)
+    monkeypatch.setattr(dist, "synthesize", lambda folder: [folder])
+    remotes.write_applications(repository, [DEV])
+    result = run("refresh")
+    assert (result.exit_code, result.stdout) == (2, "redis: r.test/redis:1.0.1@sha256:0\n")
+    assert "app stays as it is.\nError: 1 service could not be refreshed.\n" in result.stderr
 
 
 @pytest.mark.parametrize(

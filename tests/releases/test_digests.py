@@ -7,15 +7,21 @@ import pytest
 
 import registry
 from delivery.errors import DeliveryError
+from delivery.releases import digests
 from delivery.releases.digests import (
     DigestError,
     newest_patch,
+    proved,
     refresh_images,
     refreshed,
     require_published,
+    require_verified,
     without_digest,
 )
-from fraud_detection.images import Image, Pin, Release, Releases
+from delivery.releases.provenance import Builder
+from fraud_detection import images
+from fraud_detection.images import Pin, Release, Releases
+from fraud_detection.platform.image import Image
 from registry import StandIn
 
 COMMIT, PINNED = "a" * 40, "b" * 40
@@ -42,6 +48,9 @@ def accept(image: Image) -> None:
 def refuse(image: Image) -> None:
     """Refuse every image of ours as unverified."""
     raise DeliveryError(f"{image.reference} was built by a stranger.")
+
+
+BUILDER = Builder(source="Owner/application", workflow="Owner/config/deliver-service.yml")
 
 
 def one(release: Release) -> Releases:
@@ -176,6 +185,41 @@ def test_a_service_that_cannot_be_asked_for_delays_no_other(stand_in: StandIn) -
     assert [problem.partition(":")[0] for problem in found.problems] == ["private stays as it is"]
 
 
+def test_an_image_without_a_digest_is_proved_with_that_of_its_registry(stand_in: StandIn) -> None:
+    """What is verified is what is written."""
+    digest = stand_in.push("app", COMMIT)
+    seen: list[Image] = []
+    assert proved(image(stand_in, COMMIT), seen.append).digest == digest
+    assert seen == [image(stand_in, COMMIT, digest=digest)]
+
+
+def test_a_digest_that_is_given_is_verified_too(stand_in: StandIn) -> None:
+    """A dispatch could make it up."""
+    with pytest.raises(DeliveryError, match="was built by a stranger"):
+        proved(image(stand_in, COMMIT, digest=DIGEST), refuse)
+
+
+def test_an_image_of_ours_is_asked_of_its_builder(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commit must be merged, and its build attested."""
+    asked: list[object] = []
+    monkeypatch.setattr(digests, "require_merged", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(digests, "verify", lambda *arguments: asked.append(arguments))
+    ours = image(stand_in, COMMIT, digest=DIGEST)
+    require_verified(ours, builder=BUILDER, history="Owner/application")
+    assert asked == [(COMMIT, "Owner/application"), (ours, BUILDER)]
+
+
+def test_an_image_of_a_third_party_is_asked_of_its_registry(stand_in: StandIn) -> None:
+    """Nobody attests it to us; an invented digest is refused all the same."""
+    stand_in.push("app", "1.2.3")
+    with pytest.raises(DigestError):
+        require_verified(
+            image(stand_in, "1.2.3", digest=DIGEST), builder=BUILDER, history="Owner/application"
+        )
+
+
 def test_a_third_party_image_as_published_is_accepted(stand_in: StandIn) -> None:
     """Nobody attests it to us: that its registry has it is all that can be proved."""
     digest = stand_in.push("app", "1.2.3")
@@ -217,8 +261,9 @@ def test_the_newest_patch_is_of_the_same_series(version: str, newest: str) -> No
 
 def test_images_yaml_gets_what_was_found(stand_in: StandIn, tmp_path: Path) -> None:
     """Comments and order stay, as after any change by a robot."""
-    names = ("payment-api", "alert-monitor", "flink-app", "redpanda", "redis")
-    tags = (COMMIT, COMMIT, COMMIT, "v1.2.3", "1.2.3")
+    names = ("app", "store")
+    tags = (COMMIT, "1.2.3")
+    services = {"app": images.COMMIT, "store": images.VERSION}
     digests = [
         stand_in.push(name, tag, content=f'"{name}"') for name, tag in zip(names, tags, strict=True)
     ]
@@ -228,7 +273,7 @@ def test_images_yaml_gets_what_was_found(stand_in: StandIn, tmp_path: Path) -> N
         for name, tag in zip(names, tags, strict=True)
     )
     path.write_text(before, encoding="utf-8")
-    found = refresh_images(path, environments=(), verify=accept)
+    found = refresh_images(path, environments=(), verify=accept, services=services)
     added = [f'  digest: "{digest}"' for digest in digests]
     after = path.read_text(encoding="utf-8").splitlines()
     assert [line for line in after if line not in added] == before.splitlines()

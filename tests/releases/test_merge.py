@@ -25,7 +25,7 @@ def remote(tmp_path: Path) -> Remote:
 
 def bump(remote: Remote, service: str, tag: str, branch: str) -> None:
     """Release a build on a branch, and fetch it."""
-    change = changes.bump([Build(service=service, tag=tag)])
+    change = changes.bump([Build(service=service, tag=tag)], prove=remotes.trust)
     changes.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
     run_git(remote.clone, "fetch", "--quiet")
 

@@ -49,7 +49,7 @@ def land(remote: Remote, change: changes.Change, branch: str = "develop") -> Non
 
 def bump(remote: Remote, tag: str = NEW, branch: str = "develop") -> None:
     """Release a build of payment-api."""
-    land(remote, changes.bump([Build(service="payment-api", tag=tag)]), branch)
+    land(remote, changes.bump([Build(service="payment-api", tag=tag)], prove=remotes.trust), branch)
 
 
 def prepare_any(
@@ -158,17 +158,19 @@ def test_it_lists_the_releases(remote: Remote) -> None:
 
 def test_a_third_party_image_has_no_link_to_commits(remote: Remote) -> None:
     """Its tag is a version."""
-    land(remote, changes.bump([Build(service="redis", tag="1.0.0")]))
+    land(remote, changes.bump([Build(service="redis", tag="1.0.0")], prove=remotes.trust))
     assert "→ 1.0.0 | 1 |  |" in prepare(remote).body
 
 
 def test_a_new_digest_is_a_release(remote: Remote) -> None:
     """The same tag twice would look like no change."""
     tag, digest = "1.0.0", f"sha256:{'d' * 64}"
-    land(remote, changes.bump([Build(service="redis", tag=tag)]))
+    land(remote, changes.bump([Build(service="redis", tag=tag)], prove=remotes.trust))
     run_git(remote.clone, "fetch", "--quiet")
     run_git(remote.clone, "push", "--quiet", "origin", "origin/develop:main")
-    land(remote, changes.bump([Build(service="redis", tag=tag, digest=digest)]))
+    land(
+        remote, changes.bump([Build(service="redis", tag=tag, digest=digest)], prove=remotes.trust)
+    )
     image = f"docker.io/library/redis:{tag}"
     assert f"| redis | {image} → {image}@&#8203;{digest} | 1 |" in prepare(remote).body
 
@@ -184,7 +186,7 @@ def test_it_shows_the_changes_of_staging(remote: Remote) -> None:
 def test_it_lists_holds_and_pins(remote: Remote) -> None:
     """They stay after the promotion, and the reviewer should know why."""
     build = Build(service="payment-api", tag=OLD)
-    land(remote, changes.pin(build, "staging", reason="loses *all*"))
+    land(remote, changes.pin(build, "staging", reason="loses *all*", prove=remotes.trust))
     land(remote, changes.hold("redis", reason="slow"))
     body = prepare(remote).body
     assert f"- payment-api is pinned in staging to {OLD[:12]}: loses \\*all\\*" in body
@@ -194,7 +196,7 @@ def test_it_lists_holds_and_pins(remote: Remote) -> None:
 def test_it_warns_of_commits_that_develop_lacks(remote: Remote) -> None:
     """Somebody changed staging without dev."""
     bump(remote)
-    land(remote, changes.bump([Build(service="redis", tag="1.0.0")]), "main")
+    land(remote, changes.bump([Build(service="redis", tag="1.0.0")], prove=remotes.trust), "main")
     commit = remote.head("main")[:7]
     assert f"- Only on main: {commit} Bump redis to 1.0.0\n" in prepare(remote).body
 
@@ -213,7 +215,7 @@ def test_a_long_list_of_commits_is_truncated(remote: Remote) -> None:
 def pin_on_main(remote: Remote) -> None:
     """Land a hotfix as README describes it."""
     build = Build(service="redis", tag="1.0.0")
-    land(remote, changes.pin(build, "staging", reason="leaks"), "main")
+    land(remote, changes.pin(build, "staging", reason="leaks", prove=remotes.trust), "main")
 
 
 def test_a_pin_on_main_stays(remote: Remote) -> None:
@@ -231,7 +233,7 @@ def test_a_pin_on_main_stays(remote: Remote) -> None:
 def test_a_conflict_is_reported(remote: Remote) -> None:
     """The changes of staging depend on how a person resolves it."""
     pin_on_main(remote)
-    land(remote, changes.bump([Build(service="redis", tag="2.0.0")]))
+    land(remote, changes.bump([Build(service="redis", tag="2.0.0")], prove=remotes.trust))
     body = prepare(remote).body
     assert "main and develop are in conflict: images.yaml. The rest of this text ignores" in body
     assert "| redis | 1.0.0 → 2.0.0 | 1 |  |" in body
@@ -244,7 +246,7 @@ def test_a_conflict_only_in_dist_is_rendered(remote: Remote) -> None:
     pod.write_text(edited, encoding="utf-8")
     remotes.commit(remote.clone, "Edit dist by hand")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
-    land(remote, changes.bump([Build(service="redis", tag="2.0.0")]))
+    land(remote, changes.bump([Build(service="redis", tag="2.0.0")], prove=remotes.trust))
     body = prepare(remote).body
     assert "in conflict" not in body
     assert "spec.containers[main].tty: true → unset" in body

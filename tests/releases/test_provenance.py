@@ -22,7 +22,7 @@ from delivery.releases.provenance import (
     require_merged,
     verify,
 )
-from fraud_detection.images import Image
+from fraud_detection.platform.image import Image
 from registry import StandIn
 
 COMMIT, OTHER_COMMIT = "a" * 40, "b" * 40

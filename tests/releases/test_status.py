@@ -48,14 +48,14 @@ def test_equal_branches_have_no_lag(remote: Remote) -> None:
 def test_each_branch_has_its_image(remote: Remote) -> None:
     """Dev runs develop's image, staging main's."""
     old = find(remote).images["staging"]
-    land(remote, changes.bump([Build(service="payment-api", tag=NEW)]))
+    land(remote, changes.bump([Build(service="payment-api", tag=NEW)], prove=remotes.trust))
     assert find(remote).images == {"dev": NEW, "staging": old}
 
 
 def test_bumps_since_the_last_promotion_are_counted(remote: Remote) -> None:
     """Only those of this service."""
     for service, tag in (("payment-api", "a" * 40), ("payment-api", NEW), ("redis", "1.0.0")):
-        land(remote, changes.bump([Build(service=service, tag=tag)]))
+        land(remote, changes.bump([Build(service=service, tag=tag)], prove=remotes.trust))
     assert find(remote).behind["staging"].bumps == 2
 
 
@@ -65,14 +65,19 @@ def test_days_are_those_between_the_commits(
     """They show how long staging has been behind."""
     seconds = int(remotes.run_git(remote.bare, "log", "-1", "--format=%ct", "main"))
     monkeypatch.setenv("GIT_COMMITTER_DATE", f"{seconds + 3 * 24 * 60 * 60 + 1} +0000")
-    land(remote, changes.bump([Build(service="payment-api", tag=NEW)]))
+    land(remote, changes.bump([Build(service="payment-api", tag=NEW)], prove=remotes.trust))
     assert find(remote).behind["staging"].days == 3
 
 
 def test_holds_and_pins_are_shown(remote: Remote) -> None:
     """People look here for the reason why a service does not move."""
     land(remote, changes.hold("redis", reason="slow"))
-    land(remote, changes.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks"))
+    land(
+        remote,
+        changes.pin(
+            Build(service="redis", tag="1.0.0"), "staging", reason="leaks", prove=remotes.trust
+        ),
+    )
     found = find(remote, "redis")
     assert found.hold == "slow"
     assert found.pins == [
@@ -82,7 +87,9 @@ def test_holds_and_pins_are_shown(remote: Remote) -> None:
 
 def test_a_pin_only_on_main_is_shown(remote: Remote) -> None:
     """A hotfix is made there, and staging runs it."""
-    pin = changes.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks")
+    pin = changes.pin(
+        Build(service="redis", tag="1.0.0"), "staging", reason="leaks", prove=remotes.trust
+    )
     land(remote, pin, "main")
     found = find(remote, "redis")
     assert found.images["staging"] == "1.0.0"
@@ -91,7 +98,9 @@ def test_a_pin_only_on_main_is_shown(remote: Remote) -> None:
 
 def test_a_pin_on_both_branches_is_shown_once(remote: Remote) -> None:
     """After a promotion, both branches have it."""
-    pin = changes.pin(Build(service="redis", tag="1.0.0"), "staging", reason="leaks")
+    pin = changes.pin(
+        Build(service="redis", tag="1.0.0"), "staging", reason="leaks", prove=remotes.trust
+    )
     for branch in ("develop", "main"):
         land(remote, pin, branch)
     assert [pin.branches for pin in find(remote, "redis").pins] == [["develop", "main"]]
@@ -109,10 +118,10 @@ def test_every_later_environment_is_compared_with_the_first(tmp_path: Path) -> N
     """Production may be further behind than staging."""
     remote = Remote.create(tmp_path, DEV, STAGING, PRODUCTION)
     old = remote.images()["payment-api"]
-    land(remote, changes.bump([Build(service="payment-api", tag="a" * 40)]))
+    land(remote, changes.bump([Build(service="payment-api", tag="a" * 40)], prove=remotes.trust))
     remotes.run_git(remote.clone, "fetch", "--quiet")
     remotes.run_git(remote.clone, "push", "--quiet", "origin", "origin/develop:main")
-    land(remote, changes.bump([Build(service="payment-api", tag=NEW)]))
+    land(remote, changes.bump([Build(service="payment-api", tag=NEW)], prove=remotes.trust))
     found = find(remote)
     assert found.images == {"dev": NEW, "staging": "a" * 40, "production": old}
     assert {name: lag.bumps for name, lag in found.behind.items()} == {

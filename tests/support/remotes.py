@@ -16,6 +16,7 @@ from delivery.manifests.applications import EVERYTHING, Environment, environment
 from delivery.releases.edit import update_images
 from delivery.releases.images import images_of
 from fraud_detection.images import COMMIT, VERSION, Pin, read_images
+from fraud_detection.platform.image import Image
 
 SERVICES = {
     "payment-api": COMMIT,
@@ -73,6 +74,11 @@ ENVIRONMENT = {
     "GIT_COMMITTER_NAME": "A Person",
     "GIT_COMMITTER_EMAIL": "person@example.test",
 }
+
+
+def trust(image: Image) -> Image:
+    """Take an image for proved, without a question to anybody."""
+    return image
 
 
 def run_git(folder: Path, *arguments: str) -> str:
