@@ -22,12 +22,12 @@ def render(output: Path, releases: Releases) -> None:
             earlier render stay there.
         releases: The images of the containers.
     """
-    kinds: set[tuple[str, str]] = set()
+    kinds: dict[str, set[tuple[str, str]]] = {}
     for environment in ENVIRONMENTS:
         app = _app(output / environment.name)
         System(app, environment=environment, images=releases.for_environment(environment.name))
         app.synth()
-        kinds |= rendered_kinds(app)
+        kinds[environment.name] = rendered_kinds(app)
     app = _app(output / "argocd")
     ArgoCd(app, environments=ENVIRONMENTS, kinds=kinds)
     app.synth()

@@ -1,4 +1,4 @@
-"""The project and the Applications: those of the seed, in a project that allows nothing else."""
+"""The Applications are those of the seed, each in a project that allows nothing else."""
 
 from dataclasses import replace
 from functools import cache
@@ -11,9 +11,31 @@ from fraud_detection.repositories import REPOSITORY
 from rendering import Manifest, argocd, kinds
 from settings import LARGE, PUBLICATION, SMALL
 
+ROOT = "fraud-detection-root"
 
-def _project() -> Manifest:
-    spec: Manifest = argocd()["AppProject/fraud-detection"]["spec"]
+
+def _project(name: str) -> Manifest:
+    spec: Manifest = argocd()[f"AppProject/{name}"]["spec"]
+    return spec
+
+
+@pytest.fixture(params=ENVIRONMENTS, ids=attrgetter("name"))
+def environment(request: pytest.FixtureRequest) -> Environment:
+    """Each environment in turn."""
+    found: Environment = request.param
+    return found
+
+
+@pytest.fixture
+def project(environment: Environment) -> Manifest:
+    """The spec of the project of each environment in turn."""
+    return _project(f"fraud-detection-{environment.name}")
+
+
+@pytest.fixture
+def root() -> Manifest:
+    """The spec of the root Application."""
+    spec: Manifest = argocd()[f"Application/{ROOT}"]["spec"]
     return spec
 
 
@@ -22,13 +44,12 @@ def _application(environment: Environment) -> Manifest:
     return spec
 
 
-@pytest.fixture(params=ENVIRONMENTS, ids=attrgetter("name"))
-def application(request: pytest.FixtureRequest) -> Manifest:
-    """The spec of each Application in turn."""
-    return _application(request.param)
+@pytest.fixture
+def application(environment: Environment) -> Manifest:
+    """The spec of the Application of each environment in turn."""
+    return _application(environment)
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=attrgetter("name"))
 def test_an_application_applies_its_branch_and_folder_to_its_namespace(
     environment: Environment,
 ) -> None:
@@ -46,14 +67,16 @@ def test_an_application_applies_its_branch_and_folder_to_its_namespace(
 
 
 def test_each_environment_has_one_application() -> None:
-    """One too many would apply a folder that belongs to no environment."""
+    """One more is the root Application; any other would apply a folder of no environment."""
     applications = [manifest for manifest in argocd().values() if manifest["kind"] == "Application"]
-    assert len(applications) == len(ENVIRONMENTS)
+    assert len(applications) == len(ENVIRONMENTS) + 1
 
 
-def test_applications_belong_to_the_project(application: Manifest) -> None:
-    """In the project `default` they could apply anything anywhere."""
-    assert application["project"] == "fraud-detection"
+def test_each_application_belongs_to_a_project_of_its_own(
+    environment: Environment, application: Manifest
+) -> None:
+    """In a common project, a commit on one branch could change every environment."""
+    assert application["project"] == f"fraud-detection-{environment.name}"
 
 
 def test_syncs_need_no_human(application: Manifest) -> None:
@@ -80,12 +103,57 @@ def test_fields_of_the_job_controller_are_ignored(application: Manifest) -> None
     ]
 
 
-def test_the_namespace_refuses_pods_that_are_not_restricted(application: Manifest) -> None:
+def test_the_namespace_refuses_pods_that_are_not_restricted(environment: Environment) -> None:
     """The standard is enforced by the cluster, not only by our tests."""
-    assert application["syncPolicy"]["managedNamespaceMetadata"]["labels"] == {
+    metadata = argocd()[f"Namespace/{environment.namespace}"]["metadata"]
+    assert metadata["labels"] == {
         "pod-security.kubernetes.io/enforce": "restricted",
         "pod-security.kubernetes.io/audit": "restricted",
         "pod-security.kubernetes.io/warn": "restricted",
+    }
+
+
+def test_a_namespace_is_never_deleted(environment: Environment) -> None:
+    """All its data would go with it."""
+    metadata = argocd()[f"Namespace/{environment.namespace}"]["metadata"]
+    options = metadata["annotations"]["argocd.argoproj.io/sync-options"]
+    assert options == "Prune=false,Delete=false"
+
+
+def test_a_namespace_is_in_no_namespace(environment: Environment) -> None:
+    """The other objects get Argo CD's."""
+    assert "namespace" not in argocd()[f"Namespace/{environment.namespace}"]["metadata"]
+
+
+def test_an_application_leaves_the_labels_of_its_namespace_alone(application: Manifest) -> None:
+    """With managedNamespaceMetadata its branch would set them, and every sync would wait."""
+    assert "managedNamespaceMetadata" not in application["syncPolicy"]
+
+
+def test_the_root_application_keeps_dist_argocd_as_it_is_on_main(root: Manifest) -> None:
+    """Nobody applies it by hand after the first time; what is reviewed there is what counts."""
+    assert root["project"] == ROOT
+    assert root["source"] == {
+        "repoURL": REPOSITORY,
+        "targetRevision": "main",
+        "path": "dist/argocd",
+    }
+    assert root["syncPolicy"]["automated"] == {"prune": False, "selfHeal": True}
+
+
+def test_the_root_project_allows_its_own_objects_only() -> None:
+    """It may create namespaces and projects, and so nothing else."""
+    project = _project(ROOT)
+    assert project["destinations"] == [
+        {"server": "https://kubernetes.default.svc", "namespace": "argocd"}
+    ]
+    assert project["clusterResourceWhitelist"] == [
+        {"group": "", "kind": "Namespace", "name": environment.namespace}
+        for environment in ENVIRONMENTS
+    ]
+    assert {each["kind"] for each in project["namespaceResourceWhitelist"]} == {
+        "AppProject",
+        "Application",
     }
 
 
@@ -105,29 +173,25 @@ def test_applied_objects_are_not_deleted_with_the_application() -> None:
         assert "finalizers" not in manifest["metadata"]
 
 
-def test_the_project_allows_this_repository_only() -> None:
+def test_a_project_allows_this_repository_only(project: Manifest) -> None:
     """An edited Application still cannot be pointed at another repository."""
-    assert _project()["sourceRepos"] == [REPOSITORY]
+    assert project["sourceRepos"] == [REPOSITORY]
 
 
-def test_the_project_allows_the_environments_namespaces_only() -> None:
-    """A manifest with a foreign namespace is refused."""
-    assert _project()["destinations"] == [
+def test_a_project_allows_one_namespace_only(environment: Environment, project: Manifest) -> None:
+    """A manifest of another environment's namespace is refused."""
+    assert project["destinations"] == [
         {"server": "https://kubernetes.default.svc", "namespace": environment.namespace}
-        for environment in ENVIRONMENTS
     ]
 
 
-def test_the_project_allows_nothing_cluster_scoped_but_its_namespaces() -> None:
-    """Argo CD creates them; no ClusterRole, CRD or webhook can come from this repository."""
-    assert _project()["clusterResourceWhitelist"] == [
-        {"group": "", "kind": "Namespace", "name": environment.namespace}
-        for environment in ENVIRONMENTS
-    ]
+def test_a_project_allows_nothing_cluster_scoped(project: Manifest) -> None:
+    """No Namespace, ClusterRole, CRD or webhook can come from an environment's branch."""
+    assert "clusterResourceWhitelist" not in project
 
 
-def _allowed_kinds() -> set[tuple[str, str]]:
-    return {(kind["group"], kind["kind"]) for kind in _project()["namespaceResourceWhitelist"]}
+def _allowed_kinds(project: Manifest) -> set[tuple[str, str]]:
+    return {(kind["group"], kind["kind"]) for kind in project["namespaceResourceWhitelist"]}
 
 
 @cache
@@ -136,21 +200,21 @@ def _kinds_that_settings_add() -> set[tuple[str, str]]:
     return kinds(replace(LARGE, payment_api=published)) - kinds(SMALL)
 
 
-def test_the_project_allows_every_kind_that_is_rendered() -> None:
+def test_a_project_allows_every_kind_that_is_rendered(
+    environment: Environment, project: Manifest
+) -> None:
     """A kind that it does not allow fails the sync."""
-    for environment in ENVIRONMENTS:
-        assert kinds(environment) <= _allowed_kinds()
+    assert kinds(environment) <= _allowed_kinds(project)
 
 
-def test_the_project_always_allows_what_a_setting_turns_on() -> None:
-    """It is applied by hand: a changed setting would fail the sync, also when it prunes."""
-    assert _kinds_that_settings_add() <= _allowed_kinds()
+def test_a_project_always_allows_what_a_setting_turns_on(project: Manifest) -> None:
+    """It comes from main: a setting of another branch would fail the sync, also when it prunes."""
+    assert _kinds_that_settings_add() <= _allowed_kinds(project)
 
 
-def test_the_project_allows_no_other_kind() -> None:
+def test_a_project_allows_no_other_kind(environment: Environment, project: Manifest) -> None:
     """A kind too many is a right that nobody uses."""
-    rendered = {kind for environment in ENVIRONMENTS for kind in kinds(environment)}
-    assert _allowed_kinds() <= rendered | _kinds_that_settings_add()
+    assert _allowed_kinds(project) <= kinds(environment) | _kinds_that_settings_add()
 
 
 def test_every_url_is_this_repository() -> None:
@@ -159,8 +223,8 @@ def test_every_url_is_this_repository() -> None:
         url
         for manifest in argocd().values()
         for url in (
-            manifest["spec"].get("source", {}).get("repoURL"),
-            *manifest["spec"].get("sourceRepos", []),
+            manifest.get("spec", {}).get("source", {}).get("repoURL"),
+            *manifest.get("spec", {}).get("sourceRepos", []),
         )
         if url
     }

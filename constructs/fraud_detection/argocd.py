@@ -1,10 +1,12 @@
-"""The manifests that are applied by hand, once: the project and one Application per environment."""
+"""What Argo CD is given: projects, namespaces and Applications, which keep themselves."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from cdk8s import ApiObjectMetadata, App, Chart
+from cdk8s_plus_27 import k8s
 
 from fraud_detection.environments import Environment
+from fraud_detection.platform.sync import KEEP_DATA, Wave, metadata
 from fraud_detection.repositories import REPOSITORY
 from imports.io.argoproj import (
     Application,
@@ -14,7 +16,6 @@ from imports.io.argoproj import (
     ApplicationSpecSource,
     ApplicationSpecSyncPolicy,
     ApplicationSpecSyncPolicyAutomated,
-    ApplicationSpecSyncPolicyManagedNamespaceMetadata,
     ApplicationSpecSyncPolicyRetry,
     ApplicationSpecSyncPolicyRetryBackoff,
     AppProject,
@@ -24,9 +25,12 @@ from imports.io.argoproj import (
     AppProjectSpecNamespaceResourceWhitelist,
 )
 
-_PROJECT = "fraud-detection"
 _CLUSTER = "https://kubernetes.default.svc"
 """The cluster in which Argo CD itself runs."""
+_NAMESPACE = "argocd"
+_ROOT = "fraud-detection-root"
+_ROOT_BRANCH = "main"
+"""Namespaces and projects come from this reviewed branch alone, whatever environments there are."""
 _SWITCHED_BY_SETTINGS = {
     ("autoscaling", "HorizontalPodAutoscaler"),
     ("networking.k8s.io", "Ingress"),
@@ -34,8 +38,8 @@ _SWITCHED_BY_SETTINGS = {
 }
 """Kinds that a setting turns on or off.
 
-The project allows them always: it is applied by hand, and Argo CD neither creates nor prunes a kind
-that it does not allow.
+Every project allows them: it comes from `main`, where a setting that another branch turns on or off
+does not show, and Argo CD neither creates nor prunes a kind that a project does not allow.
 """
 _POD_SECURITY = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")
@@ -52,13 +56,16 @@ def rendered_kinds(app: App) -> set[tuple[str, str]]:
 
 
 class ArgoCd:
-    """The manifests of `dist/argocd`.
+    """The manifests of `dist/argocd`: a project, a namespace and an Application per environment.
+
+    The root Application keeps all of them, itself included, as they are on `main`. No environment's
+    own Application can: its project allows one namespace, and nothing cluster-scoped.
 
     Args:
-        app: The app that renders them.
-        environments: The environments, each of which gets an Application.
-        kinds: API group and kind of every object that the environments render; the project allows
-            no others, except those that a setting turns on.
+        app: The folder to which they are rendered.
+        environments: The environments.
+        kinds: By name of the environment, API group and kind of every object that it renders; its
+            project allows no others, except those that a setting turns on.
     """
 
     def __init__(
@@ -66,58 +73,127 @@ class ArgoCd:
         app: App,
         *,
         environments: Sequence[Environment],
-        kinds: Collection[tuple[str, str]],
+        kinds: Mapping[str, Collection[tuple[str, str]]],
     ) -> None:
-        chart = Chart(app, "fraud-detection", namespace="argocd", disable_resource_name_hashes=True)
-        AppProject(
-            chart,
-            "project",
-            metadata=ApiObjectMetadata(name=_PROJECT),
-            spec=AppProjectSpec(
-                description="The real-time fraud-detection system, all environments.",
-                source_repos=[REPOSITORY],
-                destinations=[
-                    AppProjectSpecDestinations(server=_CLUSTER, namespace=environment.namespace)
-                    for environment in environments
-                ],
-                # Argo CD creates and labels the namespaces for the Applications.
-                cluster_resource_whitelist=[
-                    AppProjectSpecClusterResourceWhitelist(
-                        group="", kind="Namespace", name=environment.namespace
-                    )
-                    for environment in environments
-                ],
-                namespace_resource_whitelist=[
-                    AppProjectSpecNamespaceResourceWhitelist(group=group, kind=kind)
-                    for group, kind in sorted(_SWITCHED_BY_SETTINGS.union(kinds))
-                ],
-            ),
-        )
+        def chart(id: str, namespace: str | None = _NAMESPACE) -> Chart:
+            return Chart(app, id, namespace=namespace, disable_resource_name_hashes=True)
+
+        # In a file of their own: cdk8s would give them the namespace of the other objects.
+        namespaces = chart("namespaces", namespace=None)
+        applications = chart("fraud-detection")
         for environment in environments:
-            _application(chart, environment)
+            _namespace(namespaces, environment)
+            project = f"fraud-detection-{environment.name}"
+            AppProject(
+                applications,
+                project,
+                metadata=ApiObjectMetadata(name=project),
+                spec=AppProjectSpec(
+                    description=f"The real-time fraud-detection system, {environment.name} alone.",
+                    source_repos=[REPOSITORY],
+                    destinations=[
+                        AppProjectSpecDestinations(server=_CLUSTER, namespace=environment.namespace)
+                    ],
+                    namespace_resource_whitelist=[
+                        AppProjectSpecNamespaceResourceWhitelist(group=group, kind=kind)
+                        for group, kind in sorted(
+                            _SWITCHED_BY_SETTINGS.union(kinds[environment.name])
+                        )
+                    ],
+                ),
+            )
+            _application(
+                applications,
+                environment.application,
+                project=project,
+                branch=environment.branch,
+                path=f"dist/{environment.name}",
+                namespace=environment.namespace,
+                prune=True,
+                sync_options=["CreateNamespace=true", "ServerSideApply=true"],
+                ignore_differences=[
+                    # The job controller adds these fields to every Job.
+                    ApplicationSpecIgnoreDifferences(
+                        group="batch",
+                        kind="Job",
+                        json_pointers=["/spec/selector", "/spec/template/metadata/labels"],
+                    )
+                ],
+            )
+        _root(chart("root"), environments)
 
 
-def _application(chart: Chart, environment: Environment) -> None:
+def _namespace(chart: Chart, environment: Environment) -> None:
+    k8s.KubeNamespace(
+        chart,
+        environment.namespace,
+        metadata=metadata(
+            environment.namespace,
+            wave=Wave.NAMESPACE,
+            labels=_POD_SECURITY,
+            # With the namespace all data would go.
+            annotations=KEEP_DATA,
+        ),
+    )
+
+
+def _root(chart: Chart, environments: Sequence[Environment]) -> None:
+    AppProject(
+        chart,
+        "project",
+        metadata=ApiObjectMetadata(name=_ROOT),
+        spec=AppProjectSpec(
+            description="The projects, namespaces and Applications of the fraud-detection system.",
+            source_repos=[REPOSITORY],
+            destinations=[AppProjectSpecDestinations(server=_CLUSTER, namespace=_NAMESPACE)],
+            cluster_resource_whitelist=[
+                AppProjectSpecClusterResourceWhitelist(
+                    group="", kind="Namespace", name=environment.namespace
+                )
+                for environment in environments
+            ],
+            namespace_resource_whitelist=[
+                AppProjectSpecNamespaceResourceWhitelist(group="argoproj.io", kind=kind)
+                for kind in ("AppProject", "Application")
+            ],
+        ),
+    )
+    _application(
+        chart,
+        _ROOT,
+        project=_ROOT,
+        branch=_ROOT_BRANCH,
+        path="dist/argocd",
+        namespace=_NAMESPACE,
+        # An environment that is removed by mistake must not take its data with it.
+        prune=False,
+        sync_options=["ServerSideApply=true"],
+    )
+
+
+def _application(
+    chart: Chart,
+    name: str,
+    *,
+    project: str,
+    branch: str,
+    path: str,
+    namespace: str,
+    prune: bool,
+    sync_options: list[str],
+    ignore_differences: list[ApplicationSpecIgnoreDifferences] | None = None,
+) -> None:
     Application(
         chart,
-        environment.application,
-        metadata=ApiObjectMetadata(name=environment.application),
+        name,
+        metadata=ApiObjectMetadata(name=name),
         spec=ApplicationSpec(
-            project=_PROJECT,
-            source=ApplicationSpecSource(
-                repo_url=REPOSITORY,
-                target_revision=environment.branch,
-                path=f"dist/{environment.name}",
-            ),
-            destination=ApplicationSpecDestination(
-                server=_CLUSTER, namespace=environment.namespace
-            ),
+            project=project,
+            source=ApplicationSpecSource(repo_url=REPOSITORY, target_revision=branch, path=path),
+            destination=ApplicationSpecDestination(server=_CLUSTER, namespace=namespace),
             sync_policy=ApplicationSpecSyncPolicy(
-                automated=ApplicationSpecSyncPolicyAutomated(prune=True, self_heal=True),
-                sync_options=["CreateNamespace=true", "ServerSideApply=true"],
-                managed_namespace_metadata=ApplicationSpecSyncPolicyManagedNamespaceMetadata(
-                    labels=_POD_SECURITY
-                ),
+                automated=ApplicationSpecSyncPolicyAutomated(prune=prune, self_heal=True),
+                sync_options=sync_options,
                 # Without retries Argo CD neither repeats nor heals a failed revision.
                 retry=ApplicationSpecSyncPolicyRetry(
                     limit=5,
@@ -128,13 +204,6 @@ def _application(chart: Chart, environment: Environment) -> None:
                     ),
                 ),
             ),
-            # The job controller adds these fields to every Job.
-            ignore_differences=[
-                ApplicationSpecIgnoreDifferences(
-                    group="batch",
-                    kind="Job",
-                    json_pointers=["/spec/selector", "/spec/template/metadata/labels"],
-                )
-            ],
+            ignore_differences=ignore_differences,
         ),
     )

@@ -12,7 +12,7 @@ from delivery.commands import run
 from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import Program, serve, start, wait_until
-from delivery.manifests.applications import FOLDER
+from delivery.manifests.applications import FOLDER, parse
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import manifests, read_folder
 
@@ -159,7 +159,9 @@ def argocd(
 
 
 def applications(repository: Path, *, url: str) -> list[Manifest]:
-    """Return the projects and Applications in their order.
+    """Return the namespaces, projects and Applications of the environments, in order of creation.
+
+    The root Application is left out: from its branch it would bring the declared URL back.
 
     Args:
         repository: Root of the working tree that declares them.
@@ -170,12 +172,23 @@ def applications(repository: Path, *, url: str) -> list[Manifest]:
     """
     files = read_folder(repository, str(FOLDER))
     found = deepcopy([each.manifest for each in manifests(files, FOLDER)])
+    known = parse(found)
+    wanted = {
+        *(("Namespace", each.namespace) for each in known),
+        *(("AppProject", each.spec["project"]) for each in known),
+        *(("Application", each.application) for each in known),
+    }
     for manifest in found:
         if manifest["kind"] == "AppProject":
             manifest["spec"]["sourceRepos"] = [url]
-        else:
+        elif manifest["kind"] == "Application":
             manifest["spec"]["source"]["repoURL"] = url
-    return found
+    return [
+        manifest
+        for kind in ("Namespace", "AppProject", "Application")
+        for manifest in found
+        if manifest["kind"] == kind and (kind, manifest["metadata"]["name"]) in wanted
+    ]
 
 
 def refresh(client: Client, application: str, *, hard: bool = False) -> None:

@@ -4,7 +4,7 @@ This is the one reader of these files. Their order is the chain of promotion.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +14,7 @@ from delivery.manifests.manifest import Labels, Manifest
 from delivery.manifests.tree import DIST, Files, Key, TreeError, manifests, read_folder
 
 FOLDER = PurePosixPath(DIST, "argocd")
-"""The folder of the objects that are applied by hand, once."""
+"""The folder of the objects that are applied by hand once, and then keep themselves."""
 EVERYTHING = {
     "sourceRepos": ["*"],
     "destinations": [{"namespace": "*", "server": "*"}],
@@ -29,11 +29,15 @@ class UnknownEnvironmentError(DeliveryError):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """One environment, as the specs of its Argo CD Application and AppProject declare it."""
+    """One environment: the specs of its Argo CD Application and AppProject, and its labels.
+
+    The labels are those of its Namespace.
+    """
 
     application: str
     spec: Manifest
     project: Manifest
+    labels: Labels = field(default_factory=dict)
 
     @property
     def folder(self) -> PurePosixPath:
@@ -56,21 +60,9 @@ class Environment:
         return str(self.spec["destination"]["namespace"])
 
     @property
-    def labels(self) -> Labels:
-        """Labels that Argo CD gives the namespace."""
-        managed: Manifest = self._policy.get("managedNamespaceMetadata") or {}
-        return managed.get("labels") or {}
-
-    @property
     def prunes(self) -> bool:
         """Whether a sync deletes objects that are gone from the folder."""
         return bool((self._policy.get("automated") or {}).get("prune"))
-
-    @property
-    def _manages_namespace(self) -> bool:
-        """Whether every sync applies the namespace, for the sake of its labels."""
-        creates = "CreateNamespace=true" in (self._policy.get("syncOptions") or [])
-        return creates and self._policy.get("managedNamespaceMetadata") is not None
 
     @property
     def _policy(self) -> Manifest:
@@ -82,10 +74,6 @@ class Environment:
         source = self.spec["source"]["repoURL"]
         if not any(fnmatchcase(source, each) for each in project.get("sourceRepos") or []):
             return f"the project {name} does not allow this repository"
-        if self._manages_namespace and not _lists(
-            project.get("clusterResourceWhitelist"), Key("Namespace", self.namespace, "", "")
-        ):
-            return f"the project {name} does not allow the kind Namespace, which every sync applies"
         scope = "namespace" if namespaced else "cluster"
         allowed = project.get(f"{scope}ResourceWhitelist")
         # Without a list, all namespaced kinds are allowed, and no cluster-scoped ones.
@@ -134,32 +122,43 @@ def declared(files: Files) -> list[Environment]:
 def parse(objects: Iterable[Manifest]) -> list[Environment]:
     """Return the environments that the Applications among some objects declare, in their order.
 
+    The Application that keeps `dist/argocd` itself is none.
+
     Raises:
         TreeError: If an Application lacks a field that we need.
     """
     objects = list(objects)
-    projects = {
-        each["metadata"]["name"]: each.get("spec") or {}
-        for each in objects
-        if each["kind"] == "AppProject"
-    }
-    return [_environment(each, projects) for each in objects if each["kind"] == "Application"]
 
+    def by_name(kind: str, part: str) -> dict[str, Manifest]:
+        found = [each for each in objects if each["kind"] == kind]
+        return {each["metadata"]["name"]: each.get(part) or {} for each in found}
 
-def _environment(manifest: Manifest, projects: Mapping[str, Manifest]) -> Environment:
-    name: str = manifest["metadata"]["name"]
-    match manifest.get("spec"):
-        case {
-            "project": str(project),
-            "source": {"repoURL": str(), "targetRevision": str(), "path": str()},
-            "destination": {"namespace": str()},
-        }:
-            policy = projects.get(project, EVERYTHING)
-            return Environment(application=name, spec=manifest["spec"], project=policy)
-    raise TreeError(
-        f"{FOLDER} is damaged: the Application {name} lacks its project, source or destination; "
-        "run `make synth`."
-    )
+    projects = by_name("AppProject", "spec")
+    namespaces = by_name("Namespace", "metadata")
+    found = []
+    for name, spec in by_name("Application", "spec").items():
+        match spec:
+            case {"source": {"path": path}} if path == str(FOLDER):
+                pass
+            case {
+                "project": str(project),
+                "source": {"repoURL": str(), "targetRevision": str(), "path": str()},
+                "destination": {"namespace": str(namespace)},
+            }:
+                found.append(
+                    Environment(
+                        application=name,
+                        spec=spec,
+                        project=projects.get(project, EVERYTHING),
+                        labels=namespaces.get(namespace, {}).get("labels") or {},
+                    )
+                )
+            case _:
+                raise TreeError(
+                    f"{FOLDER} is damaged: the Application {name} lacks its project, source or "
+                    "destination; run `make synth`."
+                )
+    return found
 
 
 def select(known: Sequence[Environment], name: str | None = None) -> list[Environment]:

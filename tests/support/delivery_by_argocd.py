@@ -15,17 +15,18 @@ from delivery.clusters.argocd import (
     API_VERSION,
     NAMESPACE,
     ArgoCd,
-    applications,
     argocd,
     refresh,
 )
 from delivery.control_plane.build import ControlPlaneAssets
 from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
+from delivery.manifests.applications import FOLDER
 from delivery.manifests.manifest import Manifest
+from delivery.manifests.tree import manifests, read_folder
 from fraud_detection.environments import ENVIRONMENTS, Environment
+from fraud_detection.repositories import REPOSITORY
 from remotes import run_git
-from repository import REPOSITORY
 from working_tree import commit_all, copy_working_tree
 
 WAIT_SECONDS = 120
@@ -43,6 +44,13 @@ class Origin:
         self.bare = folder / "origin.git"
         self.clone = folder / "clone"
         copy_working_tree(self.clone)
+        # The root Application keeps what is committed, so that must name this repository.
+        for file in (
+            self.clone / "constructs" / "fraud_detection" / "repositories.py",
+            *(self.clone / FOLDER).iterdir(),
+        ):
+            text = file.read_text(encoding="utf-8")
+            file.write_text(text.replace(REPOSITORY, self.url), encoding="utf-8")
         first, *others = ENVIRONMENTS
         self.git("init", "--quiet", "--initial-branch", first.branch)
         commit_all(self.clone, "The working tree")
@@ -255,8 +263,9 @@ def first_synced(assets: ControlPlaneAssets, folder: Path) -> Iterator[FirstSync
     with argocd(assets) as argo, closing(argo.cluster.server.client()) as client:
         system = System(argo, client, origin)
         since = client.request("GET", "/api/v1/namespaces").body["metadata"]["resourceVersion"]
-        for manifest in applications(REPOSITORY, url=origin.url):
-            client.apply(manifest, field_manager=MANAGER)
+        files = read_folder(origin.clone, str(FOLDER))
+        for each in manifests(files, FOLDER):
+            client.apply(each.manifest, field_manager=MANAGER)
         system.settle(*ENVIRONMENTS)
         events = {
             (environment.name, kind): system.events(kind, environment, since=since)

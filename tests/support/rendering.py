@@ -94,7 +94,7 @@ def kinds(environment: Environment) -> set[tuple[str, str]]:
 def argocd() -> dict[str, Manifest]:
     """Render what Argo CD is given for the live environments, by `Kind/name`."""
     app = _app()
-    rendered = {kind for environment in ENVIRONMENTS for kind in kinds(environment)}
+    rendered = {environment.name: kinds(environment) for environment in ENVIRONMENTS}
     ArgoCd(app, environments=ENVIRONMENTS, kinds=rendered)
     return {
         f"{manifest['kind']}/{manifest['metadata']['name']}": manifest

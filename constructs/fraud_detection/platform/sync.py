@@ -36,6 +36,7 @@ def metadata(
     wave: Wave,
     hook: Hook | None = None,
     annotations: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> k8s.ObjectMeta:
     """Return the metadata of an object: its name and the instructions to Argo CD.
 
@@ -44,9 +45,10 @@ def metadata(
         wave: The sync wave.
         hook: The hook, for a Job that is replaced at every sync. Default: an ordinary object.
         annotations: Further annotations.
+        labels: Labels. Default: those of the chart alone.
     """
     values = {"argocd.argoproj.io/sync-wave": str(int(wave)), **(annotations or {})}
     if hook is not None:
         values["argocd.argoproj.io/hook"] = hook.value
         values["argocd.argoproj.io/hook-delete-policy"] = "BeforeHookCreation"
-    return k8s.ObjectMeta(name=name, annotations=values)
+    return k8s.ObjectMeta(name=name, annotations=values, labels=labels)
