@@ -156,7 +156,9 @@ class System:
         self.wait(
             lambda: (
                 not any(
-                    self.application(each)["metadata"].get("annotations") for each in environments
+                    "argocd.argoproj.io/refresh"
+                    in self.application(each)["metadata"].get("annotations", {})
+                    for each in environments
                 )
             ),
             "an environment was not refreshed",
