@@ -122,7 +122,8 @@ DIGEST = Rule(
     remedy="copy it from the registry",
 )
 REASON = Rule(
-    accepts=lambda text: text.strip() and text.isprintable(),
+    # Persian and emoji need joiners, which Python takes for unprintable.
+    accepts=lambda text: text.strip() and re.sub("[\u200c\u200d]", "", text).isprintable(),
     meaning="a reason in one line of text",
     remedy="say why",
 )

@@ -13,6 +13,8 @@ from delivery.rehearsal.verdicts import Verdict
 KEYWORD = "Rehearsal-Allow"
 """Start of the line in a commit message that records an allowance."""
 _LINE = re.compile(rf"^{KEYWORD}:(.*)$", re.MULTILINE)
+_RELEASES = ",".join(f"key={key}" for key in ("Release", "Service", "Pin", "Unpin"))
+"""Trailers of the commits that change images.yaml."""
 
 
 class AllowanceError(DeliveryError):
@@ -75,15 +77,17 @@ class Line(NamedTuple):
 def recorded(repository: Path, base: str) -> Sequence[Line]:
     """Return the allowances that commits since a base record, the newest commit first.
 
-    Any line of a message counts, not only the trailers: a squash moves them up.
+    Any line of a message counts, not only the trailers: a squash moves them up. The commits of
+    `delivery bump`, `hold`, `pin` and their opposites allow nothing: they quote a reason.
 
     Raises:
         GitError: If the base does not exist.
     """
-    form = ("--abbrev=12", "--format=%h%x00%an%x00%B%x00")
+    form = ("--abbrev=12", f"--format=%h%x00%an%x00%(trailers:{_RELEASES},keyonly)%x00%B%x00")
     fields = iter(git(repository, "log", *form, f"{base}..HEAD").split("\0"))
     return [
         Line(commit.strip(), author, text)
-        for commit, author, message in zip(fields, fields, fields, strict=False)
+        for commit, author, release, message in zip(fields, fields, fields, fields, strict=False)
+        if not release
         for text in _LINE.findall(message)
     ]

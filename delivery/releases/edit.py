@@ -6,6 +6,7 @@ lays out again what a person had laid out otherwise.
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
@@ -27,6 +28,9 @@ from fraud_detection.images import (
     parse,
 )
 
+_TRAILER = re.compile(r"\s*[A-Za-z0-9-]+\s*:(?!//)")
+"""Start of a line that Git, or a rehearsal, takes for `Key: value`; an address is not one."""
+
 
 def check_build(
     service: str, tag: str, digest: str | None = None, *, services: Mapping[str, Rule]
@@ -44,8 +48,12 @@ def check_build(
 
 
 def check_reason(reason: str) -> None:
-    """Raise an ImagesError unless a reason is one line of text."""
+    """Raise an ImagesError unless a reason is one line of text, and not a trailer."""
     _require("reason", reason, REASON)
+    if _TRAILER.match(reason):
+        raise ImagesError(
+            f"reason: {reason!r} could be read as a trailer of the commit; put a word before it."
+        )
 
 
 def _require(field: str, text: str, rule: Rule) -> None:

@@ -66,6 +66,16 @@ def test_a_mention_in_a_sentence_does_not_count(repository: Path) -> None:
     assert texts(repository) == []
 
 
+@pytest.mark.parametrize(
+    "trailer",
+    ["Service: redis", "Release: redis 7.2.16", "Pin: staging redis 7.2.16", "Unpin: a b"],
+)
+def test_a_change_of_images_allows_nothing(repository: Path, trailer: str) -> None:
+    """Its message quotes a reason that no reviewer took for an allowance."""
+    commit(repository, f"Hold redis\n\nRehearsal-Allow: {MOVED}\n\n{trailer}")
+    assert texts(repository) == []
+
+
 def test_the_reason_names_author_and_commit(repository: Path) -> None:
     """A reviewer may want to ask the author."""
     made = commit(repository, f"Move redis\n\nRehearsal-Allow: {MOVED}")

@@ -311,6 +311,45 @@ def test_a_reason_is_one_line(change: Callable[[str], changes.Change], reason: s
         change(reason)
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Rehearsal-Allow: staging StatefulSet/redis=data-at-risk it was moved",
+        "rehearsal-allow : staging StatefulSet/redis=data-at-risk it was moved",
+        "Rehearsal-Allow:staging StatefulSet/redis=data-at-risk it was moved",
+        " Rehearsal-Allow: staging StatefulSet/redis=data-at-risk it was moved",
+        "Release: redis 1.2.3",
+    ],
+)
+def test_a_reason_is_no_trailer(reason: str) -> None:
+    """Workflows pass on what a payload gives; a rehearsal and a promotion count trailers."""
+    with pytest.raises(ImagesError, match="could be read as a trailer"):
+        changes.hold("redis", reason=reason)
+    with pytest.raises(ImagesError, match="could be read as a trailer"):
+        changes.unhold("redis", reason=reason)
+    with pytest.raises(ImagesError, match="could be read as a trailer"):
+        changes.pin(
+            changes.Build(service="redis", tag="7.2.16"),
+            "staging",
+            prove=remotes.trust,
+            reason=reason,
+        )
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "https://github.com/acme/fraud/issues/12",
+        "loses transactions: see issue 12",
+        "کند می\u200cشود",
+        "slow 👩\u200d🚒",
+    ],
+)
+def test_a_reason_is_what_people_write(reason: str) -> None:
+    """Nobody should have to leave out a link, or their own language."""
+    assert changes.hold("redis", reason=reason).body == reason
+
+
 def test_a_source_run_is_one_line() -> None:
     """A second line could pose as a trailer."""
     with pytest.raises(changes.ReleaseError):
