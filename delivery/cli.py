@@ -30,13 +30,18 @@ from delivery.rehearsal.allowances import Allowance
 from delivery.releases import changes, digests, fork, promotion, status, status_report
 from delivery.releases.images import IMAGES, images_of
 from delivery.releases.provenance import Builder
-from delivery.text import counted, details, fenced, fitted
+from delivery.text import counted, details, fenced, fitted, visible
 from fraud_detection.images import ImagesError
 from fraud_detection.platform.image import Image
 from fraud_detection.repositories import APPLICATION, REPOSITORY
 
 _ROOM_FOR_GRAPHS = 5_000
 """Characters that the comment which shows the difference has left for the pictures."""
+
+
+def _echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, which others may have written, so that it cannot control the terminal."""
+    click.echo(visible(str(text)), err=err, nl=nl)
 
 
 class _Commands(click.Group):
@@ -46,17 +51,21 @@ class _Commands(click.Group):
         """Run the command that was typed."""
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
+        except click.ClickException as error:
+            # click prints it.
+            error.message = visible(error.message)  # type: ignore[misc]
+            raise
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
+            _echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)
         except (DeliveryError, ImagesError, OSError) as error:
-            click.echo(f"Error: {describe(error)}", err=True)
+            _echo(f"Error: {describe(error)}", err=True)
             ctx.exit(getattr(error, "exit_code", DeliveryError.exit_code))
         except Exception:  # noqa: BLE001 - Python's own exit status would mean "no"
-            traceback.print_exc()
-            click.echo("This is a bug in delivery: please report the lines above.", err=True)
+            _echo(traceback.format_exc(), err=True, nl=False)
+            _echo("This is a bug in delivery: please report the lines above.", err=True)
             ctx.exit(BUG)
 
 
@@ -129,12 +138,12 @@ def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
                 _repository(), change, remote=remote, branch=branch, dry_run=dry_run, report=report
             )
         if landing.commit is None:
-            click.echo(f"{remote}/{branch} is already up to date")
+            _echo(f"{remote}/{branch} is already up to date")
         elif dry_run:
-            click.echo(landing.difference)
+            _echo(landing.difference)
         else:
             attempts = counted(landing.attempts, "attempt")
-            click.echo(f"Pushed {landing.commit} to {remote}/{branch} ({attempts})")
+            _echo(f"Pushed {landing.commit} to {remote}/{branch} ({attempts})")
 
     return land
 
@@ -151,9 +160,9 @@ def synth() -> None:
     """
     repository = _repository()
     files = dist.synthesize(repository)
-    click.echo(f"dist: {len(files)} files rendered")
+    _echo(f"dist: {len(files)} files rendered")
     if readme.redraw(repository):
-        click.echo(f"{readme.README}: picture redrawn")
+        _echo(f"{readme.README}: picture redrawn")
 
 
 @main.command()
@@ -170,14 +179,14 @@ def check() -> None:
     with dist.rendered(repository) as fresh:
         findings = dist.prove(repository, fresh)
     for finding in findings:
-        click.echo(finding)
+        _echo(finding)
     if findings:
-        click.echo("dist does not match its sources: run `make synth` and commit it.", err=True)
+        _echo("dist does not match its sources: run `make synth` and commit it.", err=True)
         sys.exit(1)
-    click.echo("dist is proved")
+    _echo("dist is proved")
     missing = digests.without_digest(images_of(repository))
     if missing:
-        click.echo(f"No digest yet: {', '.join(missing)}; run `delivery refresh`.", err=True)
+        _echo(f"No digest yet: {', '.join(missing)}; run `delivery refresh`.", err=True)
 
 
 @main.command()
@@ -202,9 +211,9 @@ def refresh() -> None:
         report("render")
         dist.synthesize(repository)
     for service, release in found.releases.items():
-        click.echo(f"{service}: {release.image.reference}")
+        _echo(f"{service}: {release.image.reference}")
     for problem in found.problems:
-        click.echo(problem, err=True)
+        _echo(problem, err=True)
     if found.problems:
         raise DeliveryError(f"{counted(len(found.problems), 'service')} could not be refreshed.")
 
@@ -228,7 +237,7 @@ def show_connections(environment: str | None, form: str) -> None:
         for row in connections.analyze(cluster.load(repository))
         if environment in {None, row.environment}
     ]
-    click.echo(connections_report.FORMATS[form](rows))
+    _echo(connections_report.FORMATS[form](rows))
     if any(row.verdict is not Verdict.REACHABLE for row in rows):
         sys.exit(1)
 
@@ -262,10 +271,10 @@ def draw_graph(environment: str | None, since: str | None, form: str) -> None:
             details(f"{name}, drawn", fenced(graph.mermaid(picture).rstrip(), language="mermaid"))
             for name, picture in pictures.items()
         ]
-        click.echo(fitted(parts, limit=_ROOM_FOR_GRAPHS, elsewhere="`delivery graph` draws them."))
+        _echo(fitted(parts, limit=_ROOM_FOR_GRAPHS, elsewhere="`delivery graph` draws them."))
     else:
         for picture in pictures.values():
-            click.echo(graph.mermaid(picture), nl=False)
+            _echo(graph.mermaid(picture), nl=False)
 
 
 @main.command("control-plane")
@@ -314,8 +323,8 @@ def bring_up_kind(environment: str | None, logs: Path | None) -> None:
     """
     with _progress() as report:
         kind.up(_repository(), environment=environment, logs=logs, report=report)
-    click.echo(f"To look around: kubectl --context {kind.CONTEXT} get applications -n argocd")
-    click.echo(f"To remove it: kind delete cluster --name {kind.NAME}")
+    _echo(f"To look around: kubectl --context {kind.CONTEXT} get applications -n argocd")
+    _echo(f"To remove it: kind delete cluster --name {kind.NAME}")
 
 
 @main.command("rehearse")
@@ -396,7 +405,7 @@ def rehearse_change(
         _write(pages, rehearsal_report.failure(error))
         raise
     _write(pages, rehearsal_report.to_markdown(rehearsals))
-    click.echo(rehearsal_report.FORMATS[form](rehearsals))
+    _echo(rehearsal_report.FORMATS[form](rehearsals))
     if any(each.blocks for each in rehearsals):
         sys.exit(1)
 
@@ -553,9 +562,10 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
     for each in select(environments(repository), environment):
         since = base or f"origin/{each.branch}"
         if base is None and lacks_branch(repository, "origin", each.branch):
-            click.echo(f"{each.name}: {since} does not exist yet: all of it is new", err=True)
+            _echo(f"{each.name}: {since} does not exist yet: all of it is new", err=True)
         else:
             found += diff.changes(repository, since, each)
+    # With colours of its own, around what is visible.
     click.echo(diff.FORMATS[form](found))
 
 
@@ -598,7 +608,7 @@ def promote(
         raise click.UsageError("--verdict is about one environment: add --environment.")
     quoted = None if verdict is None else verdict.read_text("utf-8", "replace")
     if not pairs:
-        click.echo(f"nothing to promote: {FOLDER} has one environment")
+        _echo(f"nothing to promote: {FOLDER} has one environment")
     texts: list[str] = []
     skipped = 0
     for source, target in pairs:
@@ -619,9 +629,9 @@ def promote(
                     answer = promotion.propose(repository, proposal)
         except promotion.MissingBranchError as error:
             skipped += 1
-            click.echo(f"Skipped {error}", err=True)
+            _echo(f"Skipped {error}", err=True)
         else:
-            click.echo(answer)
+            _echo(answer)
     if skipped and skipped == len(pairs):
         sys.exit(promotion.MissingBranchError.exit_code)
 
@@ -642,7 +652,7 @@ def show_status(remote: str, context: str | None, form: str) -> None:
     with _progress() as report:
         report(f"fetch {remote}")
         found = status.status(_repository(), remote=remote, context=context)
-    click.echo(status_report.FORMATS[form](found), nl=False)
+    _echo(status_report.FORMATS[form](found), nl=False)
 
 
 @main.command("fork")
@@ -666,8 +676,8 @@ def rename_fork(*, configuration: str, application: str, reviewer: str) -> None:
     for path in fork.rename(
         _repository(), configuration=configuration, application=application, reviewer=reviewer
     ):
-        click.echo(path)
-    click.echo("Now run `make synth snapshots test`, commit, and follow docs/github.md.")
+        _echo(path)
+    _echo("Now run `make synth snapshots test`, commit, and follow docs/github.md.")
 
 
 def _prove(history: str | None) -> Callable[[Image], Image]:
@@ -698,9 +708,9 @@ def _progress() -> Iterator[Callable[[str], None]]:
     if console.is_terminal:
         with console.status("start") as status:
             # As it is: an address may look like the markup of rich.
-            yield lambda line: status.update(Text(line))
+            yield lambda line: status.update(Text(visible(line)))
     else:
-        yield partial(click.echo, err=True)
+        yield partial(_echo, err=True)
 
 
 def _repository() -> Path:

@@ -1,10 +1,20 @@
 """Text for people: Markdown that GitHub renders as intended, and short names of commits."""
 
+import json
 import re
 from collections.abc import Sequence
+from html import escape
 
 LIMIT = 60_000
 """Characters: GitHub accepts 65,536 in a comment or a description, which may have other parts."""
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Characters that a terminal obeys or cannot show, without the joiners that people need."""
+_BLOCK = re.compile(r"^([0-9]+(?=[.)]( |$))|(?=[-+=]))")
+"""Start of a line that would be an item of a list, a rule, or what makes a heading of the last."""
+_REFERENCES = re.compile(r"[@#]|:(?=//|[\w+\\-]+:)|www(?=\.)|GH-(?=[0-9])", re.IGNORECASE)
+"""Where GitHub finds mentions, issues, addresses and emoji; in Markdown with its backslashes."""
 _GAP = "\n\n"
 _COMMIT = re.compile(r"([0-9a-f]{12})[0-9a-f]{28,}")
 
@@ -19,23 +29,54 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def visible(text: str) -> str:
+    """Return a text with its control and bidirectional characters escaped.
+
+    Line breaks and tabs stay.
+    """
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def on_one_line(text: str) -> str:
+    """Return a visible text on one line: a line break is escaped, too."""
+    return visible(text).replace("\n", r"\n")
+
+
+def dumped(value: object) -> str:
+    """Return a value as JSON that a person can read: only what is not visible is escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
 def escaped(text: str) -> str:
-    """Return a text on one line, without anything that Markdown would interpret."""
-    plain = re.sub(r"[\\`*_\[\]<>&|~]", r"\\\g<0>", " ".join(text.split()))
-    # GitHub looks for mentions and references after it has removed the backslashes; a zero-width
-    # space prevents both.
-    return re.sub("[@#]", r"\g<0>&#8203;", plain)
+    """Return a text on one line, without anything that GitHub's Markdown would interpret."""
+    plain = re.sub(r"[\\`*_\[\]<>&|~]", r"\\\g<0>", visible(" ".join(text.split())))
+    return _unreferenced(_BLOCK.sub(r"\1\\", plain))
+
+
+def code(text: str) -> str:
+    """Return a text as code within a line, also in the cell of a table.
+
+    Markdown's own notation has none for a backtick and a pipe in a cell.
+    """
+    return f"<code>{escaped(text)}</code>"
+
+
+def _unreferenced(text: str) -> str:
+    # GitHub looks for these after it has removed backslashes: a zero-width space prevents it, and
+    # for formulas the element that its documentation names.
+    return _REFERENCES.sub(r"\g<0>&#8203;", text).replace("$", "<span>$</span>")
 
 
 def fenced(text: str, *, language: str = "text") -> str:
     """Return a text in a code fence that nothing in it can end; GitHub draws `mermaid`."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{fence}{language}\n{visible(text)}\n{fence}"
 
 
 def details(summary: str, body: str) -> str:
     """Return a section of Markdown that is collapsed below its summary, a line of plain text."""
-    plain = summary.replace("&", "&amp;").replace("<", "&lt;")
+    plain = _unreferenced(escape(on_one_line(summary), quote=False))
     return f"<details><summary>{plain}</summary>\n\n{body}\n\n</details>"
 
 

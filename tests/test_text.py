@@ -39,7 +39,7 @@ def test_no_text_ends_its_fence(text: str) -> None:
 
 def test_a_summary_is_plain_text() -> None:
     """It is inside an HTML element."""
-    assert "<summary>a &amp; &lt;b></summary>" in details("a & <b>", "c")
+    assert "<summary>a &amp; &lt;b&gt;</summary>" in details("a & <b>", "c")
 
 
 @given(st.lists(st.text(max_size=50)), st.integers(min_value=100, max_value=400))

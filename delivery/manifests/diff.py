@@ -1,7 +1,6 @@
 """The changes between two versions of dist, or of an object, by resource and field."""
 
 import difflib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +14,7 @@ from delivery.manifests.fields import Field, differences, transition
 from delivery.manifests.manifest import Manifest, applied
 from delivery.manifests.renames import renames
 from delivery.manifests.tree import DIST, Desired, Files, manifests, read_dist, tree
-from delivery.text import details, escaped, fenced, fitted, short
+from delivery.text import details, dumped, escaped, fenced, fitted, on_one_line, short
 
 _ROWS = 100
 """Rows of the table; a row has some 300 characters at most."""
@@ -121,9 +120,9 @@ def as_text(found: Sequence[Difference]) -> str:
     """Return the changes as lines with colours for a terminal."""
     lines = []
     for change in found:
-        title = f"{change.environment}/{change.file}: {change.title}"
+        title = on_one_line(f"{change.environment}/{change.file}: {change.title}")
         lines.append(click.style(title, fg=_COLOURS[change.verb]))
-        lines += (f"    {line}" for field in change.fields for line in _lines(field))
+        lines += (f"    {on_one_line(each)}" for field in change.fields for each in _lines(field))
     return "\n".join(lines) or "No changes."
 
 
@@ -140,13 +139,13 @@ def folded(found: Sequence[Difference]) -> list[str]:
     for change in found:
         lines = services.setdefault(f"{change.environment}/{change.file}", [])
         lines.append(change.title)
-        lines += (f"  {line}" for field in change.fields for line in _lines(field))
+        lines += (f"  {each}" for field in change.fields for each in _lines(field))
     return [details(service, fenced("\n".join(lines))) for service, lines in services.items()]
 
 
 def as_json(found: Sequence[Difference]) -> str:
     """Return the changes as JSON, with whole values."""
-    return json.dumps(
+    return dumped(
         [
             {
                 "environment": change.environment,
@@ -158,9 +157,7 @@ def as_json(found: Sequence[Difference]) -> str:
                 "fields": [vars(field) for field in change.fields],
             }
             for change in found
-        ],
-        indent=2,
-        ensure_ascii=False,
+        ]
     )
 
 
@@ -173,7 +170,8 @@ FORMATS: Mapping[str, Callable[[Sequence[Difference]], str]] = {
 
 def _table(found: Sequence[Difference]) -> str:
     rows = [
-        f"| {change.environment} | {change.file} | {escaped(change.title)} | {_gist(change)} |"
+        f"| {escaped(change.environment)} | {escaped(change.file)} | {escaped(change.title)} "
+        f"| {_gist(change)} |"
         for change in found
     ]
     more = [f"\n{len(rows) - _ROWS} rows omitted for length."] if len(rows) > _ROWS else []

@@ -12,6 +12,7 @@ from delivery.network.cluster import Cluster
 from delivery.network.connections import DNS, analyze
 from delivery.network.services import OUTSIDE
 from delivery.network.workload import Workload
+from delivery.text import on_one_line
 
 
 class Highlight(Enum):
@@ -260,7 +261,18 @@ def _id(name: str) -> str:
 
 
 def _label(lines: Iterable[str]) -> str:
-    return "<br/>".join(line.translate(_ESCAPES) for line in lines)
+    return "<br/>".join(on_one_line(each).translate(_ESCAPES) for each in lines)
 
 
-_ESCAPES = str.maketrans({"#": "#35;", "&": "#amp;", "<": "#lt;", ">": "#gt;", '"': "#quot;"})
+_ESCAPES = str.maketrans(
+    {
+        "#": "#35;",
+        "&": "#amp;",
+        "<": "#lt;",
+        ">": "#gt;",
+        '"': "#quot;",
+        # Between backticks a label is Markdown, between dollars a formula.
+        "`": "#96;",
+        "$": "#36;",
+    }
+)

@@ -1,11 +1,11 @@
 """The output of `delivery connections`: text or JSON."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from delivery.network.connection import Connection, Verdict
+from delivery.text import dumped, on_one_line
 
 _NAMED = 4
 """Clients of one address that are named; more are counted, so that a row fits on a page."""
@@ -20,18 +20,18 @@ def text(connections: Sequence[Connection]) -> str:
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         reasons = ["", *(row.reason for row in rows)]
         lines.append(_summary(environment, rows))
-        for line, reason in zip(cells, reasons, strict=True):
-            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for row, reason in zip(cells, reasons, strict=True):
+            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             lines.append(f"  {'  '.join(padded)}".rstrip())
             if reason:
-                lines.append(f"    {reason}")
+                lines.append(f"    {on_one_line(reason)}")
     return "\n".join(lines)
 
 
 def as_json(connections: Sequence[Connection]) -> str:
     """Return a JSON list with an object per connection."""
     objects = [{**asdict(row), "verdict": row.verdict.value} for row in connections]
-    return json.dumps(objects, indent=2)
+    return dumped(objects)
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Connection]], str]] = {"text": text, "json": as_json}
@@ -62,4 +62,4 @@ def _cells(row: Connection) -> tuple[str, ...]:
     target = f"{', '.join(row.servers)} {row.port}" if row.servers else "its own pod"
     if row.verdict is not Verdict.REACHABLE:
         target = ""
-    return (row.verdict.value, row.client, row.source, row.address, target)
+    return (row.verdict.value, *map(on_one_line, (row.client, row.source, row.address, target)))

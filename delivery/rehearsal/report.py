@@ -1,15 +1,15 @@
 """Reports of rehearsals: as text, as Markdown for GitHub, and as JSON."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from urllib.parse import quote
 
 from delivery.errors import describe
 from delivery.rehearsal.allowances import KEYWORD
 from delivery.rehearsal.rehearse import Finding, Rehearsal
 from delivery.rehearsal.verdicts import Verdict
-from delivery.text import LIMIT, details, escaped, fenced, fitted
+from delivery.text import LIMIT, code, details, dumped, escaped, fenced, fitted, on_one_line
 
 _LONGEST_CELL = 300
 _REMEDIES = {
@@ -26,7 +26,7 @@ _REMEDIES = {
 
 def to_text(rehearsals: Sequence[Rehearsal]) -> str:
     """Report as plain text."""
-    return "\n\n".join("\n".join(_text(each)) for each in rehearsals)
+    return "\n\n".join("\n".join(map(on_one_line, _text(each))) for each in rehearsals)
 
 
 def to_markdown(rehearsals: Sequence[Rehearsal], *, limit: int = LIMIT) -> str:
@@ -39,7 +39,7 @@ def to_markdown(rehearsals: Sequence[Rehearsal], *, limit: int = LIMIT) -> str:
 
 def to_json(rehearsals: Sequence[Rehearsal]) -> str:
     """Report as JSON; the same two trees give the same bytes."""
-    return json.dumps([_plain(each) for each in rehearsals], indent=2, ensure_ascii=False)
+    return dumped([_plain(each) for each in rehearsals])
 
 
 def failure(error: Exception) -> str:
@@ -100,21 +100,21 @@ def _text(rehearsal: Rehearsal) -> Iterator[str]:
         yield ""
         source = f"  {finding.source}" if finding.source else ""
         yield f"{finding.verdict.value}: {_label(finding)}{source}"
-        for line in (*finding.reasons, *finding.changes):
-            yield f"    {line}"
-        for line in _advice(finding, rehearsal.environment):
-            yield f"  > {line}"
+        for each in (*finding.reasons, *finding.changes):
+            yield f"    {each}"
+        for each in _advice(finding, rehearsal.environment):
+            yield f"  > {each}"
     if rehearsal.consequences:
         yield ""
         yield "Also note:"
-        for each in rehearsal.consequences:
-            yield f"    {each.key}: {each.text}"
+        for note in rehearsal.consequences:
+            yield f"    {note.key}: {note.text}"
 
 
 def _table(rehearsal: Rehearsal) -> Iterator[str]:
-    yield f"### {_headline(rehearsal)}"
+    yield f"### {escaped(_headline(rehearsal))}"
     yield ""
-    yield _summary(rehearsal)
+    yield escaped(_summary(rehearsal))
     changed = _changed(rehearsal)
     if changed:
         yield ""
@@ -127,7 +127,7 @@ def _table(rehearsal: Rehearsal) -> Iterator[str]:
         yield "Also note:"
         yield ""
         for each in rehearsal.consequences:
-            yield f"- `{each.key}`: {escaped(each.text)}"
+            yield f"- {code(str(each.key))}: {escaped(each.text)}"
 
 
 def _row(finding: Finding) -> str:
@@ -135,7 +135,7 @@ def _row(finding: Finding) -> str:
     if finding.allowed is not None:
         verdict += ", allowed"
     why = (finding.reasons or finding.changes or ("",))[0]
-    cells = [verdict, f"`{_label(finding)}`", _cell(why), _link(finding.source)]
+    cells = [verdict, code(_label(finding)), _cell(why), _link(finding.source)]
     return f"| {' | '.join(cells)} |"
 
 
@@ -149,18 +149,18 @@ def _link(source: str | None) -> str:
         return ""
     variables = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA")
     server, repository, commit = (os.environ.get(name) for name in variables)
-    path, _, line = source.rpartition(":")
-    short = f"`{path.rpartition('/')[2]}:{line}`"
+    path, _, number = source.rpartition(":")
+    short = code(f"{path.rpartition('/')[2]}:{number}")
     if not (server and repository and commit):
         return short
-    return f"[{short}]({server}/{repository}/blob/{commit}/{path}#L{line})"
+    return f"[{short}]({server}/{repository}/blob/{commit}/{quote(path)}#L{number})"
 
 
 def _details(finding: Finding, environment: str) -> str:
     parts = [fenced("\n".join((*finding.reasons, *finding.changes)) or finding.file)]
     parts += [
-        f"`{line}`" if line.startswith(KEYWORD) else escaped(line)
-        for line in _advice(finding, environment)
+        code(each) if each.startswith(KEYWORD) else escaped(each)
+        for each in _advice(finding, environment)
     ]
     summary = f"{environment}: {finding.verdict.value}: {_label(finding)}"
     return details(summary, "\n\n".join(parts))

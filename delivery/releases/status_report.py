@@ -1,7 +1,6 @@
 """The output of `delivery status`: a table for a person, or JSON for a program."""
 
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from delivery.releases.status import Status
-from delivery.text import counted, short
+from delivery.text import counted, dumped, on_one_line, short
 
 
 def text(found: Sequence[Status]) -> str:
@@ -26,22 +25,24 @@ def text(found: Sequence[Status]) -> str:
     for each in found:
         table.add_row(
             each.service,
-            *(cell for name in each.images for cell in _cells(each, name)),
-            *(", ".join(map(short, running.images)) or "nothing" for running in each.running),
+            *(on_one_line(cell) for name in each.images for cell in _cells(each, name)),
+            *(on_one_line(", ".join(map(short, run.images))) or "nothing" for run in each.running),
         )
     written = io.StringIO()
     # Wide enough for any table: a truncated line would hide a tag.
-    Console(file=written, width=200).print(table)
-    lines = [line.rstrip() for line in written.getvalue().splitlines() if line.strip()]
+    Console(file=written, width=200, markup=False, emoji=False).print(table)
+    lines = [row.rstrip() for row in written.getvalue().splitlines() if row.strip()]
     lines += [
-        f"{name}: the remote has no branch {branch}" for name, branch in first.missing.items()
+        on_one_line(f"{name}: the remote has no branch {branch}")
+        for name, branch in first.missing.items()
     ]
-    return "\n".join([*lines, *_exceptions(found), *_applications(first)]) + "\n"
+    lines += map(on_one_line, [*_exceptions(found), *_applications(first)])
+    return "\n".join(lines) + "\n"
 
 
 def as_json(found: Sequence[Status]) -> str:
     """Return a list with one object per service."""
-    return json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False) + "\n"
+    return dumped([asdict(each) for each in found]) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Status]], str]] = {"text": text, "json": as_json}

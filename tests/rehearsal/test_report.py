@@ -54,7 +54,7 @@ def test_the_markdown_starts_with_a_table() -> None:
     """A reader sees the verdict before unfolding anything."""
     text = to_markdown([rehearsal(finding("web", Verdict.PODS_ROLL, reasons=("slowly",)))])
     assert text.startswith("### Rehearsal of dev: nothing blocks\n")
-    assert text.index("| pods roll | `Deployment/web` | slowly |") < text.index("<details>")
+    assert text.index("| pods roll | <code>Deployment/web</code> | slowly |") < text.index("<details>")
 
 
 def test_what_blocks_says_what_to_do() -> None:
@@ -72,7 +72,7 @@ def test_what_is_allowed_says_why() -> None:
     for form in (to_text, to_markdown):
         assert "nothing blocks" in form(rehearsals)
         assert "Allowed: dev starts empty" in form(rehearsals)
-    assert "| data at risk, allowed | `Deployment/web` |" in to_markdown(rehearsals)
+    assert "| data at risk, allowed | <code>Deployment/web</code> |" in to_markdown(rehearsals)
 
 
 def test_each_detail_names_its_environment() -> None:
@@ -126,7 +126,7 @@ def test_consequences_are_reported() -> None:
     """They may concern objects that do not change."""
     rehearsals = [rehearsal(consequences=[Consequence(key("web", "Service"), "selects no pod")])]
     for form in (to_text, to_markdown):
-        assert re.search(r"Service/web`?: selects no pod", form(rehearsals))
+        assert re.search(r"Service/web(</code>)?: selects no pod", form(rehearsals))
 
 
 def test_a_source_is_a_link_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_a_source_is_a_link_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_SHA", "abc")
     text = to_markdown([rehearsal(finding("web", Verdict.IN_PLACE, source=SOURCE))])
     url = "https://github.test/some/repository/blob/abc/constructs/fraud_detection/services/redis.py#L74"
-    assert f"[`redis.py:74`]({url})" in text
+    assert f"[<code>redis.py:74</code>]({url})" in text
 
 
 def test_quoted_text_stays_text() -> None:
