@@ -696,9 +696,16 @@ def _verify(history: str | None) -> Callable[[Image], None]:
     return partial(digests.require_verified, builder=builder, history=history or source)
 
 
+class _Console(Console):
+    """A console that prints text as it is, in so far as it is visible."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - as rich has it
+        """Return a text as rich prints it."""
+        return super().render_str(visible(text), **options)
+
+
 def _console() -> Console:
-    """A console that prints text as it is."""
-    return Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
+    return _Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
+from rich.table import Table
 
 from delivery.cli import main
+from delivery.clusters import demo
 from delivery.errors import DeliveryError
 from delivery.manifests import diff
 from delivery.manifests.diff import Difference, Verb
@@ -22,6 +25,7 @@ from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.rehearse import Finding, Rehearsal
 from delivery.releases import status
 from delivery.releases.status import Pinned, Running, Status
+from delivery.text import fenced
 from hostile import CONTROLS, MARKUP, WRITTEN, assert_visible, structure
 from repository import REPOSITORY
 
@@ -130,6 +134,7 @@ def test_no_text_leaves_its_label(text: str) -> None:
         assert not set("`$") & set(line)
         assert line.count('"') == 2
     assert_visible(drawing(text))
+    assert len(structure(fenced(drawing(text), language="mermaid"))) == 1
 
 
 def command(monkeypatch: pytest.MonkeyPatch, name: str, text: str, form: str) -> str:
@@ -219,3 +224,32 @@ def test_no_step_controls_a_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     output = CliRunner().invoke(main, ["status", "--remote", f"{tmp_path}\x1b[2K"]).output
     assert_visible(output)
     assert "[2K" in output
+
+
+@pytest.mark.parametrize("text", CONTROLS)
+def test_no_table_of_the_demo_controls_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Names and states come from a cluster."""
+
+    def show(_: Path, console: Console) -> None:
+        console.print(text)
+        table = Table("name")
+        table.add_row(text)
+        console.print(table)
+
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(demo, "run", show)
+    assert_visible(CliRunner().invoke(main, ["demo"]).output)
+
+
+@pytest.mark.parametrize("text", ["[bold]a[/bold]", "[/a]", ":tada:"])
+def test_a_table_of_the_status_has_no_markup(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """The library that draws it has a markup of its own, which fails where it is wrong."""
+    assert f" {text} " in command(monkeypatch, "status", text, "text")
+
+
+def test_one_function_prints() -> None:
+    """Whoever prints past it prints what others wrote; only the colours of `diff` are our own."""
+    source = (REPOSITORY / "delivery" / "cli.py").read_text(encoding="utf-8")
+    assert source.count("click.echo(") == 2

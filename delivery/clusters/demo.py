@@ -18,6 +18,7 @@ from delivery.control_plane.programs import require_running
 from delivery.git import git
 from delivery.manifests.applications import Environment, parse
 from delivery.manifests.manifest import Manifest
+from delivery.text import visible
 
 _PERIOD_SECONDS = 1
 _WORKLOADS = ("Deployment", "StatefulSet")
@@ -174,6 +175,9 @@ def _table(rows: list[Row]) -> Table:
             row.environment,
             row.service,
             row.image,
-            *(Text(state, style=_COLORS.get(state, "red")) for state in (row.sync, row.health)),
+            *(
+                Text(visible(state), style=_COLORS.get(state, "red"))
+                for state in (row.sync, row.health)
+            ),
         )
     return table

@@ -54,7 +54,9 @@ def test_the_markdown_starts_with_a_table() -> None:
     """A reader sees the verdict before unfolding anything."""
     text = to_markdown([rehearsal(finding("web", Verdict.PODS_ROLL, reasons=("slowly",)))])
     assert text.startswith("### Rehearsal of dev: nothing blocks\n")
-    assert text.index("| pods roll | <code>Deployment/web</code> | slowly |") < text.index("<details>")
+    assert text.index("| pods roll | <code>Deployment/web</code> | slowly |") < text.index(
+        "<details>"
+    )
 
 
 def test_what_blocks_says_what_to_do() -> None:

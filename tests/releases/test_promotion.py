@@ -18,6 +18,7 @@ from delivery.releases import changes, promotion
 from delivery.releases.changes import Build
 from delivery.releases.promotion import Promotion
 from fraud_detection.repositories import APPLICATION
+from hostile import MARKUP, structure
 from remotes import DEV, PRODUCTION, STAGING, Remote, run_git
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -280,6 +281,20 @@ def test_text_of_a_commit_notifies_nobody(remote: Remote) -> None:
     bump(remote)
     body = prepare(remote).body
     assert "Fix @&#8203;everyone's \\<b\\>" in body
+
+
+def test_no_text_of_a_commit_is_markup(remote: Remote) -> None:
+    """A link, a cell or a heading of somebody else would speak with our voice."""
+    bump(remote)
+    remotes.commit(remote.clone, "text")
+    land(remote, changes.hold("redis", reason="text"))
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
+    expected = structure(prepare(remote).body)
+    hostile = "x " + " ".join(text for text in MARKUP if text.isprintable())
+    run_git(remote.clone, "commit", "--quiet", "--amend", "--allow-empty", f"-m{hostile}")
+    run_git(remote.clone, "push", "--quiet", "--force", "origin", "HEAD:main")
+    land(remote, changes.hold("redis", reason=hostile))
+    assert structure(prepare(remote).body) == expected
 
 
 def test_it_warns_of_changed_applications(remote: Remote) -> None:
