@@ -321,7 +321,7 @@ def test_a_reason_is_one_line(change: Callable[[str], changes.Change], reason: s
         "Release: redis 1.2.3",
     ],
 )
-def test_a_reason_is_no_trailer(reason: str) -> None:
+def test_a_reason_that_could_be_a_trailer_is_refused(reason: str) -> None:
     """Workflows pass on what a payload gives; a rehearsal and a promotion count trailers."""
     with pytest.raises(ImagesError, match="could be read as a trailer"):
         changes.hold("redis", reason=reason)
