@@ -65,6 +65,12 @@ class Environment:
         return bool((self._policy.get("automated") or {}).get("prune"))
 
     @property
+    def _manages_namespace(self) -> bool:
+        """Whether every sync applies the namespace, for the sake of its labels."""
+        creates = "CreateNamespace=true" in (self._policy.get("syncOptions") or [])
+        return creates and self._policy.get("managedNamespaceMetadata") is not None
+
+    @property
     def _policy(self) -> Manifest:
         return self.spec.get("syncPolicy") or {}
 
@@ -74,6 +80,10 @@ class Environment:
         source = self.spec["source"]["repoURL"]
         if not any(fnmatchcase(source, each) for each in project.get("sourceRepos") or []):
             return f"the project {name} does not allow this repository"
+        if self._manages_namespace and not _lists(
+            project.get("clusterResourceWhitelist"), Key("Namespace", self.namespace, "", "")
+        ):
+            return f"the project {name} does not allow the kind Namespace, which every sync applies"
         scope = "namespace" if namespaced else "cluster"
         allowed = project.get(f"{scope}ResourceWhitelist")
         # Without a list, all namespaced kinds are allowed, and no cluster-scoped ones.

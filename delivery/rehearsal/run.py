@@ -85,7 +85,7 @@ def run(
         return replace(
             rehearsal,
             findings=_located(rehearsal.findings, sources, repository, was.commit),
-            consequences=[*unread, *_by_hand(was, now), *rehearsal.consequences],
+            consequences=[*unread, *_of_root(was, now), *rehearsal.consequences],
         )
 
     rehearsals: list[Rehearsal] = []
@@ -150,14 +150,14 @@ def _located(
     ]
 
 
-def _by_hand(was: _Base, now: Files) -> list[Consequence]:
-    """Return the changed objects that no sync applies."""
+def _of_root(was: _Base, now: Files) -> list[Consequence]:
+    """Return the changed objects that no environment's own sync applies."""
     # The environments that exist already report those of a new environment.
     if was.commit is None:
         return []
     before, after = (tree(manifests(files, FOLDER)).objects for files in (was.files, now))
     return [
-        Consequence(key, "no sync applies it: apply it by hand")
+        Consequence(key, "the root Application applies it, once it is on main")
         for key, desired in sorted(after.items())
         if key not in before or before[key].manifest != desired.manifest
     ]
