@@ -1,11 +1,13 @@
 """Git as functions: each returns Git's output, or raises one sentence about the failure."""
 
+import io
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from delivery.errors import DeliveryError
 
@@ -31,10 +33,16 @@ _SETTINGS = {
 
 
 class GitError(DeliveryError):
-    """A Git command failed; the message is one sentence, `output` is all of standard error."""
+    """A Git command failed; the message is one sentence.
 
-    def __init__(self, command: str, output: str) -> None:
+    Attributes:
+        output: All of standard error.
+        code: Exit code of the command; none if it did not run.
+    """
+
+    def __init__(self, command: str, output: str, code: int | None = None) -> None:
         self.output = output
+        self.code = code
         lines = [
             line.removeprefix("remote:").strip().rstrip(".")
             for line in output.splitlines()
@@ -43,12 +51,30 @@ class GitError(DeliveryError):
         super().__init__(f"git {command} failed: {'; '.join(lines[:4]) or 'no error message'}.")
 
 
+class Entry(NamedTuple):
+    """One entry of a folder in a commit; `mode` and `name` are Git's mode and object name."""
+
+    path: str
+    mode: str
+    name: str
+
+
 def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run Git in a folder and return its standard output, without the final newline.
 
     Raises:
         GitError: If Git is missing or fails.
     """
+    output = _run(folder, *arguments, environment=environment)
+    return output.decode(errors="replace").rstrip("\n")
+
+
+def _run(
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    given: bytes = b"",
+) -> bytes:
     command = next((a for a in arguments if not a.startswith("-") and "=" not in a), "")
     try:
         done = subprocess.run(  # noqa: S603 - no shell
@@ -59,10 +85,8 @@ def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
                 **_SETTINGS,
                 **(environment or {}),
             },
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
-            text=True,
-            errors="replace",
             check=False,
         )
     except OSError as error:
@@ -70,11 +94,11 @@ def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
             raise GitError(command, "there is no git on the PATH; install Git") from error
         raise GitError(command, f"{error.filename}: {error.strerror}") from error
     if done.returncode != 0:
-        output = done.stderr
+        output = done.stderr.decode(errors="replace")
         if done.returncode < 0:
             output += f"killed by {signal.Signals(-done.returncode).name}"
-        raise GitError(command, output)
-    return done.stdout.rstrip("\n")
+        raise GitError(command, output, done.returncode)
+    return done.stdout
 
 
 def resolve(folder: Path, revision: str) -> str:
@@ -123,3 +147,35 @@ def file_of(folder: Path, commit: str, path: str) -> str:
         GitError: If the commit has no such file.
     """
     return git(folder, "cat-file", "blob", f"{commit}:{path}") + "\n"
+
+
+def entries(folder: Path, commit: str, path: str) -> list[Entry]:
+    """Return everything below a path in a commit, whatever `.gitattributes` says about it.
+
+    Raises:
+        GitError: If there is no such commit.
+    """
+    listing = _run(folder, "ls-tree", "-r", "-z", commit, "--", path).split(b"\0")
+    found = []
+    for entry in filter(None, listing):
+        head, _, name = entry.partition(b"\t")
+        mode, _, blob = head.decode().split()
+        found.append(Entry(path=os.fsdecode(name), mode=mode, name=blob))
+    return found
+
+
+def blobs(folder: Path, names: Sequence[str]) -> Iterator[bytes]:
+    """Yield the content of blobs, in the order of their object names.
+
+    Raises:
+        GitError: If one is missing.
+    """
+    given = "".join(f"{name}\n" for name in names).encode()
+    output = io.BytesIO(_run(folder, "cat-file", "--batch", given=given))
+    for name in names:
+        match output.readline().split():
+            case [_, b"blob", size]:
+                yield output.read(int(size))
+                output.read(1)
+            case _:
+                raise GitError("cat-file", f"there is no blob {name}")

@@ -1,8 +1,5 @@
 """The objects of a folder of `dist/` as Argo CD reads them, with their sync annotations."""
 
-import io
-import subprocess
-import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from delivery.errors import DeliveryError
+from delivery.git import GitError, blobs, entries
 from delivery.manifests.documents import documents
 from delivery.manifests.manifest import Manifest
 
@@ -17,6 +15,8 @@ DIST = "dist"
 """The folder of the repository that Argo CD reads."""
 _SKIP_FILE = b"+argocd:skip-file-rendering"
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+_NO_FILES = {"120000": "symbolic link", "160000": "submodule"}
+"""Modes in Git of what points elsewhere; it is not known what Argo CD would read there."""
 # Most files of two trees are the same, and nobody changes what is read.
 _documents = cache(documents)
 
@@ -115,30 +115,46 @@ def read_folder(repository: Path, folder: str, commit: str | None = None) -> Fil
     """Read all files below a folder in a commit; by default, in the working tree.
 
     Raises:
-        TreeError: If there is no such commit, or it has no such folder.
+        TreeError: If there is no such commit, it has no such folder, or something below it is a
+            symbolic link or a submodule.
     """
-    if commit is None:
-        return {
-            PurePosixPath(path.relative_to(repository).as_posix()): path.read_bytes()
-            for path in (repository / folder).rglob("*")
-            if path.is_file()
-        }
+    return (
+        _checked_out(repository, folder)
+        if commit is None
+        else _committed(repository, folder, commit)
+    )
+
+
+def _checked_out(repository: Path, folder: str) -> Files:
+    root = repository / folder
+    files = {}
+    for path in (root, *root.rglob("*")):
+        relative = path.relative_to(repository).as_posix()
+        if path.is_symlink():
+            raise _refused(relative, "symbolic link")
+        if path.name == ".git":
+            raise _refused(str(PurePosixPath(relative).parent), "submodule")
+        if path.is_file():
+            files[PurePosixPath(relative)] = path.read_bytes()
+    return files
+
+
+def _committed(repository: Path, folder: str, commit: str) -> Files:
     try:
-        archive = subprocess.run(  # noqa: S603 - Git, with our own options
-            ["git", "archive", "--format=tar", commit, "--", folder],  # noqa: S607 - the user's own Git
-            cwd=repository,
-            check=True,
-            capture_output=True,
-        ).stdout
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode(errors="replace").strip()
-        raise TreeError(f"There is no {folder} in {commit}: {reason}") from error
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        return {
-            PurePosixPath(member.name): content.read()
-            for member in tar
-            if (content := tar.extractfile(member))
-        }
+        found = entries(repository, commit, folder)
+    except GitError as error:
+        raise TreeError(f"There is no {folder} in {commit}: {error}") from error
+    if not found:
+        raise TreeError(f"There is no {folder} in {commit}.")
+    for each in found:
+        if each.mode in _NO_FILES:
+            raise _refused(f"{each.path} in {commit}", _NO_FILES[each.mode])
+    contents = blobs(repository, [each.name for each in found])
+    return dict(zip((PurePosixPath(each.path) for each in found), contents, strict=True))
+
+
+def _refused(place: str, kind: str) -> TreeError:
+    return TreeError(f"{place} is a {kind}: replace it by the files themselves.")
 
 
 def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
