@@ -31,6 +31,9 @@ _SETTINGS = {
     "GIT_TERMINAL_PROMPT": "0",
 }
 
+_NO = 1
+"""Exit code of the answer "no"; standard error may hold warnings or a trace in any case."""
+
 
 class GitError(DeliveryError):
     """A Git command failed; the message is one sentence.
@@ -110,7 +113,7 @@ def resolve(folder: Path, revision: str) -> str:
     try:
         return git(folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except GitError as error:
-        if error.output.strip():
+        if error.code != _NO:
             raise
         message = f"there is no commit {revision!r} here; fetch it first"
         raise GitError("rev-parse", message) from error
@@ -134,7 +137,7 @@ def is_ancestor(folder: Path, older: str, newer: str) -> bool:
     try:
         git(folder, "merge-base", "--is-ancestor", older, newer)
     except GitError as error:
-        if error.output.strip():
+        if error.code != _NO:
             raise
         return False
     return True

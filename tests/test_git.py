@@ -1,6 +1,7 @@
 """Git as functions: the output, or one sentence about the failure."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,6 +198,21 @@ def test_a_commit_is_its_own_ancestor(repository: Path) -> None:
     assert is_ancestor(repository, old, old)
     assert is_ancestor(repository, old, new)
     assert not is_ancestor(repository, new, old)
+
+
+def test_no_with_a_warning_is_still_no(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git also writes warnings and traces to standard error."""
+    old, new = commit(repository, "One"), commit(repository, "Two")
+    warning = tmp_path / "bin" / "git"
+    warning.parent.mkdir()
+    warning.write_text(f'#!/bin/sh\necho warning >&2\nexec {shutil.which("git")} "$@"\n', "utf-8")
+    warning.chmod(0o755)
+    monkeypatch.setenv("PATH", str(warning.parent), prepend=os.pathsep)
+    assert not is_ancestor(repository, new, old)
+    with pytest.raises(GitError, match="there is no commit 'nowhere' here"):
+        resolve(repository, "nowhere")
 
 
 def test_an_unknown_commit_has_no_answer(repository: Path) -> None:
