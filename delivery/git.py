@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,26 +12,65 @@ from typing import NamedTuple
 
 from delivery.errors import DeliveryError
 
-_LOCATIONS = frozenset(
-    {
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_DIR",
-        "GIT_INDEX_FILE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_SHALLOW_FILE",
-        "GIT_WORK_TREE",
-    }
+_KEPT = re.compile(
+    r"(?!GIT_)|GIT_("
+    # Access to remotes.
+    r"ALLOW_PROTOCOL|ASKPASS|HTTP_.*|PROTOCOL.*|PROXY_.*|SSH.*|SSL_.*"
+    # Identity and configuration of the user.
+    r"|AUTHOR_.*|COMMITTER_.*|CONFIG_.*"
+    # Location of Git itself, and of repositories that it may look for.
+    r"|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|EXEC_PATH"
+    r")$"
 )
-"""Variables that point Git, when it runs in a hook, at the caller's repository instead of ours."""
-_SETTINGS = {
+"""Variables that Git inherits; others trace, or point it at a repository that is not ours."""
+_VARIABLES = {
     # Some errors are recognized by their text.
     "LC_ALL": "C",
     # Nobody would see a question, and Git would wait for an answer.
     "GIT_TERMINAL_PROMPT": "0",
+    # A commit is what everybody else reads, and a path is no pattern.
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_GRAFT_FILE": os.devnull,
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    **dict.fromkeys(("GIT_TRACE2", "GIT_TRACE2_EVENT", "GIT_TRACE2_PERF"), "0"),
 }
-
+_SETTINGS = {
+    # Output that we read.
+    "color.remote": "false",
+    "color.ui": "false",
+    "core.abbrev": "auto",
+    "core.quotePath": "false",
+    "diff.orderFile": os.devnull,
+    "diff.relative": "false",
+    "i18n.logOutputEncoding": "UTF-8",
+    "log.follow": "false",
+    "log.showRoot": "true",
+    "log.showSignature": "false",
+    # Files of a working tree.
+    "core.attributesFile": os.devnull,
+    "core.autocrlf": "false",
+    "core.eol": "lf",
+    "core.fsmonitor": "false",
+    "core.sparseCheckout": "false",
+    "init.defaultBranch": "delivery",
+    "init.templateDir": "",
+    "safe.bareRepository": "all",
+    "submodule.recurse": "false",
+    # Commits, merges and pushes.
+    "commit.gpgSign": "false",
+    "core.commentChar": "#",
+    "fetch.recurseSubmodules": "false",
+    "i18n.commitEncoding": "UTF-8",
+    "merge.verifySignatures": "false",
+    "push.followTags": "false",
+    "push.gpgSign": "false",
+    "push.pushOption": "",
+    "push.recurseSubmodules": "no",
+    "trailer.separators": ":",
+}
+"""Settings of ours, so that those of the user decide about access and identity, not answers."""
+_PLAINLY = [part for setting in _SETTINGS.items() for part in ("-c", "=".join(setting))]
 _NO = 1
 """Exit code of the answer "no"; standard error may hold warnings or a trace in any case."""
 
@@ -81,11 +121,11 @@ def _run(
     command = next((a for a in arguments if not a.startswith("-") and "=" not in a), "")
     try:
         done = subprocess.run(  # noqa: S603 - no shell
-            ["git", *arguments],  # noqa: S607 - the user's own Git
+            ["git", *_PLAINLY, *arguments],  # noqa: S607 - the user's own Git
             cwd=folder,
             env={
-                **{name: value for name, value in os.environ.items() if name not in _LOCATIONS},
-                **_SETTINGS,
+                **{name: value for name, value in os.environ.items() if _KEPT.match(name)},
+                **_VARIABLES,
                 **(environment or {}),
             },
             input=given,

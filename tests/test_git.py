@@ -143,6 +143,60 @@ def test_the_locations_of_a_hook_are_ignored(
     assert git(repository, "rev-parse", "--show-toplevel") == str(repository)
 
 
+@pytest.mark.parametrize("name", ["GIT_TRACE", "GIT_TRACE2", "GIT_TRACE_SETUP"])
+def test_a_trace_is_not_part_of_a_message(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its first lines would take the place of the reason."""
+    monkeypatch.setenv(name, "1")
+    assert failure(repository, "switch", "nowhere") == (
+        "git switch failed: fatal: invalid reference: nowhere."
+    )
+
+
+def test_a_trace_of_the_configuration_is_not_part_of_a_message(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git reads this setting before its command line."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    run_git(tmp_path, "config", "--file", "gitconfig", "trace2.normalTarget", "2")
+    assert failure(repository, "switch", "nowhere") == (
+        "git switch failed: fatal: invalid reference: nowhere."
+    )
+
+
+def test_a_local_replacement_of_a_commit_is_ignored(repository: Path) -> None:
+    """Nobody else has it, and it is never shown."""
+    (repository / "file").write_text("one\n", encoding="utf-8")
+    old = commit(repository, "One")
+    (repository / "file").write_text("two\n", encoding="utf-8")
+    new = commit(repository, "Two")
+    run_git(repository, "replace", old, new)
+    assert file_of(repository, old, "file") == "one\n"
+
+
+def test_a_local_graft_is_ignored(repository: Path) -> None:
+    """It is the older way to change history on one machine."""
+    old, new = commit(repository, "One"), commit(repository, "Two")
+    (repository / ".git" / "info").mkdir(exist_ok=True)
+    (repository / ".git" / "info" / "grafts").write_text(f"{new}\n", encoding="utf-8")
+    assert is_ancestor(repository, old, new)
+
+
+def test_access_to_remotes_is_that_of_the_user(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials, proxies and SSH are settings that only the user knows."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\necho "ssh $*" >&2; exit 1\n', encoding="utf-8")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(ssh))
+    run_git(repository, "config", "url.ssh://other.test/.insteadOf", "https://git.test/")
+    assert "ssh -o SendEnv=GIT_PROTOCOL other.test" in failure(
+        repository, "fetch", "https://git.test/a.git"
+    )
+
+
 def test_git_never_asks_for_a_password(repository: Path, locked_server: str) -> None:
     """In a workflow nobody sees the question; it would wait until the run is canceled."""
     message = failure(repository, "fetch", f"http://{locked_server}/remote.git")

@@ -1,0 +1,197 @@
+"""Settings of the user's own Git, none of which may change an answer."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import remotes
+from delivery.manifests import diff
+from delivery.releases import changes, promotion, status
+from delivery.releases.changes import Build
+from remotes import DEV, STAGING, Remote, commit, run_git
+
+OLD, NEW = "a" * 40, "b" * 40
+SIGNER = """\
+#!/bin/sh
+case "$*" in
+*--verify*) echo "Good signature, says nobody" >&2; exit 1 ;;
+*) cat >/dev/null; echo "[GNUPG:] SIG_CREATED " >&2; echo "-----BEGIN PGP SIGNATURE-----" ;;
+esac
+"""
+"""A stand-in for gpg that signs everything and verifies nothing."""
+
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of the user's own configuration; all commits have the same date."""
+    for name, value in remotes.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_DATE", "1700000000 +0000")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    return tmp_path / "gitconfig"
+
+
+@contextmanager
+def render(worktree: Path) -> Iterator[Path]:
+    """Yield a fresh dist beside the worktree."""
+    fresh = worktree.parent / f"{worktree.name}-fresh"
+    shutil.copytree(worktree, fresh)
+    remotes.render(fresh)
+    yield fresh / "dist"
+    shutil.rmtree(fresh)
+
+
+def land(remote: Remote, tag: str, *, dry_run: bool = False) -> changes.Landing:
+    """Release a build of payment-api."""
+    change = changes.bump([Build(service="payment-api", tag=tag)], prove=remotes.trust)
+    return changes.land(
+        remote.clone,
+        change,
+        remote="origin",
+        branch="develop",
+        dry_run=dry_run,
+        render=remotes.render,
+    )
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Remote:
+    """Create a remote with a bump on develop, and commits on main, one signed, that merge."""
+    remote = Remote.create(tmp_path)
+    land(remote, OLD)
+    signer = tmp_path / "gpg"
+    signer.write_text(SIGNER, encoding="utf-8")
+    signer.chmod(0o755)
+    run_git(remote.clone, "config", "gpg.program", str(signer))
+    run_git(remote.clone, "switch", "--quiet", "--create", "work", "origin/main")
+    (remote.clone / "Größe").write_text("one\ntwo\n", encoding="utf-8")
+    commit(remote.clone, "Größe")
+    run_git(remote.clone, "commit", "--quiet", "--allow-empty", "--gpg-sign", "--message=Signed")
+    run_git(remote.clone, "tag", "--annotate", "--message=x", "own")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
+    run_git(remote.clone, "switch", "--quiet", "develop")
+    run_git(remote.clone, "pull", "--quiet", "origin", "develop")
+    return remote
+
+
+def answers(remote: Remote) -> list[object]:
+    """Return what bump, status, diff and promote answer."""
+    promoted = promotion.prepare(
+        remote.clone, DEV, STAGING, remote="origin", verdict=None, render=render
+    )
+    return [
+        promoted and promoted.text,
+        status.status(remote.clone, remote="origin"),
+        diff.changes(remote.clone, "origin/main", STAGING),
+        land(remote, NEW, dry_run=True),
+    ]
+
+
+def assert_ignored(remote: Remote, expected: list[object]) -> None:
+    """Assert that the answers are the expected ones, and that the commit is pushed alone."""
+    assert answers(remote) == expected
+    landing = land(remote, NEW)
+    assert landing == expected[-1]
+    assert remote.head() == landing.commit
+    assert run_git(remote.bare, "tag") == ""
+
+
+def configure(path: Path, setting: str) -> None:
+    """Add a setting to a configuration file, which may not exist yet."""
+    key, _, value = setting.partition("=")
+    run_git(path.parent, "config", "--file", str(path), key, value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "branch.master.mergeOptions=--squash",
+        "commit.gpgSign=true",
+        "core.abbrev=40",
+        "core.attributesFile=gitattributes",
+        "core.autocrlf=true",
+        "core.commentChar=R",
+        "diff.orderFile=nowhere",
+        "i18n.commitEncoding=latin1",
+        "i18n.logOutputEncoding=latin1",
+        "init.defaultBranch=..",
+        "log.showRoot=false",
+        "log.showSignature=true",
+        "merge.verifySignatures=true",
+        "push.gpgSign=true",
+        "push.pushOption=x",
+        "push.recurseSubmodules=only",
+        "trailer.separators=#",
+    ],
+)
+def test_a_setting_of_the_user_changes_nothing(
+    remote: Remote, home: Path, tmp_path: Path, setting: str
+) -> None:
+    """A reviewer and a workflow must read the same, and a person's bump be the robot's."""
+    expected = answers(remote)
+    (tmp_path / "gitattributes").write_text("* text eol=crlf\n", encoding="utf-8")
+    configure(home, setting.replace("gitattributes", str(tmp_path / "gitattributes")))
+    assert_ignored(remote, expected)
+
+
+def test_usual_settings_of_people_change_nothing(remote: Remote, home: Path) -> None:
+    """None of them would alone, today; a newer Git or command may obey more of them."""
+    expected = answers(remote)
+    for setting in (
+        "alias.log=!false",
+        "color.ui=always",
+        "core.eol=crlf",
+        "core.fsmonitor=false",
+        "core.pager=false",
+        "core.safecrlf=true",
+        "core.sparseCheckout=true",
+        "diff.external=false",
+        "diff.noprefix=true",
+        "diff.relative=true",
+        "fetch.prune=true",
+        "fetch.pruneTags=true",
+        "log.date=relative",
+        "log.follow=true",
+        "merge.conflictStyle=diff3",
+        "merge.ff=only",
+        "merge.log=true",
+        "pager.log=false",
+        "push.default=nothing",
+        "push.followTags=true",
+        "safe.bareRepository=explicit",
+        "submodule.recurse=true",
+    ):
+        configure(home, setting)
+    assert_ignored(remote, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GIT_CONFIG", "/dev/null"),
+        ("GIT_DEFAULT_HASH", "sha256"),
+        ("GIT_ICASE_PATHSPECS", "1"),
+        ("GIT_LITERAL_PATHSPECS", "maybe"),
+        ("GIT_NAMESPACE", "other"),
+        ("GIT_QUARANTINE_PATH", "x"),
+    ],
+)
+def test_a_variable_of_the_user_changes_nothing(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Also inside a hook, and for somebody who looks at what Git does."""
+    expected = answers(remote)
+    with monkeypatch.context() as patch:
+        patch.setenv(name, value)
+        found = answers(remote)
+        landing = land(remote, NEW)
+    assert found == expected
+    assert landing == expected[-1]
+    assert remote.head() == landing.commit
