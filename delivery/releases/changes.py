@@ -279,7 +279,8 @@ def land(
     what the worktree's own code renders.
 
     Raises:
-        ReleaseError: If the edit refuses, or others push first on every attempt.
+        ReleaseError: If the edit refuses, a hook changes the commit, or others push first on every
+            attempt.
         ImagesError: If images.yaml is wrong, or cannot hold the change.
         GitError: If Git or the remote refuses.
         RenderError: If the branch does not render.
@@ -288,7 +289,8 @@ def land(
     """
     git(repository, "check-ref-format", "--branch", branch)
     place = f"{remote}/{branch}"
-    remote = absolute(repository, remote)
+    if remote not in git(repository, "remote").splitlines():
+        remote = absolute(repository, remote)
     with sandbox(repository) as private:
         for attempt in range(1, ATTEMPTS + 1):
             started = time.monotonic()
@@ -341,7 +343,13 @@ def _commit(private: Sandbox, change: Change) -> str:
     message = "\n\n".join(filter(None, [change.subject, change.body, trailers]))
     # Git would take a reason that begins with a `#` for a comment.
     cleanup = "--cleanup=verbatim"
+    tree = private.git("write-tree")
     private.git(*_identity(private), "commit", "--quiet", cleanup, "--message", message)
+    if private.git("log", "-1", "--format=%T%n%B") != f"{tree}\n{message}":
+        raise ReleaseError(
+            "A Git hook of this clone changed the commit: a hook may refuse a release, "
+            "not change it; fix or remove the hook."
+        )
     return private.git("rev-parse", "HEAD")
 
 

@@ -66,8 +66,14 @@ def _init(common: Path, folder: Path) -> Path:
 
 
 def _settings(repository: Path, common: Path) -> dict[str, str]:
-    listed = git(repository, "config", "--local", "--includes", "--list", "--null")
-    entries = [tuple(entry.partition("\n")[::2]) for entry in listed.split("\0") if entry]
+    listed = git(repository, "config", "--show-scope", "--includes", "--list", "--null").split("\0")
+    own = [
+        # A key without a value is true.
+        (key, value if equals else "true")
+        for scope, entry in zip(listed[::2], listed[1::2], strict=False)
+        if scope in {"local", "worktree"}
+        for key, equals, value in [entry.partition("\n")]
+    ]
     root = Path(git(repository, "rev-parse", "--show-toplevel"))
     settings = [
         ("core.hooksPath", str(common / "hooks")),
@@ -75,7 +81,7 @@ def _settings(repository: Path, common: Path) -> dict[str, str]:
         ("maintenance.auto", "false"),
         *(
             (key, absolute(root, value) if _ADDRESS.fullmatch(key) else value)
-            for key, value in entries
+            for key, value in own
             if not key.startswith(_OWN)
         ),
     ]

@@ -11,6 +11,7 @@ import remotes
 from delivery.manifests import diff
 from delivery.releases import changes, promotion, status
 from delivery.releases.changes import Build
+from delivery.releases.sandbox import sandbox
 from remotes import DEV, STAGING, Remote, commit, run_git
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -195,3 +196,47 @@ def test_a_variable_of_the_user_changes_nothing(
     assert found == expected
     assert landing == expected[-1]
     assert remote.head() == landing.commit
+
+
+def test_a_folder_named_like_the_remote_is_not_the_remote(remote: Remote) -> None:
+    """Git prefers the name, and so do people who type it."""
+    run_git(remote.clone, "init", "--quiet", "--bare", "origin")
+    assert land(remote, NEW).commit == remote.head()
+
+
+def test_settings_of_one_worktree_are_used(remote: Remote) -> None:
+    """They may hold the credentials."""
+    run_git(remote.clone, "config", "extensions.worktreeConfig", "true")
+    run_git(remote.clone, "config", "--worktree", "http.extraHeader", "Authorization: x")
+    with sandbox(remote.clone) as private:
+        assert private.git("config", "--get-all", "http.extraHeader") == "Authorization: x"
+
+
+def test_a_setting_without_a_value_is_true(remote: Remote) -> None:
+    """As Git reads it: as an empty value it would switch the verification of servers off."""
+    with (remote.clone / ".git" / "config").open("a", encoding="utf-8") as file:
+        file.write("[http]\n\tsslVerify\n[core]\n\tsparseCheckout\n")
+    with sandbox(remote.clone) as private:
+        assert private.git("config", "--type=bool", "http.sslVerify") == "true"
+
+
+def test_a_hook_may_not_change_the_commit(remote: Remote) -> None:
+    """It may refuse it, but what lands is what was rendered, with the reason that was given."""
+    hook = remote.clone / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho x > dist/dev/x.yaml\ngit add dist\n", encoding="utf-8")
+    hook.chmod(0o755)
+    before = remote.head()
+    with pytest.raises(changes.ReleaseError, match="Git hook of this clone changed the commit"):
+        land(remote, NEW)
+    assert remote.head() == before
+
+
+def test_a_hook_may_not_change_the_message(remote: Remote) -> None:
+    """Programs read its trailers."""
+    hook = remote.clone / ".git" / "hooks" / "prepare-commit-msg"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text('#!/bin/sh\necho "Release: redis 1" >> "$1"\n', encoding="utf-8")
+    hook.chmod(0o755)
+    with pytest.raises(changes.ReleaseError, match="Git hook of this clone changed the commit"):
+        land(remote, NEW)
