@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
@@ -11,6 +12,7 @@ import pytest
 
 from fraud_detection import environments
 from fraud_detection.environments import ENVIRONMENTS, Environment
+from remotes import commit, run_git
 from rendering import large, live_manifests
 from repository import REPOSITORY, SERVICE_FILES
 
@@ -54,6 +56,23 @@ def test_constructs_is_the_package_from_pypi() -> None:
 def test_dist_hides_nothing() -> None:
     """`uv build` leaves a .gitignore there, which hides new manifests; build elsewhere."""
     assert list((REPOSITORY / "dist").rglob(".gitignore")) == []
+
+
+@pytest.mark.usefixtures("git_environment")
+def test_line_ends_are_the_same_on_every_machine(tmp_path: Path) -> None:
+    """`core.autocrlf` would make all of dist stale, and break the scripts in the containers."""
+    files = {"dist/dev/a.yaml": b"one\ntwo\r\n", "script.sh": b"one\ntwo\n", "image.png": b"\0\r\n"}
+    run_git(tmp_path, "init", "--quiet")
+    run_git(tmp_path, "config", "core.autocrlf", "true")
+    shutil.copy(REPOSITORY / ".gitattributes", tmp_path)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    commit(tmp_path, "Files")
+    for name in files:
+        (tmp_path / name).unlink()
+    run_git(tmp_path, "reset", "--quiet", "--hard")
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
 
 
 @pytest.mark.parametrize("file", FILES)
