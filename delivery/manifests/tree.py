@@ -127,8 +127,9 @@ def read_folder(repository: Path, folder: str, commit: str | None = None) -> Fil
 
 def _checked_out(repository: Path, folder: str) -> Files:
     root = repository / folder
+    above = [repository / each for each in PurePosixPath(folder).parents[:-1]]
     files = {}
-    for path in (root, *root.rglob("*")):
+    for path in (*above, root, *root.rglob("*")):
         relative = path.relative_to(repository).as_posix()
         if path.is_symlink():
             raise _refused(relative, "symbolic link")

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from delivery.git import GitError
-from delivery.manifests.tree import TreeError, read_dist
+from delivery.manifests.tree import TreeError, read_dist, read_folder
 from remotes import commit, run_git
 
 pytestmark = pytest.mark.usefixtures("git_environment")
@@ -77,6 +77,15 @@ def test_what_points_elsewhere_is_refused(
     head = commit(repository, "One")
     with pytest.raises(TreeError, match=f"^{expected}: replace it by the files themselves"):
         read_dist(repository, head if committed else None)
+
+
+@pytest.mark.parametrize("committed", [True, False], ids=["commit", "working-tree"])
+def test_a_link_above_the_folder_is_refused(repository: Path, *, committed: bool) -> None:
+    """`dist/argocd` is read alone."""
+    link_folder(repository)
+    head = commit(repository, "One")
+    with pytest.raises(TreeError, match=r"^dist is a symbolic link|^There is no dist/dev in"):
+        read_folder(repository, "dist/dev", head if committed else None)
 
 
 @pytest.mark.parametrize("commit_name", ["HEAD", "a" * 40])
