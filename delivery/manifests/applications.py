@@ -31,7 +31,7 @@ class UnknownEnvironmentError(DeliveryError):
 class Environment:
     """One environment: the specs of its Argo CD Application and AppProject, and its labels.
 
-    The labels are those of its Namespace.
+    The labels are those of its Namespace, or else those that Argo CD gives it at every sync.
     """
 
     application: str
@@ -155,12 +155,14 @@ def parse(objects: Iterable[Manifest]) -> list[Environment]:
                 "source": {"repoURL": str(), "targetRevision": str(), "path": str()},
                 "destination": {"namespace": str(namespace)},
             }:
+                policy = spec.get("syncPolicy") or {}
+                managed = policy.get("managedNamespaceMetadata") or {}
                 found.append(
                     Environment(
                         application=name,
                         spec=spec,
                         project=projects.get(project, EVERYTHING),
-                        labels=namespaces.get(namespace, {}).get("labels") or {},
+                        labels=namespaces.get(namespace, managed).get("labels") or {},
                     )
                 )
             case _:
