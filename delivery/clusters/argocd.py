@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from copy import deepcopy
 from pathlib import Path
+from typing import NamedTuple
+
+import trustme
 
 from delivery.clusters.simulated import SimulatedCluster, simulated_cluster
 from delivery.commands import run
@@ -37,6 +40,14 @@ _RESYNC_SECONDS = 30
 _SELF_HEAL_BACKOFF_SECONDS = 5
 
 
+class _Identity(NamedTuple):
+    """Files of one certificate, which the repo-server shares with its only client."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
 class ArgoCd:
     """A running Argo CD, as `argocd` starts it."""
 
@@ -64,6 +75,8 @@ class ArgoCd:
             # Makes https://kubernetes.default.svc the server of the kubeconfig.
             "ARGOCD_FAKE_IN_CLUSTER": "true",
             "ARGOCD_GPG_ENABLED": "false",
+            # The repo-server looks for its certificate there.
+            "ARGOCD_APP_CONF_PATH": str(own),
             # The defaults spare an API server that others use, too.
             "ARGOCD_K8S_CLIENT_QPS": "1000",
             "ARGOCD_K8S_CLIENT_BURST": "2000",
@@ -73,6 +86,8 @@ class ArgoCd:
             "HOME": str(own),
             "TMPDIR": str(own),
         }
+        # Without it, every user of this machine could have the repo-server run a program.
+        identity = _write_identity(own)
         redis, redis_port = self._serve(lambda port: [assets.redis, f"127.0.0.1:{port}"])
         repo_server, repo_server_port = self._serve(
             lambda port: [
@@ -81,9 +96,7 @@ class ArgoCd:
                 f"--port={port}",
                 "--metrics-address=127.0.0.1",
                 "--metrics-port=0",
-                "--disable-tls",
-                # The default is a file that only exists in its pod, and is required.
-                "--client-ca-path=",
+                f"--client-ca-path={identity.authority}",
                 f"--redis=127.0.0.1:{redis_port}",
                 f"--revision-cache-expiration={resync_seconds}s",
                 "--loglevel=warn",
@@ -93,7 +106,10 @@ class ArgoCd:
             assets.argocd_application_controller,
             f"--namespace={NAMESPACE}",
             f"--repo-server=127.0.0.1:{repo_server_port}",
-            "--repo-server-plaintext",
+            "--repo-server-strict-tls",
+            f"--repo-server-ca-cert-path={identity.authority}",
+            f"--repo-server-client-cert-path={identity.certificate}",
+            f"--repo-server-client-cert-key-path={identity.key}",
             f"--redis=127.0.0.1:{redis_port}",
             # The only port that it would open to other machines; the address is not configurable.
             "--metrics-port=0",
@@ -197,6 +213,23 @@ def refresh(client: Client, application: str, *, hard: bool = False) -> None:
         Reference(API_VERSION, "Application", application, NAMESPACE),
         {"metadata": {"annotations": {"argocd.argoproj.io/refresh": "hard" if hard else "normal"}}},
     )
+
+
+def _write_identity(folder: Path) -> _Identity:
+    """Write what the repo-server and its client prove themselves with, where the former looks."""
+    identity = _Identity(
+        authority=folder / "authority.crt",
+        certificate=folder / "reposerver" / "tls" / "tls.crt",
+        key=folder / "reposerver" / "tls" / "tls.key",
+    )
+    identity.key.parent.mkdir(parents=True)
+    # Its key is never written, so that it signs no second certificate.
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(identity.authority))
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(str(identity.key))
+    issued.cert_chain_pems[0].write_to_path(str(identity.certificate))
+    return identity
 
 
 def _install(cluster: SimulatedCluster, assets: ControlPlaneAssets) -> None:

@@ -1,0 +1,88 @@
+"""What other users of this machine can reach of a throwaway control plane."""
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+
+import pytest
+import trustme
+
+from delivery.clusters.argocd import ArgoCd, argocd
+from delivery.control_plane.build import ControlPlaneAssets
+
+pytestmark = [pytest.mark.xdist_group("argocd-local-users"), pytest.mark.timeout(180)]
+
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""Start of every gRPC connection: HTTP/2's preface, and a frame SETTINGS without any."""
+SETTINGS = 4
+
+
+@pytest.fixture(scope="module")
+def argo(assets: ControlPlaneAssets) -> Iterator[ArgoCd]:
+    """A running Argo CD."""
+    with argocd(assets) as argo:
+        yield argo
+
+
+def port_of(argo: ArgoCd) -> int:
+    """Return the port of the repo-server."""
+    [program] = [each for each in argo.programs if each.name == "argocd-repo-server"]
+    assert isinstance(program.process.args, list)
+    [option] = [each for each in program.process.args if str(each).startswith("--port=")]
+    return int(option.removeprefix("--port="))
+
+
+def is_served(port: int, context: ssl.SSLContext | None) -> bool:
+    """Return whether a client gets gRPC's answer, and so could send any request."""
+    try:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+        with plain if context is None else context.wrap_socket(plain) as client:
+            client.sendall(HELLO)
+            answer = client.recv(9)
+    except (ConnectionError, ssl.SSLError):
+        return False
+    return len(answer) == 9 and answer[3] == SETTINGS
+
+
+def trusting() -> ssl.SSLContext:
+    """Make a client that accepts any server and has no certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def with_a_certificate_of_its_own() -> ssl.SSLContext:
+    """Make a client whose certificate somebody else signed, under the same names."""
+    context = trusting()
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(lambda: None, id="without TLS"),
+        pytest.param(trusting, id="without a certificate"),
+        pytest.param(with_a_certificate_of_its_own, id="with a foreign certificate"),
+    ],
+)
+def test_the_repo_server_refuses_other_users(
+    argo: ArgoCd, client: Callable[[], ssl.SSLContext | None]
+) -> None:
+    """A request names the program that renders, which runs as whoever started Argo CD."""
+    assert not is_served(port_of(argo), client())
+
+
+def test_the_repo_server_serves_whoever_can_read_its_folder(argo: ArgoCd) -> None:
+    """Without this, the refusals would also be those of a server that is broken."""
+    folder = argo.cluster.server.folder / "argocd" / "reposerver" / "tls"
+    context = trusting()
+    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    assert is_served(port_of(argo), context)
+
+
+def test_other_users_cannot_read_the_certificate(argo: ArgoCd) -> None:
+    """Its key is all that the repo-server asks for."""
+    assert argo.cluster.server.folder.stat().st_mode & 0o777 == 0o700
