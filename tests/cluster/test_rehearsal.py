@@ -118,10 +118,13 @@ def load(name: str) -> Case:
         same = [each for each in after if each["metadata"] == new["metadata"]]
         [old] = [each for each in same if each["kind"] == new["kind"]]
         after[after.index(old)] = new
+    spec = merge(objects()["application"], case.get("application", {}))
+    managed = spec["syncPolicy"].get("managedNamespaceMetadata") or {}
     application = Environment(
         application="shop",
-        spec=merge(objects()["application"], case.get("application", {})),
+        spec=spec,
         project=merge(objects()["project"], case.get("project", {})),
+        labels=managed.get("labels") or {},
     )
     return Case(
         why=case["why"],
