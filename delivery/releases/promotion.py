@@ -283,7 +283,7 @@ def _warnings(repository: Path, case: _Case, changes: Sequence[diff.Difference])
         suffix = f"; and {more} more" if more > 0 else ""
         yield escaped(f"Only on {target}: {'; '.join(ours[:_LISTED_COMMITS])}{suffix}")
     if _argocd(case.old) != _argocd(case.new):
-        yield f"`{DIST}/argocd` changes: run `kubectl apply -f {DIST}/argocd` after the merge."
+        yield f"`{DIST}/argocd` changes: the root Application applies it once it is on main."
     for change in changes:
         if change.kind in _KEEPS_DATA and change.verb in {diff.Verb.REMOVED, diff.Verb.RENAMED}:
             yield escaped(f"{change.title}: it holds data.")

@@ -336,8 +336,10 @@ def test_a_given_api_server_has_the_version_that_it_has(run: Callable[..., Resul
     assert "--kubeconfig and --kubernetes exclude each other" in result.stderr
 
 
-def test_what_is_applied_by_hand_is_named(checkout: Checkout, run: Callable[..., Result]) -> None:
-    """No sync applies dist/argocd."""
+def test_what_the_root_application_applies_is_named(
+    checkout: Checkout, run: Callable[..., Result]
+) -> None:
+    """No environment's own sync applies dist/argocd."""
     checkout.edit("argocd/fraud-detection.yaml", "selfHeal: true", "selfHeal: false")
     [rehearsal] = json.loads(run("HEAD", "--environment", "dev", "--format", "json").stdout)
     assert [each["name"] for each in rehearsal["consequences"]] == [

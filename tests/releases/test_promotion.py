@@ -303,7 +303,7 @@ def test_it_warns_of_changed_applications(remote: Remote) -> None:
     file.write_text(file.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     remotes.commit(remote.clone, "Change the Applications")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
-    assert "`dist/argocd` changes: run `kubectl apply -f dist/argocd`" in prepare(remote).body
+    assert "`dist/argocd` changes: the root Application applies it" in prepare(remote).body
 
 
 def test_it_warns_of_data(remote: Remote) -> None:
