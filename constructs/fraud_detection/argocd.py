@@ -1,4 +1,4 @@
-"""What Argo CD is given: projects, namespaces and Applications, which keep themselves."""
+"""The projects, namespaces and Applications of Argo CD, kept in sync by a root Application."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -131,7 +131,7 @@ def _namespace(chart: Chart, environment: Environment) -> None:
             environment.namespace,
             wave=Wave.NAMESPACE,
             labels=_POD_SECURITY,
-            # With the namespace all data would go.
+            # Deleting the namespace would delete all data in it.
             annotations=KEEP_DATA,
         ),
     )

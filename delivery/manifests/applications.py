@@ -14,7 +14,7 @@ from delivery.manifests.manifest import Labels, Manifest
 from delivery.manifests.tree import DIST, Files, Key, TreeError, manifests, read_folder
 
 FOLDER = PurePosixPath(DIST, "argocd")
-"""The folder of the objects that are applied by hand once, and then keep themselves."""
+"""The folder that the root Application applies, after it was applied by hand once."""
 EVERYTHING = {
     "sourceRepos": ["*"],
     "destinations": [{"namespace": "*", "server": "*"}],
@@ -132,7 +132,7 @@ def declared(files: Files) -> list[Environment]:
 def parse(objects: Iterable[Manifest]) -> list[Environment]:
     """Return the environments that the Applications among some objects declare, in their order.
 
-    The Application that keeps `dist/argocd` itself is none.
+    The root Application, which keeps `dist/argocd` itself, is not one of them.
 
     Raises:
         TreeError: If an Application lacks a field that we need.

@@ -117,7 +117,9 @@ def _advertised(routes: Routes) -> Iterator[Connection]:
             ]
             if not clients:
                 row = given(server, container.place(address.source), address.text)
-                yield row.finding("nobody connects to what it stands for", Verdict.UNUSED)
+                yield row.finding(
+                    "no client connects to the port that it advertises", Verdict.UNUSED
+                )
             for client in clients:
                 row = given(client, f"{server.name}: {address.source}", address.text)
                 yield routes.follow(row, client, address)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from delivery.errors import DeliveryError
+from delivery.manifests.applications import environments
 from delivery.network import cluster, graph
 from delivery.text import fenced
 
@@ -32,7 +33,7 @@ def redraw(repository: Path) -> bool:
         return False
     before = page.read_text(encoding="utf-8")
     folders = cluster.load(repository)
-    known = set(cluster.Cluster(folders).namespaces.values())
+    known = {each.name for each in environments(repository)}
 
     def draw(block: re.Match[str]) -> str:
         marker, environment = block.groups()

@@ -7,6 +7,7 @@ from pathlib import Path
 from delivery.commands import gh
 from delivery.errors import DeliveryError
 from delivery.git import GitError, is_ancestor, resolve
+from fraud_detection.images import COMMIT
 
 
 class HistoryError(DeliveryError):
@@ -29,7 +30,6 @@ _GITHUB_STATUS = {
     "diverged": Order.UNRELATED,
 }
 """The values of `status` in GitHub's comparison of two commits."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 # Excludes paths such as `../application`.
 _ON_GITHUB = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]*[A-Za-z0-9_-]")
 
@@ -50,7 +50,7 @@ def order(history: str, *, released: str, build: str) -> Order:
         HistoryError: If there is no such repository, or it lacks one of the commits.
         CommandError: If GitHub does not answer.
     """
-    if not _COMMIT.fullmatch(build):
+    if not COMMIT.accepts(build):
         return Order.NEWER
     folder = Path(history)
     if folder.is_dir():

@@ -1,6 +1,5 @@
 """The pull request that promotes one branch to the next, and the text that argues its case."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from delivery.network import graph
 from delivery.releases.chain import fetch
 from delivery.releases.changes import bumped
 from delivery.releases.images import images_of
+from delivery.releases.provenance import is_ours
 from delivery.releases.sandbox import Sandbox, sandbox
 from delivery.text import details, escaped, fenced, fitted, short
 from fraud_detection.images import Releases
 from fraud_detection.platform.image import Image
 from fraud_detection.repositories import APPLICATION
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@fraud-detection.invalid")
 """Git requires an identity for a merge, even one that is not committed."""
 _LISTED_COMMITS = 5
@@ -264,7 +263,7 @@ def _move(old: Image | None, new: Image | None) -> str:
 
 
 def _link(old: Image | None, new: Image | None) -> str:
-    if not (old and new and all(_COMMIT.fullmatch(image.tag) for image in (old, new))):
+    if not (old and new and is_ours(old) and is_ours(new)):
         return ""
     return f"[compare]({APPLICATION}/compare/{old.tag}...{new.tag})"
 

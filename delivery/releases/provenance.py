@@ -1,7 +1,6 @@
 """Proof that an image of our own was built by our workflow, from the application's main branch."""
 
 import json
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from delivery.commands import CommandError, gh
 from delivery.errors import DeliveryError
 from delivery.git import resolve
 from delivery.releases.history import Order, order
+from fraud_detection.images import COMMIT
 from fraud_detection.platform.image import Image
 
 _MAIN = "refs/heads/main"
-_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class ProvenanceError(DeliveryError):
@@ -60,7 +59,7 @@ class Evidence:
 
 def is_ours(image: Image) -> bool:
     """Whether an image is our own: its tag is the commit that was built, and no version."""
-    return _COMMIT.fullmatch(image.tag) is not None
+    return bool(COMMIT.accepts(image.tag))
 
 
 def verify(image: Image, builder: Builder, *, evidence: Evidence | None = None) -> None:

@@ -156,7 +156,7 @@ class _Session:
         return RegistryError(f"{self._subject}: {problem}.")
 
     def _anonymous(self, challenge: str) -> str:
-        """Return the token that anybody gets who follows a registry's challenge."""
+        """Return the anonymous token that the registry's challenge leads to."""
         scheme, _, rest = challenge.partition(" ")
         parameters = dict(_PARAMETER.findall(rest))
         if scheme.lower() != "bearer" or "realm" not in parameters:

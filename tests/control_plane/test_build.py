@@ -468,7 +468,7 @@ def test_a_stopped_build_stops_go(go: Go, start: Callable[[], "subprocess.Popen[
     output, _ = process.communicate()
     assert process.returncode == INTERRUPTED
     assert output.splitlines()[-1] == "Interrupted."
-    # It is nobody's child any more: the first process of the machine reaps it in its own time.
+    # Orphaned by now, it counts as running until the machine's init process reaps it.
     wait_until(lambda: has_ended(hanging), programs=[], seconds=30, what="Go still runs")
 
 

@@ -406,7 +406,9 @@ def test_a_client_is_sent_on_to_the_advertised_address() -> None:
 def test_an_advertised_address_that_nobody_is_sent_to_is_a_finding() -> None:
     """Most likely its port is wrong."""
     folders = _brokers(1, env=NAME, command=["run", "--advertise-kafka-addr=$(NAME).broker:8080"])
-    assert "nobody connects to what it stands for" in {row.reason for row in analyze(folders)}
+    assert "no client connects to the port that it advertises" in {
+        row.reason for row in analyze(folders)
+    }
 
 
 def test_an_address_in_another_environment_is_foreign() -> None:
