@@ -6,13 +6,12 @@ from cdk8s import ApiObjectMetadata, App, Chart
 from cdk8s_plus_27 import k8s
 
 from fraud_detection.environments import Environment
-from fraud_detection.platform.sync import KEEP_DATA, Wave, metadata
+from fraud_detection.platform.sync import KEEP_DATA
 from fraud_detection.repositories import REPOSITORY
 from imports.io.argoproj import (
     Application,
     ApplicationSpec,
     ApplicationSpecDestination,
-    ApplicationSpecIgnoreDifferences,
     ApplicationSpecSource,
     ApplicationSpecSyncPolicy,
     ApplicationSpecSyncPolicyAutomated,
@@ -110,15 +109,6 @@ class ArgoCd:
                 path=f"dist/{environment.name}",
                 namespace=environment.namespace,
                 prune=True,
-                sync_options=["CreateNamespace=true", "ServerSideApply=true"],
-                ignore_differences=[
-                    # The job controller adds these fields to every Job.
-                    ApplicationSpecIgnoreDifferences(
-                        group="batch",
-                        kind="Job",
-                        json_pointers=["/spec/selector", "/spec/template/metadata/labels"],
-                    )
-                ],
             )
         _root(chart("root"), environments)
 
@@ -127,12 +117,11 @@ def _namespace(chart: Chart, environment: Environment) -> None:
     k8s.KubeNamespace(
         chart,
         environment.namespace,
-        metadata=metadata(
-            environment.namespace,
-            wave=Wave.NAMESPACE,
+        metadata=k8s.ObjectMeta(
+            name=environment.namespace,
             labels=_POD_SECURITY,
             # Deleting the namespace would delete all data in it.
-            annotations=KEEP_DATA,
+            annotations=dict(KEEP_DATA),
         ),
     )
 
@@ -167,7 +156,6 @@ def _root(chart: Chart, environments: Sequence[Environment]) -> None:
         namespace=_NAMESPACE,
         # An environment that is removed by mistake must not take its data with it.
         prune=False,
-        sync_options=["ServerSideApply=true"],
     )
 
 
@@ -180,8 +168,6 @@ def _application(
     path: str,
     namespace: str,
     prune: bool,
-    sync_options: list[str],
-    ignore_differences: list[ApplicationSpecIgnoreDifferences] | None = None,
 ) -> None:
     Application(
         chart,
@@ -193,7 +179,8 @@ def _application(
             destination=ApplicationSpecDestination(server=_CLUSTER, namespace=namespace),
             sync_policy=ApplicationSpecSyncPolicy(
                 automated=ApplicationSpecSyncPolicyAutomated(prune=prune, self_heal=True),
-                sync_options=sync_options,
+                # CreateNamespace would make a sync wait for health where the namespace is missing.
+                sync_options=["ServerSideApply=true"],
                 # Without retries Argo CD neither repeats nor heals a failed revision.
                 retry=ApplicationSpecSyncPolicyRetry(
                     limit=5,
@@ -204,6 +191,5 @@ def _application(
                     ),
                 ),
             ),
-            ignore_differences=ignore_differences,
         ),
     )

@@ -7,9 +7,9 @@ from fraud_detection.platform.pods import Resources
 from fraud_detection.services.alert_monitor import AlertMonitorSettings
 from fraud_detection.services.flink import FlinkSettings
 from fraud_detection.services.payment_api import PaymentApiSettings
+from fraud_detection.services.prober import ProberSettings
 from fraud_detection.services.redis import RedisSettings
 from fraud_detection.services.redpanda import RedpandaSettings
-from fraud_detection.services.smoke_test import SmokeTestSettings
 from fraud_detection.services.topic import TopicSettings
 
 
@@ -29,7 +29,7 @@ class Environment:
         redpanda: Settings of the brokers.
         topic: Layout of the topic of the transactions.
         redis: Settings of Redis.
-        smoke_test: Settings of the test after each sync. Default: no test.
+        prober: Settings of the prober, whose frauds appear among the alerts. Default: none.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Environment:
     redpanda: RedpandaSettings
     topic: TopicSettings
     redis: RedisSettings
-    smoke_test: SmokeTestSettings | None = None
+    prober: ProberSettings | None = None
 
 
 DEV = Environment(
@@ -72,7 +72,7 @@ DEV = Environment(
     ),
     topic=TopicSettings(partitions=2, replicas=1),
     redis=RedisSettings(resources=Resources(cpu=50, cpu_limit=500, memory=256), volume=1),
-    smoke_test=SmokeTestSettings(deadline=300),
+    prober=ProberSettings(every=60, within=30),
 )
 
 STAGING = Environment(
@@ -101,6 +101,7 @@ STAGING = Environment(
     ),
     topic=TopicSettings(partitions=6, replicas=3),
     redis=RedisSettings(resources=Resources(cpu=100, cpu_limit=500, memory=512), volume=2),
+    prober=ProberSettings(every=60, within=30),
 )
 
 ENVIRONMENTS = (DEV, STAGING)

@@ -9,9 +9,9 @@ from fraud_detection.platform.network import Network
 from fraud_detection.services.alert_monitor import AlertMonitor
 from fraud_detection.services.flink import Flink
 from fraud_detection.services.payment_api import PaymentApi
+from fraud_detection.services.prober import Prober
 from fraud_detection.services.redis import Redis
 from fraud_detection.services.redpanda import Redpanda
-from fraud_detection.services.smoke_test import SmokeTest
 from fraud_detection.services.topic import Topic
 
 
@@ -51,9 +51,6 @@ class System:
             settings=environment.redpanda,
         )
         topic = Topic(
-            chart("transactions-topic"),
-            "topic",
-            network=network,
             name="transactions",
             image=images.redpanda,
             broker=redpanda.kafka,
@@ -86,14 +83,14 @@ class System:
             redis=redis.endpoint,
             settings=environment.alert_monitor,
         )
-        if environment.smoke_test is not None:
-            SmokeTest(
-                chart("smoke-test"),
-                "smoke-test",
+        if environment.prober is not None:
+            Prober(
+                chart("prober"),
+                "prober",
                 network=network,
                 image=images.payment_api,
                 payment_api=payment_api.http,
                 alert_monitor=alert_monitor.http,
-                settings=environment.smoke_test,
+                settings=environment.prober,
             )
         network.add_policies()

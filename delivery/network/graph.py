@@ -122,7 +122,7 @@ def _workload(workload: Workload, manifests: Sequence[Manifest]) -> Node:
     kind = workload.manifest["kind"]
     return Node(
         name=name,
-        lines=(name, f"{_wave(workload.manifest)}: {kind}{'' if kind == 'Job' else f', {count}'}"),
+        lines=(name, f"{_order(workload.manifest)}{kind}{'' if kind == 'Job' else f', {count}'}"),
         shape=Shape.WORKLOAD,
         manifests=tuple(parts),
     )
@@ -155,11 +155,12 @@ def _volume(name: str, title: str, claim: Manifest, count: str = "") -> Node:
     return Node(name=name, lines=(title, f"{size}{count}"), shape=Shape.VOLUME, manifests=(claim,))
 
 
-def _wave(manifest: Manifest) -> str:
-    """Return when Argo CD applies an object."""
+def _order(manifest: Manifest) -> str:
+    """Return when Argo CD applies an object, if not with all others."""
     if annotation(manifest, "hook") == "PostSync":
-        return "after each sync"
-    return f"wave {annotation(manifest, 'sync-wave') or 0}"
+        return "after each sync: "
+    wave = annotation(manifest, "sync-wave")
+    return f"wave {wave}: " if wave else ""
 
 
 def compare(base: Graph | None, graph: Graph) -> Picture:

@@ -1,4 +1,4 @@
-"""Redpanda: brokers, and the Job that creates a topic on them."""
+"""Redpanda: brokers, and the workload that creates a topic on them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from delivery.products.product import Product
 
 
 class _Topic(NamedTuple):
-    """A topic as its Job creates it."""
+    """A topic as a container creates it."""
 
     name: str
     partitions: int
@@ -17,7 +17,7 @@ class _Topic(NamedTuple):
 
 
 def _topic_risks(before: Manifest, after: Manifest | None) -> Iterator[str]:
-    """Return what a change of the Job that creates a topic does to its transactions."""
+    """Return what a change of the workload that creates a topic does to its transactions."""
     was, now = _topic(before), _topic(after) if after else None
     if was is None:
         return
@@ -42,7 +42,7 @@ def _topic_risks(before: Manifest, after: Manifest | None) -> Iterator[str]:
 
 
 def _topic(manifest: Manifest) -> _Topic | None:
-    if manifest["kind"] != "Job":
+    if manifest["kind"] not in workloads.KINDS:
         return None
     variables = workloads.variables(manifest)
     try:

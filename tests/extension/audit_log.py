@@ -16,7 +16,6 @@ from fraud_detection.platform.pods import (
     pod_template,
     temporary_folder,
 )
-from fraud_detection.platform.sync import Wave, metadata
 
 _PORT = 8090
 
@@ -53,13 +52,12 @@ class AuditLog(Construct):
             name="audit-log",
             component=component,
             ports={"http": _PORT},
-            wave=Wave.APPLICATIONS,
         )
         tmp = temporary_folder(size=64)
         k8s.KubeDeployment(
             self,
             "deployment",
-            metadata=metadata("audit-log", wave=Wave.APPLICATIONS),
+            metadata=k8s.ObjectMeta(name="audit-log"),
             spec=k8s.DeploymentSpec(
                 replicas=1,
                 strategy=k8s.DeploymentStrategy(type="Recreate"),

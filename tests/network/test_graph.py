@@ -123,10 +123,10 @@ def test_a_node_shows_its_wave_and_its_number_of_pods(system: Folders) -> None:
     """The order of a sync and the size of the system, at a glance."""
     nodes = draw("shop", system).nodes
     assert nodes["web"].lines == ("web", "wave 2: Deployment, 2 to 4")
-    assert nodes["store"].lines[:2] == ("store", "wave 0: StatefulSet, 3")
+    assert nodes["store"].lines[:2] == ("store", "StatefulSet, 3")
     assert nodes["data of store"].lines == ("data of store", "20Gi, 3 times")
     assert nodes["volume archive"].lines == ("archive", "1Gi")
-    assert nodes["setup"].lines == ("setup", "wave 0: Job")
+    assert nodes["setup"].lines == ("setup", "Job")
     assert nodes["check"].lines == ("check", "after each sync: Job")
 
 

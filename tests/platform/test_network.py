@@ -7,7 +7,7 @@ import pytest
 
 from fraud_detection.environments import Environment
 from fraud_detection.platform.publication import Publication
-from rendering import LIVE, Manifest, Manifests, container, large, live_manifests, small, variables
+from rendering import LIVE, Manifest, Manifests, live_manifests, small, variables
 from settings import LARGE, PUBLICATION, SMALL
 
 
@@ -40,7 +40,6 @@ def _edges(system: Manifests, direction: str, peers: str) -> set[tuple[str, str,
 # The data flow of the applications, as a second opinion on the constructs.
 FLOW = {
     ("payment-api", "redpanda", 9093),
-    ("transactions-topic", "redpanda", 9093),
     ("redpanda", "redpanda", 33145),
     ("flink-jobmanager", "redpanda", 9093),
     ("flink-taskmanager", "redpanda", 9093),
@@ -53,17 +52,15 @@ FLOW = {
     ("flink-taskmanager", "flink-taskmanager", 6121),
     ("alert-monitor", "redis", 6379),
 }
-SMOKE_TEST = {("smoke-test", "payment-api", 8000), ("smoke-test", "alert-monitor", 8080)}
-COMPONENTS = {
-    component for client, server, _ in FLOW | SMOKE_TEST for component in (client, server)
-}
+PROBER = {("prober", "payment-api", 8000), ("prober", "alert-monitor", 8080)}
+COMPONENTS = {component for client, server, _ in FLOW | PROBER for component in (client, server)}
 
 
 def test_exactly_the_data_flow_is_allowed(system: Manifests) -> None:
     """A missing edge is an outage that shows only as restarts; a surplus edge is a hole."""
     edges = _edges(system, "egress", "to")
     among_these = {edge for edge in edges if {edge[0], edge[1]} <= COMPONENTS}
-    assert among_these == FLOW | (SMOKE_TEST if system.environment.smoke_test else set())
+    assert among_these == FLOW | (PROBER if system.environment.prober else set())
 
 
 def test_every_workload_has_its_network_policy(system: Manifests) -> None:
@@ -102,14 +99,6 @@ def test_every_pod_reaches_the_cluster_dns_and_the_node_local_cache(system: Mani
     assert dns["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kube-system"}
     assert dns["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
     assert cache == {"ipBlock": {"cidr": "169.254.20.10/32"}}
-
-
-def test_policies_are_in_force_before_the_first_pod(system: Manifests) -> None:
-    """A pod that starts before its policies would begin cut off, or wide open."""
-    assert {
-        policy["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"]
-        for policy in system.kind("NetworkPolicy")
-    } == {"-1"}
 
 
 def test_every_service_selects_a_workload_that_listens_on_its_ports(system: Manifests) -> None:
@@ -214,17 +203,10 @@ def test_publishing_without_a_tls_secret_is_plain_http() -> None:
     assert "tls" not in ingress["spec"]
 
 
-def test_publishing_keeps_the_smoke_test_s_own_edge() -> None:
+def test_publishing_keeps_the_prober_s_own_edge() -> None:
     """Two kinds of client use one port: the second must not replace the first."""
     [rule] = _ingress_rules(_published(LARGE), "payment-api")
     assert len(rule["from"]) == 2
-
-
-def test_the_init_container_waits_on_the_same_connection_as_the_application() -> None:
-    """Waiting for an address that the application does not use would prove nothing."""
-    template = large.get("Deployment", "payment-api")["spec"]["template"]
-    waiting = variables(container(template, "wait-for-topic"))
-    assert waiting == variables(container(template, "payment-api"))
 
 
 def test_no_policy_has_an_empty_list() -> None:

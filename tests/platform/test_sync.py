@@ -1,4 +1,4 @@
-"""Argo CD applies the system in order and repeatably, and never deletes data."""
+"""Argo CD applies the system at once and repeatably, and never deletes data."""
 
 import shutil
 from operator import attrgetter
@@ -6,7 +6,7 @@ from operator import attrgetter
 import pytest
 
 from fraud_detection.platform import pods
-from rendering import LIVE, Manifest, Manifests, wave
+from rendering import LIVE, Manifest, Manifests
 from settings import SMALL
 
 
@@ -17,33 +17,18 @@ def system(request: pytest.FixtureRequest) -> Manifests:
     return found
 
 
-def _waves(system: Manifests, *files: str) -> set[int]:
-    return {
-        wave(manifest)
-        for file in files
-        for manifest in system.files[file]
-        if manifest["kind"] != "NetworkPolicy"
-    }
-
-
-def test_waves_run_from_data_stores_over_the_topic_to_the_applications(system: Manifests) -> None:
-    """An application that starts before its broker or its topic never recovers by itself."""
-    stores = _waves(system, "redis", "redpanda")
-    topic = _waves(system, "transactions-topic")
-    applications = _waves(system, "flink", "payment-api", "alert-monitor")
-    assert max(stores) < min(topic)
-    assert max(topic) < min(applications)
-
-
-def test_quota_and_limits_come_before_the_first_pod(system: Manifests) -> None:
-    """A quota does not refuse pods that were admitted before it existed."""
-    assert max(_waves(system, "namespace")) < min(_waves(system, "redis", "redpanda"))
-
-
-def test_every_object_states_its_wave(system: Manifests) -> None:
-    """Without the annotation an object would be applied together with the data stores."""
+def test_no_sync_waits_for_health(system: Manifests) -> None:
+    """A sync of several waves or phases waits, and a broken release then holds back its own fix."""
+    order = {"sync-wave", "hook"}
     for manifest in system:
-        assert "argocd.argoproj.io/sync-wave" in manifest["metadata"]["annotations"]
+        annotations = manifest["metadata"].get("annotations", {})
+        assert not order & {name.partition("/")[2] for name in annotations}, manifest["metadata"]
+
+
+def test_a_broken_pod_does_not_hold_back_the_fixed_one(system: Manifests) -> None:
+    """In order, a StatefulSet waits for its broken pod before it makes the fixed one."""
+    for stateful_set in system.kind("StatefulSet"):
+        assert stateful_set["spec"]["podManagementPolicy"] == "Parallel"
 
 
 def test_no_sync_prunes_or_deletes_a_claim(system: Manifests) -> None:
@@ -57,12 +42,9 @@ def test_no_sync_prunes_or_deletes_a_claim(system: Manifests) -> None:
         assert set(options.split(",")) == {"Prune=false", "Delete=false"}
 
 
-def test_every_job_is_a_hook(system: Manifests) -> None:
-    """The template of an ordinary Job is immutable: the next image would fail the sync."""
-    for job in system.kind("Job"):
-        annotations = job["metadata"]["annotations"]
-        assert annotations["argocd.argoproj.io/hook"] in {"Sync", "PostSync"}
-        assert annotations["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
+def test_there_is_no_job(system: Manifests) -> None:
+    """Its template is immutable, so the next image would fail the sync; a hook makes it wait."""
+    assert system.kind("Job") == []
 
 
 def test_no_two_objects_share_kind_and_name(system: Manifests) -> None:

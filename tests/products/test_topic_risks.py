@@ -1,4 +1,4 @@
-"""Risks of changing the Job that creates a topic."""
+"""Risks of changing the workload that creates a topic."""
 
 import pytest
 
@@ -6,37 +6,37 @@ from delivery.manifests.manifest import Manifest
 from delivery.products.redpanda import REDPANDA
 
 
-def job(**variables: str) -> Manifest:
-    """Return a Job with variables, by default those of a topic."""
+def maker(**variables: str) -> Manifest:
+    """Return a workload whose init container has variables, by default those of a topic."""
     topic = {"TOPIC": "sales", "PARTITIONS": "6", "REPLICAS": "3", **variables}
     env = [{"name": name, "value": value} for name, value in topic.items()]
-    spec = {"template": {"spec": {"containers": [{"name": "main", "env": env}]}}}
-    return {"kind": "Job", "spec": spec}
+    spec = {"initContainers": [{"name": "topic", "env": env}], "containers": [{"name": "main"}]}
+    return {"kind": "Deployment", "spec": {"template": {"spec": spec}}}
 
 
 @pytest.mark.parametrize(
     ("after", "risk"),
     [
-        (job(PARTITIONS="3"), "from 6 to 3 partitions"),
-        (job(REPLICAS="1"), "from 3 to 1 replicas"),
-        (job(TOPIC="orders"), "unread transactions stay in the topic sales"),
+        (maker(PARTITIONS="3"), "from 6 to 3 partitions"),
+        (maker(REPLICAS="1"), "from 3 to 1 replicas"),
+        (maker(TOPIC="orders"), "unread transactions stay in the topic sales"),
         (None, "nothing creates the topic sales any more"),
     ],
-    ids=["partitions", "replicas", "name", "job"],
+    ids=["partitions", "replicas", "name", "workload"],
 )
 def test_a_lesser_topic_is_a_risk(after: Manifest | None, risk: str) -> None:
     """Brokers keep the old topic, so that the manifest would promise too little or too much."""
-    [found] = REDPANDA.data_risks(job(), after)
+    [found] = REDPANDA.data_risks(maker(), after)
     assert found.startswith(risk)
 
 
-@pytest.mark.parametrize("after", [job(), job(PARTITIONS="12", REPLICAS="5"), job(OTHER="x")])
+@pytest.mark.parametrize("after", [maker(), maker(PARTITIONS="12", REPLICAS="5"), maker(OTHER="x")])
 def test_a_greater_topic_is_no_risk(after: Manifest) -> None:
     """A false alarm teaches people to ignore the true ones."""
-    assert list(REDPANDA.data_risks(job(), after)) == []
+    assert list(REDPANDA.data_risks(maker(), after)) == []
 
 
-@pytest.mark.parametrize("before", [job(PARTITIONS="many"), {"kind": "Deployment"}])
+@pytest.mark.parametrize("before", [maker(PARTITIONS="many"), {"kind": "ConfigMap"}])
 def test_other_objects_are_left_alone(before: Manifest) -> None:
-    """Any service may have a Job, or a variable of that name."""
+    """Any service may have a variable of that name."""
     assert list(REDPANDA.data_risks(before, None)) == []

@@ -115,13 +115,6 @@ def test_checkpoints_outlive_every_sync() -> None:
     )
 
 
-def test_checkpoints_are_claimed_in_the_wave_of_their_pods() -> None:
-    """In an earlier wave, a claim that waits for its first consumer would block every sync."""
-    claim = small.get("PersistentVolumeClaim", "flink-checkpoints")["metadata"]["annotations"]
-    pods = _jobmanager(small)["metadata"]["annotations"]
-    assert claim["argocd.argoproj.io/sync-wave"] == pods["argocd.argoproj.io/sync-wave"]
-
-
 def test_both_share_the_checkpoint_volume() -> None:
     """TaskManagers write the state that the JobManager restores from."""
     for deployment in (_jobmanager(small), _taskmanager(small)):

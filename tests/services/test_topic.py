@@ -1,10 +1,14 @@
-"""The topic exists with the configured layout before an application could create a lesser one."""
+"""The topic has the configured layout before the job that reads it starts."""
 
+from dataclasses import replace
 from operator import attrgetter
 
 import pytest
 
-from rendering import LIVE, Manifest, Manifests, variables, wave
+from rendering import LIVE, Manifest, Manifests, container, small, variables
+from settings import SMALL
+
+MAKER = "flink-jobmanager"
 
 
 @pytest.fixture(params=LIVE, ids=attrgetter("environment.name"))
@@ -14,28 +18,41 @@ def system(request: pytest.FixtureRequest) -> Manifests:
     return found
 
 
-def _job(system: Manifests) -> Manifest:
-    return system.get("Job", "transactions-topic")
+def _template(system: Manifests) -> Manifest:
+    template: Manifest = system.get("Deployment", MAKER)["spec"]["template"]
+    return template
 
 
-def test_it_runs_after_the_brokers_and_before_the_applications(system: Manifests) -> None:
-    """Otherwise payment-api would create it with 1 partition and 1 replica."""
-    brokers = wave(system.get("StatefulSet", "redpanda"))
-    applications = {wave(manifest) for manifest in system.kind("Deployment")}
-    assert brokers < wave(_job(system)) < min(applications)
+def _step(system: Manifests) -> Manifest:
+    return container(_template(system), "ensure-topic")
 
 
-def test_it_runs_again_at_every_sync(system: Manifests) -> None:
-    """The template of a Job is immutable: only a hook that is replaced can run twice."""
-    annotations = _job(system)["metadata"]["annotations"]
-    assert annotations["argocd.argoproj.io/hook"] == "Sync"
-    assert annotations["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
+def test_the_job_starts_when_the_topic_is_there(system: Manifests) -> None:
+    """The job reads the partitions that it finds at its start, and no others."""
+    assert _step(system) in _template(system)["spec"]["initContainers"]
+
+
+def test_nobody_else_makes_it(system: Manifests) -> None:
+    """Two that add partitions at the same time could add too many, and none can be removed."""
+    assert [
+        name
+        for name, template in system.pod_templates()
+        for each in template["spec"].get("initContainers", [])
+        if each["name"] == "ensure-topic"
+    ] == [f"Deployment/{MAKER}"]
+    assert system.get("Deployment", MAKER)["spec"]["replicas"] == 1
+    assert system.get("Deployment", MAKER)["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_more_partitions_roll_the_job() -> None:
+    """A running job never reads a partition that was added later."""
+    more = replace(SMALL, topic=replace(SMALL.topic, partitions=SMALL.topic.partitions + 1))
+    assert _template(Manifests(more)) != _template(small)
 
 
 def test_its_layout_comes_from_the_settings(system: Manifests) -> None:
     """A number that changes in environments.py arrives here."""
-    [main] = _job(system)["spec"]["template"]["spec"]["containers"]
-    values = variables(main)
+    values = variables(_step(system))
     assert int(values["PARTITIONS"]) == system.environment.topic.partitions
     assert int(values["REPLICAS"]) == system.environment.topic.replicas
 
@@ -55,7 +72,6 @@ def test_every_taskmanager_has_something_to_read(system: Manifests) -> None:
 
 def test_applications_use_the_topic_that_it_creates(system: Manifests) -> None:
     """A name typed twice could differ, so the readers get the object."""
-    [main] = _job(system)["spec"]["template"]["spec"]["containers"]
     readers = ["payment-api", "flink-jobmanager", "flink-taskmanager"]
     topics = {
         variables(system.get("Deployment", reader)["spec"]["template"]["spec"]["containers"][0])[
@@ -63,17 +79,4 @@ def test_applications_use_the_topic_that_it_creates(system: Manifests) -> None:
         ]
         for reader in readers
     }
-    assert topics == {variables(main)["TOPIC"]}
-
-
-def test_a_hanging_job_ends(system: Manifests) -> None:
-    """A sync waits for its hook; without a deadline it would wait for ever."""
-    assert _job(system)["spec"]["activeDeadlineSeconds"] <= 900
-
-
-def test_a_job_that_gives_up_logs_the_reason(system: Manifests) -> None:
-    """A Job that is killed before the script's own deadline leaves no reason in the log."""
-    spec = _job(system)["spec"]
-    [main] = spec["template"]["spec"]["containers"]
-    attempts = spec["backoffLimit"] + 1
-    assert attempts * int(variables(main)["DEADLINE_SECONDS"]) < spec["activeDeadlineSeconds"]
+    assert topics == {variables(_step(system))["TOPIC"]}

@@ -120,11 +120,6 @@ def variables(container: Manifest) -> dict[str, str]:
     return {v["name"]: v["value"] for v in container.get("env", []) if "value" in v}
 
 
-def wave(manifest: Manifest) -> int:
-    """Return the sync wave of an object."""
-    return int(manifest["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
-
-
 def names(manifests: Iterable[Manifest]) -> set[str]:
     """Return the names of some objects."""
     return {manifest["metadata"]["name"] for manifest in manifests}

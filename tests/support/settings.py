@@ -13,9 +13,9 @@ from fraud_detection.platform.publication import Publication
 from fraud_detection.services.alert_monitor import AlertMonitorSettings
 from fraud_detection.services.flink import FlinkSettings
 from fraud_detection.services.payment_api import PaymentApiSettings
+from fraud_detection.services.prober import ProberSettings
 from fraud_detection.services.redis import RedisSettings
 from fraud_detection.services.redpanda import RedpandaSettings
-from fraud_detection.services.smoke_test import SmokeTestSettings
 from fraud_detection.services.topic import TopicSettings
 
 _RESOURCES = Resources(cpu=500, cpu_limit=1000, memory=2560)
@@ -42,7 +42,7 @@ SMALL = replace(
     redpanda=RedpandaSettings(brokers=1, resources=_RESOURCES, volume=10),
     topic=TopicSettings(partitions=2, replicas=1),
     redis=RedisSettings(resources=_RESOURCES, volume=1),
-    smoke_test=None,
+    prober=None,
 )
 """One pod of each service, nothing optional."""
 
@@ -62,9 +62,9 @@ LARGE = replace(
     ),
     redpanda=RedpandaSettings(brokers=3, resources=_FULL_CORE, volume=20),
     topic=TopicSettings(partitions=6, replicas=3),
-    smoke_test=SmokeTestSettings(deadline=300),
+    prober=ProberSettings(every=60, within=30),
 )
-"""Several pods, autoscalers, a quorum of brokers, and the smoke test."""
+"""Several pods, autoscalers, a quorum of brokers, and the prober."""
 
 PUBLICATION = Publication(
     host="pay.example.test",

@@ -3,7 +3,6 @@
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.platform.sync import Wave, metadata
 
 _TARGET_PERCENT = 70
 """CPU usage that the autoscaler aims at, in percent of the request."""
@@ -16,7 +15,6 @@ def scale_on_cpu(
     min_replicas: int,
     max_replicas: int,
     calm_seconds: int,
-    wave: Wave,
 ) -> None:
     """Scale a Deployment by the CPU usage of its pods; needs metrics-server.
 
@@ -26,12 +24,11 @@ def scale_on_cpu(
         min_replicas: The minimum number of pods.
         max_replicas: The maximum number of pods.
         calm_seconds: Stabilization window before a scale-down.
-        wave: The sync wave.
     """
     k8s.KubeHorizontalPodAutoscalerV2(
         scope,
         f"{deployment}-autoscaler",
-        metadata=metadata(deployment, wave=wave),
+        metadata=k8s.ObjectMeta(name=deployment),
         spec=k8s.HorizontalPodAutoscalerSpecV2(
             scale_target_ref=k8s.CrossVersionObjectReferenceV2(
                 api_version="apps/v1", kind="Deployment", name=deployment

@@ -6,7 +6,6 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.platform.network import OutsidePods
-from fraud_detection.platform.sync import Wave, metadata
 from fraud_detection.platform.values import number, quantity
 
 _CLUSTER_DNS = OutsidePods(namespace="kube-system", labels={"k8s-app": "kube-dns"})
@@ -50,13 +49,13 @@ class Namespace(Construct):
         k8s.KubeNetworkPolicy(
             self,
             "default-deny",
-            metadata=metadata("default-deny", wave=Wave.NAMESPACE),
+            metadata=k8s.ObjectMeta(name="default-deny"),
             spec=k8s.NetworkPolicySpec(pod_selector=everything, policy_types=["Ingress", "Egress"]),
         )
         k8s.KubeNetworkPolicy(
             self,
             "dns",
-            metadata=metadata("dns", wave=Wave.NAMESPACE),
+            metadata=k8s.ObjectMeta(name="dns"),
             spec=k8s.NetworkPolicySpec(
                 pod_selector=everything,
                 policy_types=["Egress"],
@@ -77,7 +76,7 @@ class Namespace(Construct):
         k8s.KubeResourceQuota(
             self,
             "quota",
-            metadata=metadata("quota", wave=Wave.NAMESPACE),
+            metadata=k8s.ObjectMeta(name="quota"),
             spec=k8s.ResourceQuotaSpec(
                 hard={
                     "limits.cpu": quantity(str(settings.cpu_limits)),
@@ -94,7 +93,7 @@ class Namespace(Construct):
         k8s.KubeLimitRange(
             self,
             "limits",
-            metadata=metadata("limits", wave=Wave.NAMESPACE),
+            metadata=k8s.ObjectMeta(name="limits"),
             spec=k8s.LimitRangeSpec(
                 limits=[
                     k8s.LimitRangeItem(
@@ -110,7 +109,7 @@ class Namespace(Construct):
         k8s.KubeServiceAccount(
             self,
             "service-account",
-            metadata=metadata("default", wave=Wave.NAMESPACE),
+            metadata=k8s.ObjectMeta(name="default"),
             automount_service_account_token=False,
             image_pull_secrets=[k8s.LocalObjectReference(name=secret)] if secret else None,
         )

@@ -7,7 +7,6 @@ from functools import cache
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.platform.sync import Wave, metadata
 from fraud_detection.platform.values import number
 
 
@@ -161,7 +160,7 @@ def _add_policy(
     k8s.KubeNetworkPolicy(
         component.service,
         f"{component.name}-network",
-        metadata=metadata(component.name, wave=Wave.NAMESPACE),
+        metadata=k8s.ObjectMeta(name=component.name),
         spec=k8s.NetworkPolicySpec(
             pod_selector=component.selector,
             policy_types=["Ingress", "Egress"],
@@ -186,7 +185,6 @@ def expose(
     name: str,
     component: Component,
     ports: Mapping[str, int],
-    wave: Wave,
     headless: bool = False,
     publish_not_ready: bool = False,
 ) -> None:
@@ -197,7 +195,6 @@ def expose(
         name: Name of the Service.
         component: The pods behind it.
         ports: TCP port numbers by name.
-        wave: The sync wave.
         headless: Whether the name, and one name per pod of a StatefulSet, resolve to the pods.
             Default: the name resolves to one stable address.
         publish_not_ready: Whether to list pods that are not ready. Default: only ready pods.
@@ -205,7 +202,7 @@ def expose(
     k8s.KubeService(
         scope,
         f"{name}-service",
-        metadata=metadata(name, wave=wave),
+        metadata=k8s.ObjectMeta(name=name),
         spec=k8s.ServiceSpec(
             type="ClusterIP",
             cluster_ip="None" if headless else None,

@@ -10,7 +10,6 @@ from cdk8s_plus_27 import k8s
 from constructs import Construct
 from fraud_detection.platform.image import Image
 from fraud_detection.platform.network import Component
-from fraud_detection.platform.sync import Wave, metadata
 from fraud_detection.platform.values import cores, mebibytes, number
 
 _FILES = Path(__file__).parents[1] / "services" / "files"
@@ -112,7 +111,7 @@ def temporary_folder(*, size: int) -> Mount:
 
 
 def mount_files(
-    scope: Construct, id: str, *, name: str, wave: Wave, path: str, files: Sequence[str]
+    scope: Construct, id: str, *, name: str, path: str, files: Sequence[str]
 ) -> MountedFiles:
     """Put files of `services/files/` into a ConfigMap, to be mounted as executable files.
 
@@ -120,7 +119,6 @@ def mount_files(
         scope: Parent construct.
         id: Construct id.
         name: Name of the ConfigMap.
-        wave: The sync wave, not later than that of the pods.
         path: The folder of the files in the containers.
         files: Paths below `services/files/`; in the container each file keeps only its name.
 
@@ -128,7 +126,7 @@ def mount_files(
         FileNotFoundError: If one of the files does not exist.
     """
     data = {Path(file).name: (_FILES / file).read_text(encoding="utf-8") for file in files}
-    k8s.KubeConfigMap(scope, id, metadata=metadata(name, wave=wave), data=data)
+    k8s.KubeConfigMap(scope, id, metadata=k8s.ObjectMeta(name=name), data=data)
     digest = hashlib.sha256(repr(sorted(data.items())).encode()).hexdigest()
     return MountedFiles(
         mount=Mount(

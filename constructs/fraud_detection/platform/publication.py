@@ -7,7 +7,6 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.platform.network import Connection, Endpoint, OutsidePods
-from fraud_detection.platform.sync import Wave, metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ def publish(scope: Construct, endpoint: Endpoint, publication: Publication) -> N
     k8s.KubeIngress(
         scope,
         "ingress",
-        metadata=metadata(endpoint.host, wave=Wave.APPLICATIONS),
+        metadata=k8s.ObjectMeta(name=endpoint.host),
         spec=k8s.IngressSpec(
             ingress_class_name=publication.ingress_class,
             tls=None

@@ -17,7 +17,6 @@ from fraud_detection.platform.pods import (
     temporary_folder,
 )
 from fraud_detection.platform.publication import Publication, publish
-from fraud_detection.platform.sync import Wave, metadata
 from fraud_detection.services.redis import client_variables
 
 _PORT = 8080
@@ -66,13 +65,12 @@ class AlertMonitor(Construct):
             name=self.http.host,
             component=component,
             ports={"http": _PORT},
-            wave=Wave.APPLICATIONS,
         )
         tmp = temporary_folder(size=64)
         k8s.KubeDeployment(
             self,
             "deployment",
-            metadata=metadata("alert-monitor", wave=Wave.APPLICATIONS),
+            metadata=k8s.ObjectMeta(name="alert-monitor"),
             spec=k8s.DeploymentSpec(
                 replicas=1,
                 strategy=k8s.DeploymentStrategy(type="Recreate"),

@@ -27,7 +27,7 @@ from fraud_detection.platform.pods import (
     variable_from_field,
 )
 from fraud_detection.platform.storage import AccessMode, claim_spec
-from fraud_detection.platform.sync import KEEP_DATA, Wave, metadata
+from fraud_detection.platform.sync import KEEP_DATA
 from fraud_detection.services.redis import client_variables
 from fraud_detection.services.topic import Topic
 
@@ -88,22 +88,18 @@ class Flink(Construct):
         jobmanager = Component(name="flink-jobmanager", service=self, network=network)
         taskmanager = Component(name="flink-taskmanager", service=self, network=network)
         _connect(jobmanager, taskmanager)
-
-        wave = Wave.APPLICATIONS
         # The pod is ready only when the job runs, and TaskManagers must register before that.
         expose(
             self,
             name=jobmanager.name,
             component=jobmanager,
             ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT},
-            wave=wave,
             publish_not_ready=True,
         )
-        # In the wave of its pods: a claim that waits for a consumer would block an earlier wave.
         k8s.KubePersistentVolumeClaim(
             self,
             "checkpoints",
-            metadata=metadata("flink-checkpoints", wave=wave, annotations=KEEP_DATA),
+            metadata=k8s.ObjectMeta(name="flink-checkpoints", annotations=dict(KEEP_DATA)),
             spec=claim_spec(
                 size=settings.checkpoints,
                 access_mode=settings.access_mode,
@@ -114,13 +110,13 @@ class Flink(Construct):
             self,
             "files",
             name="flink-files",
-            wave=wave,
             path="/etc/flink",
             files=[
                 "flink/flink-conf.yaml",
                 "flink/log4j-console.properties",
                 "flink/jobmanager.sh",
                 "flink/ready.py",
+                topic.FILE,
             ],
         )
         checkpoints = Mount(
@@ -133,7 +129,8 @@ class Flink(Construct):
             path="/checkpoints",
         )
         # Flink keeps blobs, the Python environment and the table planner in /tmp.
-        mounts = [files.mount, checkpoints, temporary_folder(size=2048)]
+        tmp = temporary_folder(size=2048)
+        mounts = [files.mount, checkpoints, tmp]
 
         def env(component: Component) -> list[k8s.EnvVar]:
             # The JobManager builds the job graph and the TaskManagers run it: both read the
@@ -156,7 +153,7 @@ class Flink(Construct):
         k8s.KubeDeployment(
             self,
             "jobmanager",
-            metadata=metadata(jobmanager.name, wave=wave),
+            metadata=k8s.ObjectMeta(name=jobmanager.name),
             spec=k8s.DeploymentSpec(
                 replicas=1,
                 # Two JobManagers would run the job twice.
@@ -168,6 +165,8 @@ class Flink(Construct):
                     files=files,
                     mounts=mounts,
                     affinity=affinity,
+                    # The job reads the partitions that exist when it starts.
+                    init_containers=[topic.ensure(jobmanager, files=files, tmp=tmp)],
                     containers=[
                         container(
                             "jobmanager",
@@ -200,7 +199,7 @@ class Flink(Construct):
         k8s.KubeDeployment(
             self,
             "taskmanager",
-            metadata=metadata(taskmanager.name, wave=wave),
+            metadata=k8s.ObjectMeta(name=taskmanager.name),
             spec=k8s.DeploymentSpec(
                 # If there is an autoscaler, it owns the number.
                 replicas=None if autoscaled else settings.min_taskmanagers,
@@ -251,7 +250,6 @@ class Flink(Construct):
                 max_replicas=settings.max_taskmanagers,
                 # Each change of the number restarts the job.
                 calm_seconds=900,
-                wave=wave,
             )
 
 

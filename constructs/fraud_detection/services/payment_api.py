@@ -20,12 +20,13 @@ from fraud_detection.platform.pods import (
     temporary_folder,
 )
 from fraud_detection.platform.publication import Publication, publish
-from fraud_detection.platform.sync import Wave, metadata
 from fraud_detection.platform.values import number
 from fraud_detection.services.topic import Topic
 
 _PORT = 8000
 """Port of uvicorn in the image."""
+_SERVER = ("uvicorn", "main:app", "--host", "0.0.0.0", "--port", str(_PORT))  # noqa: S104 - as in the image
+"""Command of the image."""
 _DRAIN_SECONDS = 5
 """Time for which a stopping pod still serves, until all nodes know that it has left the Service."""
 
@@ -68,26 +69,20 @@ class PaymentApi(Construct):
         kafka = Connection(client=component, endpoint=broker)
         if settings.publication is not None:
             publish(self, self.http, settings.publication)
-
-        wave = Wave.APPLICATIONS
-        expose(self, name=self.http.host, component=component, ports={"http": _PORT}, wave=wave)
+        expose(self, name=self.http.host, component=component, ports={"http": _PORT})
         files = mount_files(
             self,
             "files",
             name="payment-api-files",
-            wave=wave,
             path="/files",
             files=["payment_api/wait_for_topic.py"],
         )
         tmp = temporary_folder(size=64)
-        env = environment_variables(
-            {"KAFKA_BROKER": kafka.address, "TRANSACTIONS_TOPIC": topic.name}
-        )
         autoscaled = settings.max_replicas > settings.min_replicas
         k8s.KubeDeployment(
             self,
             "deployment",
-            metadata=metadata("payment-api", wave=wave),
+            metadata=k8s.ObjectMeta(name="payment-api"),
             spec=k8s.DeploymentSpec(
                 # If there is an autoscaler, it owns the number.
                 replicas=None if autoscaled else settings.min_replicas,
@@ -104,28 +99,22 @@ class PaymentApi(Construct):
                     files=files,
                     mounts=[files.mount, tmp],
                     topology_spread=spread(component),
-                    init_containers=[
-                        container(
-                            "wait-for-topic",
-                            image=image,
-                            resources=settings.resources,
-                            mounts=[files.mount, tmp],
-                            command=["python", "/files/wait_for_topic.py"],
-                            env=env,
-                        )
-                    ],
                     containers=[
                         container(
                             "payment-api",
                             image=image,
                             resources=settings.resources,
-                            mounts=[tmp],
+                            mounts=[files.mount, tmp],
+                            command=["python", "/files/wait_for_topic.py", *_SERVER],
                             ports={"http": _PORT},
-                            env=env,
-                            # It tries the broker 10 times, 6 s apart, before it listens.
-                            startup=http_probe("/health", _PORT, period=5, failures=30),
+                            env=environment_variables(
+                                {"KAFKA_BROKER": kafka.address, "TRANSACTIONS_TOPIC": topic.name}
+                            ),
+                            # An hour: before it listens, it waits for the broker.
+                            startup=http_probe("/openapi.json", _PORT, period=5, failures=720),
                             readiness=http_probe("/health", _PORT, period=5, failures=2),
-                            liveness=http_probe("/health", _PORT, period=10, failures=3),
+                            # While the broker is down, `/health` waits behind the transactions.
+                            liveness=http_probe("/openapi.json", _PORT, period=10, failures=3),
                             lifecycle=k8s.Lifecycle(
                                 pre_stop=k8s.LifecycleHandler(
                                     exec=k8s.ExecAction(command=["sleep", str(_DRAIN_SECONDS)])
@@ -143,13 +132,12 @@ class PaymentApi(Construct):
                 min_replicas=settings.min_replicas,
                 max_replicas=settings.max_replicas,
                 calm_seconds=300,
-                wave=wave,
             )
         if settings.min_replicas > 1:
             k8s.KubePodDisruptionBudget(
                 self,
                 "disruption-budget",
-                metadata=metadata("payment-api", wave=wave),
+                metadata=k8s.ObjectMeta(name="payment-api"),
                 spec=k8s.PodDisruptionBudgetSpec(
                     selector=component.selector, max_unavailable=number(1)
                 ),

@@ -18,7 +18,6 @@ from fraud_detection.platform.pods import (
     temporary_folder,
 )
 from fraud_detection.platform.storage import KEEP_CLAIMS, StatefulSet, claim_template
-from fraud_detection.platform.sync import Wave, metadata
 
 _PORT = 6379
 _CONFIGURATION = "/etc/redis"
@@ -66,14 +65,11 @@ class Redis(Construct):
         component = Component(name="redis", service=self, network=network)
         self.endpoint = Endpoint(component=component, host="redis", port=_PORT)
         """The endpoint for clients; it needs no password, because the NetworkPolicy protects it."""
-
-        wave = Wave.DATA_STORES
-        expose(self, name="redis", component=component, ports={"redis": _PORT}, wave=wave)
+        expose(self, name="redis", component=component, ports={"redis": _PORT})
         files = mount_files(
             self,
             "files",
             name="redis-files",
-            wave=wave,
             path=_CONFIGURATION,
             files=["redis/redis.conf", "redis/ready.sh", "redis/alive.sh"],
         )
@@ -82,10 +78,12 @@ class Redis(Construct):
         StatefulSet(
             self,
             "stateful-set",
-            metadata=metadata("redis", wave=wave),
+            metadata=k8s.ObjectMeta(name="redis"),
             spec=k8s.StatefulSetSpec(
                 service_name=self.endpoint.host,
                 replicas=1,
+                # In order, a fixed image would wait for the pod with the broken one.
+                pod_management_policy="Parallel",
                 selector=component.selector,
                 template=pod_template(
                     component,

@@ -23,7 +23,6 @@ from fraud_detection.platform.pods import (
     variable_from_field,
 )
 from fraud_detection.platform.storage import KEEP_CLAIMS, StatefulSet, claim_template
-from fraud_detection.platform.sync import Wave, metadata
 from fraud_detection.platform.values import number
 
 _KAFKA_PORT = 9093
@@ -82,14 +81,11 @@ class Redpanda(Construct):
         """The endpoint to which clients connect first; the answer names all brokers."""
         rpc = Endpoint(component=component, host=_BROKERS, port=_RPC_PORT)
         Connection(client=component, endpoint=rpc)
-
-        wave = Wave.DATA_STORES
         expose(
             self,
             name=self.kafka.host,
             component=component,
             ports={"kafka": _KAFKA_PORT},
-            wave=wave,
         )
         # Brokers must find each other before any of them is ready.
         expose(
@@ -97,7 +93,6 @@ class Redpanda(Construct):
             name=_BROKERS,
             component=component,
             ports={"kafka": _KAFKA_PORT, "rpc": _RPC_PORT},
-            wave=wave,
             headless=True,
             publish_not_ready=True,
         )
@@ -106,7 +101,7 @@ class Redpanda(Construct):
             k8s.KubePodDisruptionBudget(
                 self,
                 "disruption-budget",
-                metadata=metadata("redpanda", wave=wave),
+                metadata=k8s.ObjectMeta(name="redpanda"),
                 spec=k8s.PodDisruptionBudgetSpec(
                     selector=component.selector, max_unavailable=number(1)
                 ),
@@ -115,7 +110,6 @@ class Redpanda(Construct):
             self,
             "files",
             name="redpanda-files",
-            wave=wave,
             path="/files",
             files=[
                 "redpanda/redpanda.yaml",
@@ -133,7 +127,7 @@ class Redpanda(Construct):
         StatefulSet(
             self,
             "stateful-set",
-            metadata=metadata("redpanda", wave=wave),
+            metadata=k8s.ObjectMeta(name="redpanda"),
             spec=k8s.StatefulSetSpec(
                 service_name=_BROKERS,
                 replicas=settings.brokers,

@@ -1,28 +1,18 @@
-"""The topic of the transactions, which exists before an application could create a lesser one."""
+"""The topic of the transactions, which exists before the job that reads it starts."""
 
 from dataclasses import dataclass
 
 from cdk8s_plus_27 import k8s
 
-from constructs import Construct
 from fraud_detection.platform.image import Image
-from fraud_detection.platform.network import Component, Connection, Endpoint, Network
+from fraud_detection.platform.network import Component, Connection, Endpoint
 from fraud_detection.platform.pods import (
+    Mount,
+    MountedFiles,
     Resources,
     container,
     environment_variables,
-    mount_files,
-    pod_template,
-    temporary_folder,
 )
-from fraud_detection.platform.sync import Hook, Wave, metadata
-from fraud_detection.services.redpanda import USER
-
-_DEADLINE_SECONDS = 300
-"""Time limit of one attempt: new brokers need a minute or two to elect their leaders."""
-_ATTEMPTS = 2
-_TEARDOWN_SECONDS = 30
-"""Time beyond the deadline of the script itself, so that it can still log the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,70 +28,49 @@ class TopicSettings:
     replicas: int
 
 
-class Topic(Construct):
-    """A Job that creates or adjusts the topic at every sync, between brokers and applications.
+@dataclass(frozen=True, kw_only=True)
+class Topic:
+    """A topic that one of its clients creates and adjusts.
 
-    Without it payment-api would create the topic, with 1 partition on 1 broker.
+    Attributes:
+        name: Name of the topic, for producers and consumers.
+        image: Image with `rpk`.
+        broker: The brokers.
+        settings: The layout.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        network: Network,
-        name: str,
-        image: Image,
-        broker: Endpoint,
-        settings: TopicSettings,
-    ) -> None:
-        super().__init__(scope, id)
-        component = Component(name=f"{name}-topic", service=self, network=network)
-        kafka = Connection(client=component, endpoint=broker)
-        self.name = name
-        """Name of the topic, for producers and consumers."""
+    FILE = "redpanda/ensure-topic.sh"
+    """The script of the init container, which its pod must mount."""
 
-        files = mount_files(
-            self,
-            "files",
-            name=f"{component.name}-files",
-            wave=Wave.TOPIC,
-            path="/files",
-            files=["redpanda/ensure-topic.sh"],
-        )
-        tmp = temporary_folder(size=16)
-        k8s.KubeJob(
-            self,
-            "job",
-            metadata=metadata(component.name, wave=Wave.TOPIC, hook=Hook.SYNC),
-            spec=k8s.JobSpec(
-                backoff_limit=_ATTEMPTS - 1,
-                active_deadline_seconds=_ATTEMPTS * (_DEADLINE_SECONDS + _TEARDOWN_SECONDS),
-                template=pod_template(
-                    component,
-                    user=USER,
-                    files=files,
-                    mounts=[files.mount, tmp],
-                    restart_policy="Never",
-                    containers=[
-                        container(
-                            "ensure-topic",
-                            image=image,
-                            resources=Resources(cpu=50, cpu_limit=500, memory=256),
-                            mounts=[files.mount, tmp],
-                            command=["bash", "/files/ensure-topic.sh"],
-                            env=environment_variables(
-                                {
-                                    "RPK_BROKERS": kafka.address,
-                                    "TOPIC": name,
-                                    "PARTITIONS": str(settings.partitions),
-                                    "REPLICAS": str(settings.replicas),
-                                    "DEADLINE_SECONDS": str(_DEADLINE_SECONDS),
-                                    "HOME": tmp.path,
-                                }
-                            ),
-                        )
-                    ],
-                ),
+    name: str
+    image: Image
+    broker: Endpoint
+    settings: TopicSettings
+
+    def ensure(self, client: Component, *, files: MountedFiles, tmp: Mount) -> k8s.Container:
+        """Return an init container that ends when the topic has its layout.
+
+        Exactly one pod may run it at a time: two that add partitions at once could add too many,
+        and Kafka cannot remove any.
+
+        Args:
+            client: The component of the pod.
+            files: Files of the pod, with `FILE`.
+            tmp: `/tmp` of the pod.
+        """
+        return container(
+            "ensure-topic",
+            image=self.image,
+            resources=Resources(cpu=50, cpu_limit=500, memory=256),
+            mounts=[files.mount, tmp],
+            command=["bash", f"{files.mount.path}/ensure-topic.sh"],
+            env=environment_variables(
+                {
+                    "RPK_BROKERS": Connection(client=client, endpoint=self.broker).address,
+                    "TOPIC": self.name,
+                    "PARTITIONS": str(self.settings.partitions),
+                    "REPLICAS": str(self.settings.replicas),
+                    "HOME": tmp.path,
+                }
             ),
         )

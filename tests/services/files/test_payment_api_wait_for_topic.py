@@ -1,4 +1,4 @@
-"""payment-api starts only when the topic of the platform exists."""
+"""payment-api starts only when the topic of the platform exists, at every start."""
 
 import json
 import os
@@ -87,23 +87,28 @@ class Waiting:
 
     def run(self, *plan: str | list[str]) -> list[str]:
         """Run it with the result of each attempt, and return the lines that it logs."""
+        with self.start(*plan) as process:
+            output, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors) == (0, "")
+        *lines, last = output.splitlines()
+        assert last == "the server"
+        return lines
+
+    def start(self, *plan: str | list[str]) -> "subprocess.Popen[str]":
+        """Start it with the result of each attempt."""
         (self._folder / "plan.json").write_text(json.dumps(plan))
-        env = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(self._folder),
-            "KAFKA_BROKER": "redpanda:9093",
-            "TRANSACTIONS_TOPIC": "transactions",
-        }
-        done = subprocess.run(
-            [sys.executable, str(SCRIPT)],
-            env=env,
-            check=False,
-            capture_output=True,
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), "echo", "the server"],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(self._folder),
+                "KAFKA_BROKER": "redpanda:9093",
+                "TRANSACTIONS_TOPIC": "transactions",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
         )
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout.splitlines()
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -118,7 +123,7 @@ def waiting(tmp_path: Path) -> Waiting:
     return Waiting(tmp_path)
 
 
-def test_it_returns_when_the_topic_exists(waiting: Waiting) -> None:
+def test_it_becomes_the_server_when_the_topic_exists(waiting: Waiting) -> None:
     """A later restart of payment-api is not delayed."""
     assert waiting.run(["transactions"]) == ["The topic transactions exists."]
     assert waiting.seen == {"brokers": [["redpanda:9093"]], "closed": 1, "pauses": 0}
@@ -164,6 +169,17 @@ def test_an_attempt_that_hangs_is_given_up(waiting: Waiting) -> None:
 
 
 def test_every_connection_is_closed(waiting: Waiting) -> None:
-    """An init container that waits for hours would run out of file descriptors."""
+    """A container that waits for hours would run out of file descriptors."""
     waiting.run("lost", "hangs", [], ["transactions"])
     assert waiting.seen["closed"] == 4
+
+
+def test_a_stopped_pod_does_not_wait_on(waiting: Waiting) -> None:
+    """The first process of a container ignores the signal by default: a rollout would be slow."""
+    with waiting.start(*["down"] * 10000) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        process.communicate(timeout=30)
+        # Not the signal itself, which the first process of a container does not get.
+        assert process.returncode == 1

@@ -1,8 +1,11 @@
-"""Init container: wait until the broker answers and the topic exists.
+"""Wait until the broker answers and the topic exists; then become the server.
 
 payment-api tries the broker for about a minute only, and then refuses every transaction until it is
 restarted. It also creates a missing topic, with one partition on one broker. Once this script has
-succeeded, neither can happen.
+waited, neither can happen. It is not an init container, as these are not repeated when the
+container is restarted.
+
+The arguments are the command of the server.
 
 Environment variables:
     KAFKA_BROKER: host:port of the broker.
@@ -11,6 +14,7 @@ Environment variables:
 
 import os
 import signal
+import sys
 import time
 from types import FrameType
 
@@ -46,10 +50,12 @@ def list_topics(broker: str) -> set[str]:
 
 
 def main() -> None:
-    """Return once the topic exists; log each new reason to wait."""
+    """Start the server once the topic exists; log each new reason to wait."""
     broker = os.environ["KAFKA_BROKER"]
     topic = os.environ["TRANSACTIONS_TOPIC"]
     signal.signal(signal.SIGALRM, _time_out)
+    # The first process of a container otherwise ignores the signal.
+    signal.signal(signal.SIGTERM, _stop)
     state = ""
     while True:
         try:
@@ -62,12 +68,16 @@ def main() -> None:
             print(now, flush=True)
             state = now
         if found:
-            return
+            os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 -- the program of the image
         time.sleep(POLL_SECONDS)
 
 
 def _time_out(_signal: int, _frame: FrameType | None) -> None:
     raise TimeoutError(f"no answer within {ATTEMPT_SECONDS} s")
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Creates the topic, or adjusts it to the configured layout; safe to repeat. Each round reads the
 # state of the topic and takes the next step, until nothing is left to do: a broker that is not up
-# yet, or a client that creates the topic at the same moment, only costs one more round.
+# yet, or a client that creates the topic at the same moment, only costs one more round. It waits
+# without end: a container that gives up would be started again, each time later.
 #
 # RPK_BROKERS: host:port of the brokers, also read by rpk.
 # TOPIC, PARTITIONS, REPLICAS: the topic and its layout. Surplus partitions stay.
-# DEADLINE_SECONDS: time limit, after which the script fails and reports the obstacle.
 set -euo pipefail
 
-give_up_at=$((SECONDS + DEADLINE_SECONDS))
+# The first process of a container otherwise ignores the signal, and its pod ends only when killed.
+trap 'exit 1' TERM
 
 rpk_topic() {
   answer=$(timeout --verbose 20 rpk topic "$@" 2>&1)
@@ -53,10 +54,6 @@ is_as_configured() {
 
 reported=
 until is_as_configured; do
-  if ((SECONDS >= give_up_at)); then
-    echo "Topic $TOPIC is not as configured after $DEADLINE_SECONDS s: $state" >&2
-    exit 1
-  fi
   if [[ $state != "$reported" ]]; then
     echo "Topic $TOPIC: $state"
     reported=$state

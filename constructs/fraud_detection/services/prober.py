@@ -1,0 +1,99 @@
+"""The prober: measures whether, and how fast, a fraud travels from HTTP to the browser."""
+
+from dataclasses import dataclass
+
+from cdk8s_plus_27 import k8s
+
+from constructs import Construct
+from fraud_detection.platform.image import Image
+from fraud_detection.platform.network import Component, Connection, Endpoint, Network
+from fraud_detection.platform.pods import (
+    PYTHON_USER,
+    Resources,
+    container,
+    environment_variables,
+    http_probe,
+    mount_files,
+    pod_template,
+    temporary_folder,
+)
+
+_PORT = 8000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProberSettings:
+    """Settings of the prober.
+
+    Attributes:
+        every: Time from one probe to the next, in seconds.
+        within: Time limit for the alert, in seconds. The prober stays ready until two probes in
+            succession have failed.
+    """
+
+    every: int
+    within: int
+
+
+class Prober(Construct):
+    """One pod that is ready while frauds raise alerts.
+
+    So the health of the environment in Argo CD tells whether detection works.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        network: Network,
+        image: Image,
+        payment_api: Endpoint,
+        alert_monitor: Endpoint,
+        settings: ProberSettings,
+    ) -> None:
+        super().__init__(scope, id)
+        component = Component(name="prober", service=self, network=network)
+        posts = Connection(client=component, endpoint=payment_api)
+        alerts = Connection(client=component, endpoint=alert_monitor)
+        files = mount_files(
+            self, "files", name="prober-files", path="/files", files=["prober/prober.py"]
+        )
+        tmp = temporary_folder(size=16)
+        k8s.KubeDeployment(
+            self,
+            "deployment",
+            metadata=k8s.ObjectMeta(name="prober"),
+            spec=k8s.DeploymentSpec(
+                replicas=1,
+                selector=component.selector,
+                template=pod_template(
+                    component,
+                    user=PYTHON_USER,
+                    files=files,
+                    mounts=[files.mount, tmp],
+                    containers=[
+                        container(
+                            "prober",
+                            image=image,
+                            resources=Resources(cpu=20, cpu_limit=200, memory=128),
+                            mounts=[files.mount, tmp],
+                            command=["python", "/files/prober.py"],
+                            env=environment_variables(
+                                {
+                                    "PAYMENT_API": posts.address,
+                                    "ALERT_MONITOR": alerts.address,
+                                    "EVERY_SECONDS": str(settings.every),
+                                    "WITHIN_SECONDS": str(settings.within),
+                                    "PORT": str(_PORT),
+                                }
+                            ),
+                            ports={"http": _PORT},
+                            startup=http_probe("/metrics", _PORT, period=2, failures=30),
+                            readiness=http_probe("/ready", _PORT, period=5, failures=2),
+                            liveness=http_probe("/metrics", _PORT, period=10, failures=3),
+                        )
+                    ],
+                ),
+            ),
+        )
