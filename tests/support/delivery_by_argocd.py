@@ -1,6 +1,6 @@
 """All environments in a cluster of their own, delivered by a real Argo CD from a repository.
 
-Kubelets are simulated: a pod is ready, and a Job complete, as soon as it is scheduled.
+Kubelets are simulated: a pod is ready as soon as it is scheduled.
 """
 
 import json
@@ -31,6 +31,14 @@ from working_tree import commit_all, copy_working_tree
 
 WAIT_SECONDS = 120
 MANAGER = "a-person"
+_WATCHED = {
+    "networkpolicies": "apis/networking.k8s.io/v1",
+    "resourcequotas": "api/v1",
+    "limitranges": "api/v1",
+    "deployments": "apis/apps/v1",
+    "statefulsets": "apis/apps/v1",
+}
+"""Kinds whose creation is recorded, with the path of their API."""
 
 
 class Origin:
@@ -38,9 +46,10 @@ class Origin:
 
     Args:
         folder: Empty folder for both.
+        change: Change of the working tree's files before they are committed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, change: Callable[[Path], object]) -> None:
         self.bare = folder / "origin.git"
         self.clone = folder / "clone"
         copy_working_tree(self.clone)
@@ -51,6 +60,7 @@ class Origin:
         ):
             text = file.read_text(encoding="utf-8")
             file.write_text(text.replace(REPOSITORY, self.url), encoding="utf-8")
+        change(self.clone)
         first, *others = ENVIRONMENTS
         self.git("init", "--quiet", "--initial-branch", first.branch)
         commit_all(self.clone, "The working tree")
@@ -105,20 +115,6 @@ class State(NamedTuple):
 
     generations: dict[str, int]
     pods: dict[str, str]
-
-
-class Event(NamedTuple):
-    """A change of an object.
-
-    Attributes:
-        version: Resource version, which orders the changes of all objects.
-        type: `ADDED`, `MODIFIED` or `DELETED`.
-        manifest: The object after the change, or its last state.
-    """
-
-    version: int
-    type: str
-    manifest: Manifest
 
 
 class System:
@@ -212,7 +208,6 @@ class System:
             {
                 pod["metadata"]["name"]: pod["metadata"]["uid"]
                 for pod in self.client.list("v1", "Pod", namespace=namespace)
-                if pod["metadata"]["ownerReferences"][0]["kind"] != "Job"
             },
         )
 
@@ -221,12 +216,11 @@ class System:
         manifest = self.client.get(deployed(environment, deployment))
         return str(manifest["spec"]["template"]["spec"]["containers"][0]["image"])
 
-    def events(self, kind: str, environment: Environment, *, since: str) -> list[Event]:
-        """Return all changes of a kind's objects since a resource version, in order."""
-        group = "batch" if kind == "jobs" else "apps"
+    def created(self, kind: str, environment: Environment, *, since: str) -> list[int]:
+        """Return the resource versions at which objects were created since one, in order."""
         server = self.argo.cluster.server
         watch = f"watch=1&resourceVersion={since}&timeoutSeconds=1"
-        path = f"/apis/{group}/v1/namespaces/{environment.namespace}/{kind}?{watch}"
+        path = f"/{_WATCHED[kind]}/namespaces/{environment.namespace}/{kind}?{watch}"
         output = subprocess.run(
             [server.kubectl, f"--kubeconfig={server.kubeconfig}", "get", "--raw", path],
             check=True,
@@ -234,8 +228,9 @@ class System:
             text=True,
         ).stdout
         return [
-            Event(int(m["object"]["metadata"]["resourceVersion"]), m["type"], m["object"])
-            for m in map(json.loads, output.splitlines())
+            int(event["object"]["metadata"]["resourceVersion"])
+            for event in map(json.loads, output.splitlines())
+            if event["type"] == "ADDED"
         ]
 
 
@@ -245,23 +240,30 @@ class FirstSync(NamedTuple):
     Attributes:
         system: The system.
         statuses: Status of each Application after the first sync, by environment.
-        events: The changes of StatefulSets, Jobs and Deployments, by environment and kind.
+        created: Resource versions, which order the changes of all objects, at which objects of
+            some kinds were created, by environment and kind.
     """
 
     system: System
     statuses: Mapping[str, Manifest]
-    events: Mapping[tuple[str, str], list[Event]]
+    created: Mapping[tuple[str, str], list[int]]
 
 
 @contextmanager
-def first_synced(assets: ControlPlaneAssets, folder: Path) -> Iterator[FirstSync]:
+def first_synced(
+    assets: ControlPlaneAssets,
+    folder: Path,
+    *,
+    change: Callable[[Path], object] = lambda _: None,
+) -> Iterator[FirstSync]:
     """Bring up all environments from nothing.
 
     Args:
         assets: The programs.
         folder: Empty folder for the repository.
+        change: Change of the working tree's files. Default: none.
     """
-    origin = Origin(folder)
+    origin = Origin(folder, change)
     with argocd(assets) as argo, closing(argo.cluster.server.client()) as client:
         system = System(argo, client, origin)
         since = client.request("GET", "/api/v1/namespaces").body["metadata"]["resourceVersion"]
@@ -269,13 +271,13 @@ def first_synced(assets: ControlPlaneAssets, folder: Path) -> Iterator[FirstSync
         for each in manifests(files, FOLDER):
             client.apply(each.manifest, field_manager=MANAGER)
         system.settle(*ENVIRONMENTS)
-        events = {
-            (environment.name, kind): system.events(kind, environment, since=since)
+        created = {
+            (environment.name, kind): system.created(kind, environment, since=since)
             for environment in ENVIRONMENTS
-            for kind in ("statefulsets", "jobs", "deployments")
+            for kind in _WATCHED
         }
         statuses = {each.name: system.application(each)["status"] for each in ENVIRONMENTS}
-        yield FirstSync(system, statuses, events)
+        yield FirstSync(system, statuses, created)
 
 
 def deployed(environment: Environment, name: str) -> Reference:

@@ -1,0 +1,250 @@
+"""Git alone fixes what Git broke, and a broken service holds back no other release.
+
+One cluster serves all tests, with the pods of both environments. They are simulated: one whose
+image has the tag `broken` never starts, and with the tag `crashing` it fails once it was ready.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from delivery.clusters.argocd import refresh
+from delivery.control_plane.build import ControlPlaneAssets
+from delivery.manifests.manifest import Manifest
+from delivery_by_argocd import FirstSync, System, first_synced
+from fraud_detection.environments import DEV, ENVIRONMENTS, Environment
+from repository import REPOSITORY
+
+pytestmark = [pytest.mark.xdist_group("argocd-repair"), pytest.mark.timeout(300)]
+
+REPAIR_SECONDS = 60
+"""From the good commit until everything is healthy again; 10 s here."""
+RELEASE_SECONDS = 60
+"""From a release beside broken services until it runs; 5 s here."""
+CRASH = """
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-crash}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+      - {key: .metadata.deletionTimestamp, operator: DoesNotExist}
+      - {key: '.spec.containers.[].image | select(endswith(":crashing"))', operator: Exists}
+      - key: '.status.conditions.[] | select( .type == "Ready" ) | .status'
+        operator: In
+        values: ["True"]
+  next:
+    statusTemplate: |
+      conditions:
+      - {type: Ready, status: "False"}
+      - {type: ContainersReady, status: "False"}
+"""
+
+Fault = Callable[[Manifest], None]
+
+
+def _tag(tag: str, workload: Manifest) -> None:
+    main = workload["spec"]["template"]["spec"]["containers"][0]
+    main["image"] = f"{main['image'].rpartition(':')[0]}:{tag}"
+
+
+def _too_large(workload: Manifest) -> None:
+    """Ask for more memory than the namespace allows."""
+    resources = workload["spec"]["template"]["spec"]["containers"][0]["resources"]
+    for amounts in resources.values():
+        amounts["memory"] = "64Gi"
+
+
+def _invalid(workload: Manifest) -> None:
+    """Make the API server refuse the manifest."""
+    workload["spec"]["replicas"] = -1
+
+
+def _nothing(_workload: Manifest) -> None:
+    pass
+
+
+FAULTS: Mapping[str, Fault] = {
+    "never starts": partial(_tag, "broken"),
+    "crashes": partial(_tag, "crashing"),
+    "bad setting": _too_large,
+}
+
+
+def _workloads(folder: Path) -> list[str]:
+    return sorted(
+        manifest["metadata"]["name"]
+        for file in folder.glob("*.yaml")
+        for manifest in yaml.load_all(file.read_bytes(), yaml.CSafeLoader)
+        if manifest["kind"] in {"Deployment", "StatefulSet"}
+    )
+
+
+WORKLOADS = _workloads(REPOSITORY / "dist" / DEV.name)
+
+
+def edit(environment: Environment, changes: Mapping[str, Fault], repository: Path) -> None:
+    """Change workloads in the rendered files of an environment."""
+    for file in (repository / "dist" / environment.name).glob("*.yaml"):
+        manifests = list(yaml.load_all(file.read_bytes(), yaml.CSafeLoader))
+        for manifest in manifests:
+            if manifest["kind"] in {"Deployment", "StatefulSet"}:
+                changes.get(manifest["metadata"]["name"], _nothing)(manifest)
+        file.write_text(yaml.safe_dump_all(manifests), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def repaired(
+    assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FirstSync]:
+    """All environments, on kubelets for which some images do not run, with quick retries."""
+    folder = tmp_path_factory.mktemp("stages")
+    for stage in assets.kwok_stages:
+        manifest = yaml.safe_load(stage.read_bytes())
+        if manifest["metadata"]["name"] == "pod-ready":
+            runs = '.spec.containers.[].image | select(endswith(":broken"))'
+            expressions = manifest["spec"]["selector"]["matchExpressions"]
+            expressions.append({"key": runs, "operator": "DoesNotExist"})
+        (folder / stage.name).write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    (folder / "pod-crash.yaml").write_text(CRASH, encoding="utf-8")
+
+    def retry_quickly(repository: Path) -> None:
+        for file in (repository / "dist" / "argocd").iterdir():
+            text = file.read_text(encoding="utf-8")
+            for slow, quick in (("duration: 10s", "duration: 1s"), ("factor: 2", "factor: 1")):
+                text = text.replace(slow, quick)
+            file.write_text(text, encoding="utf-8")
+
+    programs = replace(assets, kwok_stages=tuple(sorted(folder.iterdir())))
+    git = tmp_path_factory.mktemp("git")
+    with first_synced(programs, git, change=retry_quickly) as first_sync:
+        yield first_sync
+
+
+@pytest.fixture
+def system(repaired: FirstSync) -> System:
+    """All environments, synced and healthy, whatever earlier tests did."""
+    repaired.system.go_back()
+    return repaired.system
+
+
+class Release:
+    """What is committed to all environments at once.
+
+    Args:
+        system: The environments.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    def commit(self, changes: Mapping[str, Fault]) -> None:
+        """Commit changes of workloads to each environment, and have Argo CD see them."""
+        for environment in ENVIRONMENTS:
+            self._system.origin.commit(environment, partial(edit, environment, changes))
+            refresh(self._system.client, environment.application)
+
+    def roll(self, workload: str) -> None:
+        """Release another image of a workload, which must run in time."""
+        tag = f"{time.monotonic_ns():040x}"
+        start = time.monotonic()
+        self.commit({workload: partial(_tag, tag)})
+        self._system.wait(
+            lambda: all(self._runs(each, workload, tag) for each in ENVIRONMENTS),
+            f"{workload} was not released",
+        )
+        assert time.monotonic() - start < RELEASE_SECONDS
+
+    def repair(self) -> None:
+        """Commit what was there before, and nothing else; all must be healthy in time."""
+        start = time.monotonic()
+        for environment in ENVIRONMENTS:
+            self._system.origin.commit(environment, partial(_restore, environment, self._system))
+        self._system.settle(*ENVIRONMENTS)
+        assert time.monotonic() - start < REPAIR_SECONDS
+
+    def _runs(self, environment: Environment, workload: str, tag: str) -> bool:
+        pods = self._system.client.list("v1", "Pod", namespace=environment.namespace)
+        return any(
+            pod["spec"]["containers"][0]["image"].endswith(f":{tag}")
+            and any(
+                condition["type"] == "Ready" and condition["status"] == "True"
+                for condition in pod.get("status", {}).get("conditions", [])
+            )
+            for pod in pods
+            if pod["metadata"]["labels"]["app.kubernetes.io/name"] == workload
+        )
+
+
+def _restore(environment: Environment, system: System, _repository: Path) -> None:
+    system.origin.git("checkout", "--quiet", system.origin.start, "--", f"dist/{environment.name}")
+
+
+def _is_broken(system: System, workload: str, environment: Environment) -> bool:
+    """Whether Argo CD has applied everything, and one workload is not healthy."""
+    status = system.application(environment)["status"]
+    health = {
+        each["name"]: each.get("health", {}).get("status")
+        for each in status["resources"]
+        if each["kind"] in {"Deployment", "StatefulSet"}
+    }
+    return bool(status["sync"]["status"] == "Synced" and health[workload] != "Healthy")
+
+
+@pytest.mark.parametrize("shift", range(len(FAULTS) + 1))
+def test_broken_services_hold_back_neither_a_release_nor_their_repair(
+    system: System, shift: int
+) -> None:
+    """A sync that waits for health starts no other: one bad image froze the environment.
+
+    In these four rounds every workload of both environments has every fault, and is released while
+    others have theirs.
+    """
+    release = Release(system)
+    # The last place in each round is free of faults.
+    places = [*FAULTS.values(), None]
+    planned = {
+        workload: places[(number + shift) % len(places)]
+        for number, workload in enumerate(WORKLOADS)
+    }
+    release.commit({workload: fault for workload, fault in planned.items() if fault})
+    for workload in (workload for workload, fault in planned.items() if fault):
+        for environment in ENVIRONMENTS:
+            broken = partial(_is_broken, system, workload, environment)
+            system.wait(broken, f"{workload} is healthy in {environment.name}")
+    for workload in (workload for workload, fault in planned.items() if not fault):
+        release.roll(workload)
+    release.repair()
+
+
+def _is_retried(system: System, environment: Environment) -> bool:
+    return bool(system.operation(environment).get("retryCount"))
+
+
+def _is_given_up(system: System, environment: Environment) -> bool:
+    return system.operation(environment).get("phase") == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("half", "state"), enumerate([_is_retried, _is_given_up]), ids=["retried", "given up"]
+)
+def test_refused_manifests_hold_back_neither_a_release_nor_their_repair(
+    system: System, half: int, state: Callable[[System, Environment], bool]
+) -> None:
+    """Argo CD gives a revision up after its last retry, but not the ones after it.
+
+    Half of the workloads are refused, then the other half.
+    """
+    release = Release(system)
+    released, *_ = WORKLOADS[1 - half :: 2]
+    release.commit(dict.fromkeys(WORKLOADS[half::2], _invalid))
+    for environment in ENVIRONMENTS:
+        system.wait(partial(state, system, environment), f"{environment.name} did not fail")
+    release.roll(released)
+    release.repair()
