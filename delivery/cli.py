@@ -315,7 +315,7 @@ def bring_up_kind(environment: str | None, logs: Path | None) -> None:
     """Bring the system up in kind, delivered by Argo CD.
 
     Argo CD applies what the remote `origin` has. The command succeeds once everything is Synced and
-    Healthy, and the smoke test has passed.
+    Healthy, which includes that the prober has seen an alert.
 
     \b
     Example:

@@ -14,7 +14,6 @@ from delivery.control_plane.build import pinned
 from delivery.errors import DeliveryError
 from delivery.git import git, resolve
 from delivery.manifests.applications import Environment, environments, select
-from delivery.network.cluster import load
 
 NAME = "fraud-detection"
 CONTEXT = f"kind-{NAME}"
@@ -25,6 +24,14 @@ _OLDEST = (0, 24)
 _SECONDS = 20 * 60
 """Time limit of an Application; pulling images takes most of it."""
 _POLL_SECONDS = 5
+_PARAMETERS = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "argocd-cmd-params-cm", "namespace": NAMESPACE},
+    # Our syncs wait for nothing; this ends one that waits nevertheless. Default: never.
+    "data": {"controller.sync.timeout.seconds": "300"},
+}
+"""Settings of Argo CD, beside those of its installation."""
 _REMEDY = "install Docker, kind and kubectl"
 
 
@@ -63,7 +70,6 @@ def up(
         _apply({"apiVersion": "v1", "kind": "List", "items": wanted})
         for each in chosen:
             _await_application(each, report)
-            _require_hooks(repository, each)
     except (CommandError, KindError):
         if logs is not None:
             report(f"collect events and logs in {logs}")
@@ -150,6 +156,8 @@ def _install(repository: Path, report: Callable[[str], None]) -> None:
     version = pinned("argo-cd").version
     report(f"install Argo CD {version} and metrics-server")
     _apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    # Before the controller, which reads it when it starts.
+    _apply(_PARAMETERS, manager="delivery")
     kubectl(
         CONTEXT,
         "apply",
@@ -196,19 +204,6 @@ def _await_application(environment: Environment, report: Callable[[str], None]) 
         time.sleep(_POLL_SECONDS)
 
 
-def _require_hooks(repository: Path, environment: Environment) -> None:
-    """Check the Jobs after a sync: one that heals skips them, and still counts as Succeeded."""
-    for manifest in load(repository)[environment.name]:
-        metadata = manifest["metadata"]
-        hook = metadata.get("annotations", {}).get("argocd.argoproj.io/hook")
-        if manifest["kind"] == "Job" and hook == "PostSync":
-            job = _get("job", metadata["name"], environment.namespace)
-            if not job.get("status", {}).get("succeeded"):
-                raise KindError(
-                    f"The Job {metadata['name']} of {environment.name} did not succeed."
-                )
-
-
 def _collect(chosen: Sequence[Environment], logs: Path) -> None:
     """Collect events and logs, as far as the cluster exists."""
     ask = ("kubectl", f"--context={CONTEXT}")
@@ -220,7 +215,7 @@ def _collect(chosen: Sequence[Environment], logs: Path) -> None:
         "export.txt": ("kind", "export", "logs", f"--name={NAME}", str(logs / "nodes")),
     }
     for each in chosen:
-        described = ("pods,jobs,persistentvolumeclaims", f"--namespace={each.namespace}")
+        described = ("pods,persistentvolumeclaims", f"--namespace={each.namespace}")
         commands[f"{each.namespace}.txt"] = (*ask, "describe", *described)
     logs.mkdir(parents=True, exist_ok=True)
     for name, command in commands.items():
@@ -238,5 +233,12 @@ def _get(kind: str, name: str, namespace: str) -> dict[str, Any]:
     return answer
 
 
-def _apply(manifest: Mapping[str, Any]) -> None:
-    kubectl(CONTEXT, "apply", "--server-side", "--filename=-", given=json.dumps(manifest))
+def _apply(manifest: Mapping[str, Any], *, manager: str = "kubectl") -> None:
+    kubectl(
+        CONTEXT,
+        "apply",
+        "--server-side",
+        f"--field-manager={manager}",
+        "--filename=-",
+        given=json.dumps(manifest),
+    )
