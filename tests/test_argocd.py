@@ -84,9 +84,23 @@ def test_syncs_need_no_human(application: Manifest) -> None:
     assert application["syncPolicy"]["automated"] == {"prune": True, "selfHeal": True}
 
 
-def test_the_api_server_applies_the_objects(application: Manifest) -> None:
-    """CreateNamespace would make every sync wait for health while the namespace is missing."""
-    assert application["syncPolicy"]["syncOptions"] == ["ServerSideApply=true"]
+def test_sync_options_are_those_of_the_seed(application: Manifest) -> None:
+    """Argo CD creates the namespace, and the API server applies the objects."""
+    assert application["syncPolicy"]["syncOptions"] == [
+        "CreateNamespace=true",
+        "ServerSideApply=true",
+    ]
+
+
+def test_fields_of_the_job_controller_are_ignored(application: Manifest) -> None:
+    """The controller adds them to every Job, and they would leave it OutOfSync for ever."""
+    assert application["ignoreDifferences"] == [
+        {
+            "group": "batch",
+            "kind": "Job",
+            "jsonPointers": ["/spec/selector", "/spec/template/metadata/labels"],
+        }
+    ]
 
 
 def test_the_namespace_refuses_pods_that_are_not_restricted(environment: Environment) -> None:

@@ -12,6 +12,7 @@ from imports.io.argoproj import (
     Application,
     ApplicationSpec,
     ApplicationSpecDestination,
+    ApplicationSpecIgnoreDifferences,
     ApplicationSpecSource,
     ApplicationSpecSyncPolicy,
     ApplicationSpecSyncPolicyAutomated,
@@ -109,6 +110,15 @@ class ArgoCd:
                 path=f"dist/{environment.name}",
                 namespace=environment.namespace,
                 prune=True,
+                sync_options=["CreateNamespace=true", "ServerSideApply=true"],
+                ignore_differences=[
+                    # The job controller adds these fields to every Job.
+                    ApplicationSpecIgnoreDifferences(
+                        group="batch",
+                        kind="Job",
+                        json_pointers=["/spec/selector", "/spec/template/metadata/labels"],
+                    )
+                ],
             )
         _root(chart("root"), environments)
 
@@ -156,6 +166,7 @@ def _root(chart: Chart, environments: Sequence[Environment]) -> None:
         namespace=_NAMESPACE,
         # An environment that is removed by mistake must not take its data with it.
         prune=False,
+        sync_options=["ServerSideApply=true"],
     )
 
 
@@ -168,6 +179,8 @@ def _application(
     path: str,
     namespace: str,
     prune: bool,
+    sync_options: list[str],
+    ignore_differences: list[ApplicationSpecIgnoreDifferences] | None = None,
 ) -> None:
     Application(
         chart,
@@ -179,8 +192,7 @@ def _application(
             destination=ApplicationSpecDestination(server=_CLUSTER, namespace=namespace),
             sync_policy=ApplicationSpecSyncPolicy(
                 automated=ApplicationSpecSyncPolicyAutomated(prune=prune, self_heal=True),
-                # CreateNamespace would make a sync wait for health where the namespace is missing.
-                sync_options=["ServerSideApply=true"],
+                sync_options=sync_options,
                 # Without retries Argo CD neither repeats nor heals a failed revision.
                 retry=ApplicationSpecSyncPolicyRetry(
                     limit=5,
@@ -191,5 +203,6 @@ def _application(
                     ),
                 ),
             ),
+            ignore_differences=ignore_differences,
         ),
     )

@@ -232,7 +232,7 @@ def _is_given_up(system: System, environment: Environment) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("half", "state"), enumerate([_is_retried, _is_given_up]), ids=["retried", "given up"]
+    ("half", "state"), [(0, _is_retried), (1, _is_given_up)], ids=["retried", "given up"]
 )
 def test_refused_manifests_hold_back_neither_a_release_nor_their_repair(
     system: System, half: int, state: Callable[[System, Environment], bool]
