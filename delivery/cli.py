@@ -106,6 +106,11 @@ def _environment_option(text: str = "Only this environment. Default: all.") -> C
     return click.option("-e", "--environment", metavar="NAME", shell_complete=_complete, help=text)
 
 
+_bundle_option = click.option(
+    "--bundle",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the commit to this file as a Git bundle; push nothing.",
+)
 _remote_option = click.option(
     "--remote", default="origin", show_default=True, help="Name or address of the remote."
 )
@@ -130,17 +135,28 @@ def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
     )
     @_remote_option
     @click.option("--dry-run", is_flag=True, help="Show the change; push nothing.")
+    @_bundle_option
     @wraps(command)
-    def land(*, remote: str, branch: str, dry_run: bool, **arguments: object) -> None:
+    def land(
+        *, remote: str, branch: str, dry_run: bool, bundle: Path | None, **arguments: object
+    ) -> None:
         change = command(**arguments)
         with _progress() as report:
             landing = changes.land(
-                _repository(), change, remote=remote, branch=branch, dry_run=dry_run, report=report
+                _repository(),
+                change,
+                remote=remote,
+                branch=branch,
+                dry_run=dry_run,
+                bundle=bundle,
+                report=report,
             )
         if landing.commit is None:
             _echo(f"{remote}/{branch} is already up to date")
         elif dry_run:
             _echo(landing.difference)
+        elif bundle is not None:
+            _echo(f"Wrote {landing.commit} for {branch} to {bundle}")
         else:
             attempts = counted(landing.attempts, "attempt")
             _echo(f"Pushed {landing.commit} to {remote}/{branch} ({attempts})")

@@ -15,6 +15,7 @@ from delivery.git import GitError, git, is_ancestor
 from delivery.manifests import dist
 from delivery.manifests.applications import environments, select
 from delivery.manifests.tree import DIST
+from delivery.releases.bundle import write_bundle
 from delivery.releases.edit import check_build, check_reason, unknown_service, update_images
 from delivery.releases.history import Order, order
 from delivery.releases.images import IMAGES
@@ -268,15 +269,17 @@ def land(
     remote: str,
     branch: str,
     dry_run: bool = False,
+    bundle: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
     render: Callable[[Path], object] = dist.synthesize,
 ) -> Landing:
     """Commit a change on top of a remote's branch and push it.
 
     When others push first, the change is redone on top of theirs: rendered files are never merged.
-    The caller's checkout, index and branches stay as they are. A dry run does everything but push.
-    `report` gets one line per step; `render` replaces the `dist/` of a worktree, by default with
-    what the worktree's own code renders.
+    The caller's checkout, index and branches stay as they are. A dry run does everything but push;
+    with `bundle`, the commit is written to that file instead. `report` gets one line per step;
+    `render` replaces the `dist/` of a worktree, by default with what the worktree's own code
+    renders.
 
     Raises:
         ReleaseError: If the edit refuses, a hook changes the commit, or others push first on every
@@ -305,7 +308,9 @@ def land(
             report("render")
             render(private.folder)
             commit = _commit(private, change)
-            if dry_run or _push(private, remote, branch, base, report):
+            if bundle is not None:
+                write_bundle(private, commit, bundle, branch=branch)
+            if dry_run or bundle or _push(private, remote, branch, base, report):
                 return Landing(commit=commit, attempts=attempt, difference=difference)
             spent = time.monotonic() - started
             longest = min(_LONGEST_PAUSE_SECONDS, spent * 2 ** min(attempt, 4))

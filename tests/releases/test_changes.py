@@ -385,6 +385,18 @@ def test_a_dry_run_shows_the_change_and_pushes_nothing(remote: Remote) -> None:
     assert remote.head() == head
 
 
+def test_a_bundle_holds_the_one_commit(remote: Remote, tmp_path: Path) -> None:
+    """A job with a token pushes it, without running the code that rendered it."""
+    head, file = remote.head(), tmp_path / "change.bundle"
+    landing = changes.land(
+        remote.clone, bump(), remote="origin", branch="develop", bundle=file, render=remotes.render
+    )
+    assert remote.head() == head
+    run_git(remote.bare, "fetch", "--quiet", str(file), "refs/heads/develop:refs/heads/landed")
+    assert run_git(remote.bare, "rev-list", f"{head}..landed") == landing.commit
+    assert list(tmp_path.glob(".bundle-*")) == []
+
+
 def test_progress_is_reported(remote: Remote) -> None:
     """A render takes seconds, a slow remote minutes."""
     steps: list[str] = []
