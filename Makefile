@@ -106,6 +106,10 @@ confirm: control-plane ## Let a real Argo CD confirm the rehearsal's verdicts; t
 test-runtime: control-plane ## Really run dist/dev on a node (Linux, root); takes half an hour
 	$(AS_ROOT) pytest -n 2 -m runtime tests/runtime
 
+.PHONY: node
+node: control-plane ## Build the programs of test-runtime's node, once per machine and version
+	$(AS_ROOT) env PYTHONPATH=tests/support $(PYTHON) -m tests.runtime.node.build
+
 .PHONY: node-packages
 node-packages: ## Install what test-runtime needs from Debian or Ubuntu
 	$(AS_ROOT) apt-get update

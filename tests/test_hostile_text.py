@@ -96,7 +96,7 @@ def on_github(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give reports their links."""
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.test")
     monkeypatch.setenv("GITHUB_REPOSITORY", "acme/fraud")
-    monkeypatch.setenv("GITHUB_SHA", "a" * 40)
+    monkeypatch.setenv("SOURCE_COMMIT", "a" * 40)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Push the one commit of a bundle, with the token of the App, as the last job of a release.
 #
-#   land.sh BUNDLE BRANCH [DESTINATION]
+#   land.sh BUNDLE BRANCH [DESTINATION] >> "$GITHUB_OUTPUT"
 #
 # The commit was made for BRANCH, by code that may be hostile, so it is data here: nothing of it is
 # checked out or run. DESTINATION is BRANCH itself, or the branch of a pull request to it.
 #
-# Exit codes: 0 pushed, 1 refused, 3 BRANCH has moved since: make the commit again.
+# Prints `landed=COMMIT`; or `again=NUMBER`, the number of the next ATTEMPT, if BRANCH has moved
+# since the commit was made.
 set -euo pipefail
 
 bundle=$1
@@ -23,8 +24,12 @@ remote_commit() {
 }
 
 moved() {
+    local attempt=${ATTEMPT:-1}
+    [[ $attempt =~ ^[1-9][0-9]?$ ]] || refuse "ATTEMPT must be a number"
+    [[ $attempt -lt 20 ]] || refuse "others landed on $branch first, $attempt times: start again"
     echo "land: $branch has moved since the commit was made" >&2
-    exit 3
+    echo "again=$((attempt + 1))"
+    exit
 }
 
 git fetch --quiet --no-tags --no-recurse-submodules origin "+refs/heads/$branch:refs/land/branch"
@@ -38,17 +43,16 @@ git -c fetch.fsckObjects=true fetch --quiet --no-tags --no-recurse-submodules \
 
 read -r -a parents <<< "$(git rev-list --parents --max-count=1 "$commit")"
 [[ ${#parents[@]} -eq 2 ]] || refuse "the commit must have one parent"
-if [[ ${parents[1]} != "$head" ]]; then
-    if git merge-base --is-ancestor "${parents[1]}" "$head"; then
-        moved
-    fi
+base=${parents[1]}
+git merge-base --is-ancestor "$base" "$head" ||
     refuse "the bundle must hold one commit, made on top of $branch"
-fi
+# A pull request may lag behind.
+[[ $base == "$head" || $destination != "$branch" ]] || moved
 
 # A file, as a loop would not notice that the command before it failed.
 changes=$(mktemp)
 trap 'rm -f "$changes"' EXIT
-git diff-tree -r -z --raw --no-renames "$head" "$commit" > "$changes"
+git diff-tree -r -z --raw --no-renames "$base" "$commit" > "$changes"
 [[ -s $changes ]] || refuse "the commit changes nothing"
 while IFS= read -r -d '' change && IFS= read -r -d '' path; do
     # Anything else than a regular file that is there already: a new one, a link, a submodule.
@@ -62,14 +66,14 @@ done < "$changes"
 repositories() {
     git cat-file blob "$1:images.yaml" | grep -E "^[[:space:]]*[\"']?repository"
 }
-[[ $(repositories "$head") == "$(repositories "$commit")" ]] ||
+[[ $(repositories "$base") == "$(repositories "$commit")" ]] ||
     refuse "a release does not change a repository in images.yaml"
 
 expected=$head
 [[ $destination == "$branch" ]] || expected=$(remote_commit "$destination")
 if ! git push --quiet --force-with-lease="refs/heads/$destination:$expected" \
     origin "$commit:refs/heads/$destination"; then
-    [[ $(remote_commit "$branch") == "$head" ]] || moved
+    [[ $destination != "$branch" || $(remote_commit "$branch") == "$head" ]] || moved
     refuse "the push was refused; the cause is above"
 fi
-echo "Pushed ${commit:0:12} to $destination"
+echo "landed=$commit"

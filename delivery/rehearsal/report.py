@@ -144,10 +144,10 @@ def _cell(text: str) -> str:
 
 
 def _link(source: str | None) -> str:
-    """Return the source, as a link if this runs on GitHub."""
+    """Return the source, as a link if this runs on GitHub, which knows `SOURCE_COMMIT`."""
     if source is None:
         return ""
-    variables = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA")
+    variables = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "SOURCE_COMMIT")
     server, repository, commit = (os.environ.get(name) for name in variables)
     path, _, number = source.rpartition(":")
     short = code(f"{path.rpartition('/')[2]}:{number}")

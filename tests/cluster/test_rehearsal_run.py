@@ -73,7 +73,7 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     """The working tree in which the command runs."""
-    for variable in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA"):
+    for variable in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "SOURCE_COMMIT"):
         monkeypatch.delenv(variable, raising=False)
     checkout = Checkout(tmp_path)
     monkeypatch.chdir(tmp_path)

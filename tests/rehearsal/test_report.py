@@ -39,7 +39,7 @@ def rehearsal(*findings: Finding, **fields: object) -> Rehearsal:
 @pytest.fixture(autouse=True)
 def not_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports have no links, even if the tests run on GitHub."""
-    monkeypatch.delenv("GITHUB_SHA", raising=False)
+    monkeypatch.delenv("SOURCE_COMMIT", raising=False)
 
 
 def test_unchanged_objects_are_only_counted() -> None:
@@ -135,7 +135,7 @@ def test_a_source_is_a_link_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reviewer gets to the construct with one click."""
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.test")
     monkeypatch.setenv("GITHUB_REPOSITORY", "some/repository")
-    monkeypatch.setenv("GITHUB_SHA", "abc")
+    monkeypatch.setenv("SOURCE_COMMIT", "abc")
     text = to_markdown([rehearsal(finding("web", Verdict.IN_PLACE, source=SOURCE))])
     url = "https://github.test/some/repository/blob/abc/constructs/fraud_detection/services/redis.py#L74"
     assert f"[<code>redis.py:74</code>]({url})" in text

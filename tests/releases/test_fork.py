@@ -66,7 +66,7 @@ def test_every_place_has_the_new_name(fork: Path) -> None:
         ("constructs/fraud_detection/repositories.py", "https://github.com/forkers/shop"),
         ("images.yaml", "repository: ghcr.io/forkers/payment-api"),
         (".github/CODEOWNERS", "@forkers/platform"),
-        (".github/workflows/bump.yml", "HISTORY: forkers/shop"),
+        (".github/workflows/operate.yml", "HISTORY: forkers/shop"),
         (".github/workflows/deliver-service.yml", "owner: forkers"),
         (".github/workflows/deliver-service.yml", "repositories: config"),
         (".github/workflows/deliver-service.yml", "repository: forkers/config"),

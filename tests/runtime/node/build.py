@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,3 +136,7 @@ def _run(folder: Path, *command: str) -> str:
         last_lines = "\n".join(done.stdout.splitlines()[-15:])
         raise NodeError(f"`{' '.join(command[:2])}` failed in {folder}:\n{last_lines}")
     return done.stdout
+
+
+if __name__ == "__main__":
+    build(sys.stderr)

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Open a pull request, or give the open one of the same branch a new title and text.
+#
+#   propose.sh BASE HEAD TITLE TEXT_FILE
+set -euo pipefail
+
+number=$(gh pr list --repo="$GITHUB_REPOSITORY" --base="$1" --head="$2" --state=open \
+    --json=number --jq='.[].number')
+if [[ -z $number ]]; then
+    gh pr create --repo="$GITHUB_REPOSITORY" --base="$1" --head="$2" --title="$3" --body-file="$4"
+else
+    # `gh pr edit` of older versions fails without permission to read classic projects.
+    gh api --method=PATCH "repos/$GITHUB_REPOSITORY/pulls/$number" \
+        --raw-field=title="$3" --field=body="@$4" --jq=.html_url
+fi

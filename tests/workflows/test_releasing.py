@@ -1,0 +1,152 @@
+"""The workflows that release: who has which token, and what runs beside it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery.cli import main
+from fraud_detection.environments import ENVIRONMENTS
+from fraud_detection.images import SERVICES
+from repository import REPOSITORY
+from workflows import GITHUB, load, named, steps, using, words, workflow
+
+OPERATE = GITHUB / "workflows" / "operate.yml"
+IMAGES = GITHUB / "workflows" / "images.yml"
+DELIVER = GITHUB / "workflows" / "deliver-service.yml"
+each_release = pytest.mark.parametrize("path", [OPERATE, IMAGES], ids=lambda path: path.name)
+
+
+def holders(path: Path) -> list[dict[str, Any]]:
+    """Return the jobs that can read a secret."""
+    found = load(path)["jobs"].values()
+    return [job for job in found if "environment" in job or "secrets." in json.dumps(job)]
+
+
+@each_release
+def test_code_never_runs_beside_a_secret(path: Path) -> None:
+    """A line in develop's main.py could read the App's token, and push whatever it wants."""
+    [job] = holders(path)
+    [checkout] = [step for step in job["steps"] if "actions/checkout" in step.get("uses", "")]
+    assert checkout["with"]["ref"] == "${{ github.event.repository.default_branch }}"
+    runs = [step["run"] for step in job["steps"] if "run" in step]
+    assert [words(run)[0].rpartition("/")[0] for run in runs] == [".github/scripts"] * 2
+    scripts = [(REPOSITORY / words(run)[0]).read_text() for run in runs]
+    assert not re.search(r"\.venv|python|\bmake\b|checkout|worktree", "".join(scripts))
+
+
+@each_release
+def test_no_cache_reaches_a_secret(path: Path) -> None:
+    """A run that nobody reviewed could have written it."""
+    [job] = holders(path)
+    assert [step["uses"] for step in job["steps"] if re.search("cache|setup-", str(step))] == []
+
+
+@each_release
+def test_only_protected_branches_have_the_key(path: Path) -> None:
+    """A workflow on any branch could read a secret of the repository."""
+    assert [job["environment"] for job in holders(path)] == ["release"]
+
+
+@each_release
+def test_one_repository_and_two_permissions(path: Path) -> None:
+    """A token of the App is for this repository, and for no more than its steps need."""
+    [app] = [step["with"] for step in using(path, "actions/create-github-app-token")]
+    assert {key: app[key] for key in app if key.startswith("permission-")} == {
+        "permission-contents": "write",
+        "permission-pull-requests": "write",
+    }
+    assert app["repositories"] == "${{ github.event.repository.name }}"
+
+
+@each_release
+def test_what_was_rendered_without_a_secret_can_only_read(path: Path) -> None:
+    """It runs the code of a branch."""
+    jobs = load(path)["jobs"]
+    assert jobs["prepare"]["permissions"] == {"contents": "read"}
+    assert "environment" not in jobs["prepare"]
+    tokens = {
+        step["env"]["GH_TOKEN"] for step in jobs["prepare"]["steps"] if "GH_TOKEN" in str(step)
+    }
+    assert tokens == {"${{ github.token }}"}
+
+
+def test_no_operation_is_lost_in_a_queue() -> None:
+    """A concurrency group cancels waiting runs: all but one, or all but a hundred."""
+    assert "concurrency" not in OPERATE.read_text().replace(
+        "ignore[concurrency-limits]", ""
+    ).replace("There is no concurrency group", "")
+
+
+def test_a_lost_race_is_started_again_with_everything() -> None:
+    """An input that is forgotten would release something else."""
+    again = load(OPERATE)["jobs"]["again"]
+    assert again["if"] == "needs.land.outputs.again"
+    sent = re.findall(r"--raw-field=([\w-]+)=", again["steps"][0]["run"])
+    assert sorted(sent) == sorted(load(OPERATE)["on"]["workflow_dispatch"]["inputs"])
+
+
+def test_every_operation_is_offered() -> None:
+    """The commands that make one commit, and the choices of the page, are the same."""
+    inputs = load(OPERATE)["on"]["workflow_dispatch"]["inputs"]
+    landing = {
+        name
+        for name, command in main.commands.items()
+        if {"bundle", "branch"} <= {str(each.name) for each in command.params}
+    }
+    assert landing <= set(inputs["action"]["options"])
+    assert set(inputs["service"]["options"]) == set(SERVICES)
+    assert inputs["environment"]["options"] == [each.name for each in ENVIRONMENTS]
+
+
+def test_an_operation_belongs_to_the_branch_of_its_environment() -> None:
+    """A pin of staging on develop would do nothing."""
+    expression = load(OPERATE)["env"]["BRANCH"]
+    first, *others = ENVIRONMENTS
+    assert expression.endswith(f" || '{first.branch}' }}}}")
+    for each in others:
+        assert f"inputs.environment == '{each.name}' && '{each.branch}'" in expression
+
+
+def test_what_is_dispatched_is_what_an_operation_reads() -> None:
+    """The files are in two repositories: nothing else would notice a misspelt key."""
+    [dispatch] = using(DELIVER, "peter-evans/repository-dispatch")
+    assert load(OPERATE)["on"]["repository_dispatch"]["types"] == [dispatch["with"]["event-type"]]
+    payload = dispatch["with"]["client-payload"]
+    sent = re.findall(r'"([\w-]+)": \$\{\{ toJSON\(', payload)
+    read = set(re.findall(r"client_payload\.([\w-]+)", OPERATE.read_text()))
+    assert sorted(sent) == sorted(read)
+    # toJSON quotes every value.
+    assert payload.count("${{") == len(sent)
+
+
+def test_a_dispatched_build_names_its_digest() -> None:
+    """It is the image that was scanned; by hand the registry's may be taken, and is verified."""
+    digest = named(OPERATE, "prepare")["Make the commit"]["env"]["DIGEST"]
+    assert "'repository_dispatch' && (github.event.client_payload.digest || 'missing')" in digest
+
+
+def test_a_dispatch_can_only_bump() -> None:
+    """The key of the dispatch App is in another repository: it must not hold, pin or roll back."""
+    action = named(OPERATE, "prepare")["Make the commit"]["env"]["ACTION"]
+    assert action == "${{ inputs.action || 'bump' }}"
+    assert "client_payload.action" not in OPERATE.read_text()
+
+
+@pytest.mark.parametrize("path", [OPERATE, IMAGES], ids=lambda path: path.name)
+def test_who_pushes_knows_the_remote(path: Path) -> None:
+    """The checkout keeps no token, so Git needs a credential helper."""
+    [env] = [step["env"] for step in steps(path) if "land.sh" in step.get("run", "")]
+    assert env["GIT_CONFIG_COUNT"] == 1
+    assert env["GIT_CONFIG_KEY_0"] == "credential.https://github.com.helper"
+    assert env["GIT_CONFIG_VALUE_0"] == "!gh auth git-credential"
+    assert env["GH_TOKEN"] == "${{ steps.app.outputs.token }}"  # noqa: S105 - an expression
+
+
+def test_vulnerable_images_are_named() -> None:
+    """A job output, for whoever acts on it; people read the summary and the pull request."""
+    outputs = workflow("images")["jobs"]["prepare"]["outputs"]
+    assert outputs["vulnerable"] == "${{ steps.refresh.outputs.vulnerable }}"
+    assert "schedule" in workflow("images")["on"]
