@@ -65,6 +65,7 @@ lint: $(SETUP) ## Check style, types, shell, workflows and spelling
 	zizmor --quiet --offline --persona pedantic .github docs/application-repository
 	check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
 	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	check-jsonschema --builtin-schema vendor.renovate .github/renovate.json
 	git ls-files -z | xargs -0 codespell
 
 .PHONY: test
