@@ -588,7 +588,8 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
 @main.command()
 @_environment_option("Only promote to this environment. Default: to every one but the first.")
 @_remote_option
-@click.option("--dry-run", is_flag=True, help="Show the text; open nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the text; push and open nothing.")
+@_bundle_option
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -599,56 +600,78 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Quote this file, written by `delivery rehearse --markdown`.",
 )
+@click.option("--refresh", is_flag=True, help="Also change a pull request that is approved.")
+@click.option(
+    "--overrule", metavar="REASON", help="Undo what only the target has; the commit says why."
+)
 def promote(
     *,
     environment: str | None,
     remote: str,
     dry_run: bool,
+    bundle: Path | None,
     output: Path | None,
     verdict: Path | None,
+    refresh: bool,
+    overrule: str | None,
 ) -> None:
     """Open or update the pull requests that promote releases.
 
-    One per environment but the first, from the branch of the environment before it. A pair whose
-    branch does not exist on the remote is reported and skipped; it is an error if every pair is.
+    One per environment but the first, from the branch of the environment before it. What is merged
+    is one commit, on a branch promote/ENVIRONMENT: the files of the source, the target's own pins,
+    and dist, rendered again. A pair whose branch does not exist on the remote is reported and
+    skipped; it is an error if every pair is.
 
     \b
     Example:
       delivery promote --dry-run
     Exit codes:
+      1  only the target has some change, which would be undone
       3  dist is not what its sources render
     """
     repository = _repository()
     pairs = promotion.pairs(environments(repository), target=environment)
-    if verdict is not None and len(pairs) > 1:
-        raise click.UsageError("--verdict is about one environment: add --environment.")
+    if (verdict or bundle or overrule) and len(pairs) > 1:
+        raise click.UsageError(
+            "--verdict, --bundle and --overrule are about one environment: add --environment."
+        )
     quoted = None if verdict is None else verdict.read_text("utf-8", "replace")
     if not pairs:
         _echo(f"nothing to promote: {FOLDER} has one environment")
+    if bundle is None:
+        offer = partial(promotion.propose, repository, remote=remote, refresh=refresh)
+    else:
+        offer = partial(promotion.write, repository, path=bundle)
     texts: list[str] = []
-    skipped = 0
+    failures: list[promotion.PromotionError] = []
     for source, target in pairs:
-        answer = f"nothing to promote from {source.branch} to {target.branch}"
         try:
             with _progress() as report:
                 report(f"render what {target.name} would get")
                 proposal = promotion.prepare(
-                    repository, source, target, remote=remote, verdict=quoted
+                    repository,
+                    source,
+                    target,
+                    remote=remote,
+                    verdict=quoted,
+                    overrule=overrule,
                 )
-                if proposal is not None:
-                    texts.append(proposal.text)
-                    if output is not None:
-                        output.write_text("\n".join(texts), encoding="utf-8")
-                    answer = f"{proposal.title}\n\n{proposal.body}"
-                if proposal is not None and not dry_run:
-                    report("ask GitHub")
-                    answer = promotion.propose(repository, proposal)
-        except promotion.MissingBranchError as error:
-            skipped += 1
+        except (promotion.MissingBranchError, promotion.LackingError) as error:
+            failures.append(error)
             _echo(f"Skipped {error}", err=True)
+            continue
+        if proposal is None:
+            _echo(f"nothing to promote from {source.branch} to {target.branch}")
+            continue
+        texts.append(proposal.text)
+        _write(filter(None, [output]), "\n".join(texts))
+        if dry_run:
+            _echo(f"{proposal.title}\n\n{proposal.body}")
         else:
-            _echo(answer)
-    if skipped and skipped == len(pairs):
+            _echo(offer(proposal))
+    if promotion.LackingError in map(type, failures):
+        sys.exit(1)
+    if failures and len(failures) == len(pairs):
         sys.exit(promotion.MissingBranchError.exit_code)
 
 

@@ -15,6 +15,8 @@ _BLOCK = re.compile(r"^([0-9]+(?=[.)]( |$))|(?=[-+=]))")
 """Start of a line that would be an item of a list, a rule, or what makes a heading of the last."""
 _REFERENCES = re.compile(r"[@#]|:(?=//|[\w+\\-]+:)|www(?=\.)|GH-(?=[0-9])", re.IGNORECASE)
 """Where GitHub finds mentions, issues, addresses and emoji; in Markdown with its backslashes."""
+_FOREIGN_TAG = re.compile(r"<(?!/?(br|code|details|span|summary)>)")
+"""Start of HTML that our reports do not have, such as a comment or the end of a quotation."""
 _GAP = "\n\n"
 _COMMIT = re.compile(r"([0-9a-f]{12})[0-9a-f]{28,}")
 
@@ -78,6 +80,12 @@ def details(summary: str, body: str) -> str:
     """Return a section of Markdown that is collapsed below its summary, a line of plain text."""
     plain = _unreferenced(escape(on_one_line(summary), quote=False))
     return f"<details><summary>{plain}</summary>\n\n{body}\n\n</details>"
+
+
+def quoted(markdown: str) -> str:
+    """Return Markdown of another program as a quotation, which nothing in it can end."""
+    contained = _FOREIGN_TAG.sub("<\u200b", visible(markdown.strip()))
+    return "\n".join(f"> {line}".rstrip() for line in contained.splitlines())
 
 
 def fitted(sections: Sequence[str], *, limit: int = LIMIT, elsewhere: str = "") -> str:

@@ -24,7 +24,7 @@ from delivery.rehearsal import report, run, verdicts
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.rehearse import Finding, Rehearsal
 from delivery.releases import status
-from delivery.releases.status import Pinned, Running, Status
+from delivery.releases.status import Held, Pinned, Running, Status
 from delivery.text import fenced
 from hostile import CONTROLS, MARKUP, WRITTEN, assert_visible, structure
 from repository import REPOSITORY
@@ -76,7 +76,8 @@ def statuses(text: str) -> list[Status]:
             images={"dev": text},
             behind={},
             missing={"staging": text},
-            hold=text,
+            without_digest=[text],
+            holds=[Held(branches=[text], reason=text)],
             pins=[Pinned(environment="dev", tag=text, reason=text, branches=[text])],
             running=[
                 Running(environment="dev", images=[text], sync=text, health=text, revision=text)

@@ -3,7 +3,6 @@
 import random
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import unified_diff
@@ -20,14 +19,13 @@ from delivery.releases.edit import check_build, check_reason, unknown_service, u
 from delivery.releases.history import Order, order
 from delivery.releases.images import IMAGES
 from delivery.releases.sandbox import Sandbox, absolute, sandbox
+from delivery.releases.timeline import RELEASE, SOURCE_RUN
 from fraud_detection.images import SERVICES, Pin, Release, Releases, read_images
 from fraud_detection.platform.image import Image
 
 ATTEMPTS = 60
 """Maximum number of times that a change is redone because others push first."""
 _LONGEST_PAUSE_SECONDS = 20
-_RELEASE = "Release"
-"""Trailer with a service and its image."""
 _CONCURRENT_PUSH = re.compile(r"cannot lock ref|failed to update ref|incorrect old value")
 """Errors of a remote during somebody else's push."""
 _Edit: TypeAlias = Callable[[Releases], Mapping[str, Release]]
@@ -132,11 +130,11 @@ def bump(
         check_build(build.service, build.tag, build.digest, services=SERVICES)
     if len({build.service for build in builds}) < len(builds):
         raise ReleaseError("A service has two builds: give one.")
-    trailers = [(_RELEASE, str(build)) for build in builds]
+    trailers = [(RELEASE, str(build)) for build in builds]
     if source_run is not None:
         if not source_run.isprintable():
             raise ReleaseError("The source run is not one line of text: give its URL.")
-        trailers.append(("Source-Run", source_run))
+        trailers.append((SOURCE_RUN, source_run))
 
     def edit(releases: Releases) -> dict[str, Release]:
         new = [build for build in builds if not _is_released(releases, build)]
@@ -174,13 +172,6 @@ def _require_newer(releases: Releases, build: Build, history: str) -> None:
             f"{build.service}: {build.tag} is {found.value}, {released}: "
             "add --allow-older if that is intended."
         )
-
-
-def bumped(repository: Path, base: str, head: str) -> Counter[str]:
-    """Count the bumps of each service that the commit `head` has and `base` lacks."""
-    form = f"--format=%(trailers:key={_RELEASE},valueonly)"
-    lines = git(repository, "log", form, f"{base}..{head}").splitlines()
-    return Counter(line.split()[0] for line in lines if line)
 
 
 def hold(service: str, *, reason: str) -> Change:

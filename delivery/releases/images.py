@@ -20,15 +20,21 @@ def images_of(repository: Path, commit: str | None = None) -> Releases:
         ImagesError: If images.yaml cannot be read.
     """
     if commit is None:
-        text: bytes | str = (repository / IMAGES).read_bytes()
-    else:
-        text = file_of(repository, commit, IMAGES)
+        return parse((repository / IMAGES).read_bytes(), "the working tree")
+    return parse(file_of(repository, commit, IMAGES), commit)
+
+
+def parse(text: bytes | str, place: str) -> Releases:
+    """Return the releases of an images.yaml; `place` is where it is, for the error.
+
+    Raises:
+        ImagesError: If it cannot be read.
+    """
     try:
         # It reads everything as text: an unquoted 7.20 is not 7.2.
         services = yaml.load(text, yaml.CBaseLoader)  # noqa: S506 - it constructs only text
         releases = {name: Release.from_entries(entries) for name, entries in services.items()}
     except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
-        place = "the working tree" if commit is None else commit
         raise ImagesError(
             f"{IMAGES} of {place} is wrong: run `make synth` there, which names the line."
         ) from error

@@ -4,18 +4,17 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import Any
 
 from delivery.commands import kubectl
-from delivery.git import git
 from delivery.manifests.applications import Environment, environments
 from delivery.releases.chain import ChainError, fetch
-from delivery.releases.changes import bumped
-from delivery.releases.images import IMAGES, images_of
+from delivery.releases.images import images_of
+from delivery.releases.timeline import State, timeline, unpromoted
 from fraud_detection.images import Pin, Releases
 from fraud_detection.platform.image import Image
 
-_DAY = 24 * 60 * 60
 _TIMEOUT = "--request-timeout=20s"
 """By default kubectl waits for minutes for a cluster that does not answer."""
 
@@ -37,6 +36,14 @@ class Running:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Held:
+    """A hold of a service, and the branches that have it; promotions take it along."""
+
+    branches: Sequence[str]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pinned:
     """A pin of a service, and the branches that have it."""
 
@@ -50,12 +57,12 @@ class Pinned:
 class Lag:
     """How far an environment is behind the first one.
 
-    Bumps are those of the service that its branch lacks; days are those between the commits that
-    released the two tags.
+    Bumps are those that the first branch has released since the image that this one has; `seconds`
+    is how long ago the first of them landed. A pin has no influence on either.
     """
 
     bumps: int
-    days: int
+    seconds: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,8 @@ class Status:
         behind: Lag by environment, for each environment after the first.
         missing: Branch by environment, for branches that the remote lacks; these environments are
             in neither `images` nor `behind`.
-        hold: Why the first branch accepts no bumps of it. None: it accepts them.
+        without_digest: Environments whose image has no digest.
+        holds: Holds on any branch; only that of the first one refuses bumps.
         pins: Pins on any branch.
         running: State in the cluster, if one was asked.
     """
@@ -78,13 +86,18 @@ class Status:
     images: Mapping[str, str | None]
     behind: Mapping[str, Lag]
     missing: Mapping[str, str]
-    hold: str | None
+    without_digest: Sequence[str]
+    holds: Sequence[Held]
     pins: Sequence[Pinned]
     running: Sequence[Running] = ()
 
 
-def status(repository: Path, *, remote: str, context: str | None = None) -> list[Status]:
+def status(
+    repository: Path, *, remote: str, context: str | None = None, now: float | None = None
+) -> list[Status]:
     """Return the state of each service on a remote, and in the cluster of a kubeconfig context.
+
+    `now` is the time of the report in seconds since the epoch, by default that of the call.
 
     Raises:
         ChainError: If there are no branches, or the clone is shallow.
@@ -93,6 +106,7 @@ def status(repository: Path, *, remote: str, context: str | None = None) -> list
         GitError: If the remote cannot be reached.
         ImagesError: If the images.yaml of a branch is wrong.
     """
+    now = time() if now is None else now
     known = environments(repository)
     heads = fetch(repository, remote, known)
     missing = {each.name: each.branch for each in known if each.branch not in heads}
@@ -101,31 +115,27 @@ def status(repository: Path, *, remote: str, context: str | None = None) -> list
             f"{remote} has none of the branches {', '.join(missing.values())}: push one first."
         )
     branches = [
-        _Branch(environment=each, head=head, releases=images_of(repository, head))
+        _Branch(environment=each, releases=images_of(repository, head))
         for each in known
         if (head := heads.get(each.branch))
     ]
     first, *later = branches
-    bumps = {each.environment.name: bumped(repository, each.head, first.head) for each in later}
+    states = timeline(repository, heads[first.environment.branch])
     cluster = None if context is None else _Cluster(context, known)
     found = []
     for service in dict.fromkeys(name for each in branches for name in each.releases.services):
-        release = first.releases.services.get(service)
         images = {each.environment.name: each.image(service) for each in branches}
         repositories = {image.repository for image in images.values() if image}
         found.append(
             Status(
                 service=service,
                 images={name: image.tag if image else None for name, image in images.items()},
-                behind={
-                    each.environment.name: Lag(
-                        bumps=bumps[each.environment.name][service],
-                        days=_days(repository, service, first, each),
-                    )
-                    for each in later
-                },
+                behind={each.environment.name: _lag(states, service, each, now) for each in later},
                 missing=missing,
-                hold=release.hold if release else None,
+                without_digest=[
+                    name for name, image in images.items() if image and image.digest is None
+                ],
+                holds=_holds(service, branches),
                 pins=_pins(service, branches),
                 running=cluster.running(repositories) if cluster else (),
             )
@@ -138,13 +148,21 @@ class _Branch:
     """The branch of one environment."""
 
     environment: Environment
-    head: str
     releases: Releases
 
     def image(self, service: str) -> Image | None:
         """Return the image that its environment runs; None if it does not know the service."""
         release = self.releases.services.get(service)
         return release.for_environment(self.environment.name) if release else None
+
+
+def _holds(service: str, branches: Sequence[_Branch]) -> list[Held]:
+    found: dict[str, list[str]] = {}
+    for each in branches:
+        release = each.releases.services.get(service)
+        if release and release.hold is not None:
+            found.setdefault(release.hold, []).append(each.environment.branch)
+    return [Held(branches=where, reason=reason) for reason, where in found.items()]
 
 
 def _pins(service: str, branches: Sequence[_Branch]) -> list[Pinned]:
@@ -159,18 +177,10 @@ def _pins(service: str, branches: Sequence[_Branch]) -> list[Pinned]:
     ]
 
 
-def _days(repository: Path, service: str, first: _Branch, later: _Branch) -> int:
-    newer, older = first.image(service), later.image(service)
-    if newer is None or older is None or newer.tag == older.tag:
-        return 0
-    seconds = _released(repository, first.head, newer) - _released(repository, later.head, older)
-    return abs(seconds) // _DAY
-
-
-def _released(repository: Path, head: str, image: Image) -> int:
-    """Return when images.yaml got a tag, in seconds since the epoch."""
-    found = git(repository, "log", "-1", "--format=%ct", f"-S{image.tag}", head, "--", IMAGES)
-    return int(found or 0)
+def _lag(states: Sequence[State], service: str, later: _Branch, now: float) -> Lag:
+    release = later.releases.services.get(service)
+    newer = unpromoted(states, service, release.image if release else None)
+    return Lag(bumps=len(newer), seconds=max(0, int(now) - newer[-1].time) if newer else 0)
 
 
 class _Cluster:

@@ -11,6 +11,9 @@ from rich.table import Table
 from delivery.releases.status import Status
 from delivery.text import counted, dumped, on_one_line, short
 
+_HOUR = 60 * 60
+_HOURS_OF_TWO_DAYS = 48
+
 
 def text(found: Sequence[Status]) -> str:
     """Return a table of at least one service, and below it what keeps services from moving."""
@@ -49,25 +52,37 @@ FORMATS: Mapping[str, Callable[[Sequence[Status]], str]] = {"text": text, "json"
 
 
 def _cells(status: Status, environment: str) -> list[str]:
-    tag = status.images[environment]
-    cells = [short(tag or "none")]
-    if environment in status.behind:
-        current = tag == next(iter(status.images.values()))
-        lag = status.behind[environment]
-        behind = f"{counted(lag.bumps, 'bump')}, {counted(lag.days, 'day')}"
-        cells.append("" if current else behind)
+    cells = [short(status.images[environment] or "none")]
+    lag = status.behind.get(environment)
+    if lag is not None:
+        cells.append(f"{counted(lag.bumps, 'bump')}, {_duration(lag.seconds)}" if lag.bumps else "")
     return cells
 
 
+def _duration(seconds: int) -> str:
+    hours = seconds // _HOUR
+    return counted(hours, "hour") if hours < _HOURS_OF_TWO_DAYS else counted(hours // 24, "day")
+
+
 def _exceptions(found: Sequence[Status]) -> list[str]:
-    held = [f"{each.service} is held: {each.hold}" for each in found if each.hold]
+    held = [
+        f"{each.service} is held on {' and '.join(hold.branches)}: {hold.reason}"
+        for each in found
+        for hold in each.holds
+    ]
     pinned = [
         f"{each.service} is pinned in {pin.environment} to {short(pin.tag)}"
         f" on {' and '.join(pin.branches)}: {pin.reason}"
         for each in found
         for pin in each.pins
     ]
-    return [*held, *pinned]
+    missing = [
+        f"{each.service} has no digest in {' and '.join(each.without_digest)}:"
+        " run `delivery refresh`"
+        for each in found
+        if each.without_digest
+    ]
+    return [*held, *pinned, *missing]
 
 
 def _applications(status: Status) -> list[str]:

@@ -681,14 +681,3 @@ def test_a_shallow_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
     run_git(tmp_path, "clone", "--quiet", "--depth=1", "--branch=develop", url, "shallow")
     shallow = Remote(remote.bare, tmp_path / "shallow")
     assert land(shallow, bump(Build(service="redis", tag="1.0.0"))).commit == remote.head()
-
-
-def test_every_bump_is_counted(remote: Remote) -> None:
-    """Also one that goes back to an earlier build."""
-    start = remote.head()
-    for letter in "aba":
-        land(remote, bump(_build(tag=letter * 40), REDIS))
-    run_git(remote.clone, "fetch", "--quiet")
-    counts = changes.bumped(remote.clone, start, "origin/develop")
-    assert counts == {"payment-api": 3, "redis": 3}
-    assert changes.bumped(remote.clone, "origin/develop", start) == {}

@@ -278,7 +278,17 @@ def test_a_missing_dist_is_an_error(command: str) -> None:
     )
 
 
-PROPOSAL = Promotion(source="develop", target="main", title="Title", body="body", text="text")
+PROPOSAL = Promotion(
+    commit="c" * 40,
+    branch="promote/staging",
+    source="develop",
+    head="d" * 40,
+    target="main",
+    base="e" * 40,
+    title="Title",
+    body="body",
+    text="text",
+)
 
 
 @pytest.fixture
@@ -298,9 +308,9 @@ def three(repository: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise promotion.MissingBranchError("production: origin has no branch production")
         return replace(PROPOSAL, source=source.branch, target=target.branch)
 
-    def propose(_: Path, proposal: Promotion) -> str:
+    def propose(_: Path, proposal: Promotion, **__: object) -> str:
         proposed.append(proposal.target)
-        return f"https://github.test/{proposal.target}"
+        return f"Opened https://github.test/{proposal.target}"
 
     monkeypatch.setattr(promotion, "prepare", prepare)
     monkeypatch.setattr(promotion, "propose", propose)
@@ -311,7 +321,7 @@ def test_a_pair_without_its_branch_is_skipped(three: list[str]) -> None:
     """A new environment must not stop the promotions of the others."""
     result = run("promote")
     assert (result.exit_code, three) == (0, ["main"])
-    assert result.stdout == "https://github.test/main\n"
+    assert result.stdout == "Opened https://github.test/main\n"
     assert "Skipped production: origin has no branch production\n" in result.stderr
 
 
@@ -336,7 +346,7 @@ def test_each_pair_has_a_pull_request(
     monkeypatch.setattr(promotion, "prepare", lambda *_, **__: PROPOSAL)
     assert run("promote", "--output=all.md").exit_code == 0
     assert len(three) == 2
-    assert (repository / "all.md").read_text(encoding="utf-8") == "text\ntext"
+    assert (repository / "all.md").read_text(encoding="utf-8") == "text\ntext\n"
 
 
 @pytest.mark.usefixtures("three")
@@ -364,10 +374,10 @@ def test_promote_proposes_unless_it_is_a_dry_run(
 ) -> None:
     """The full text is kept either way."""
     monkeypatch.setattr(promotion, "prepare", lambda *_, **__: PROPOSAL)
-    monkeypatch.setattr(promotion, "propose", lambda *_: "https://github.test/pull/7")
+    monkeypatch.setattr(promotion, "propose", lambda *_, **__: "https://github.test/pull/7")
     result = run("promote", "--output=all.md", *(["--dry-run"] if dry else []))
     assert result.stdout == ("Title\n\nbody\n" if dry else "https://github.test/pull/7\n")
-    assert (repository / "all.md").read_text(encoding="utf-8") == "text"
+    assert (repository / "all.md").read_text(encoding="utf-8") == "text\n"
 
 
 @pytest.mark.usefixtures("two")
@@ -376,13 +386,13 @@ def test_the_text_is_kept_if_github_refuses(
 ) -> None:
     """A person can open the pull request with it."""
 
-    def refuse(*_: object) -> str:
+    def refuse(*_: object, **__: object) -> str:
         raise CommandError("no permission")
 
     monkeypatch.setattr(promotion, "prepare", lambda *_, **__: PROPOSAL)
     monkeypatch.setattr(promotion, "propose", refuse)
     assert run("promote", "--output=all.md").exit_code == 2
-    assert (repository / "all.md").read_text(encoding="utf-8") == "text"
+    assert (repository / "all.md").read_text(encoding="utf-8") == "text\n"
 
 
 @pytest.mark.usefixtures("two")

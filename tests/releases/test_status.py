@@ -10,9 +10,9 @@ import remotes
 from delivery.commands import CommandError
 from delivery.releases import changes, status, status_report
 from delivery.releases.chain import ChainError
-from delivery.releases.changes import Build
-from delivery.releases.status import Lag, Pinned, Running, Status
-from remotes import DEV, PRODUCTION, STAGING, Remote
+from delivery.releases.status import Held, Lag, Pinned, Running, Status
+from promoting import bump, land, pin, promote
+from remotes import DEV, PRODUCTION, STAGING, Remote, run_git
 
 NEW = "b" * 40
 
@@ -26,14 +26,14 @@ def remote(tmp_path: Path) -> Remote:
     return Remote.create(tmp_path)
 
 
-def land(remote: Remote, change: changes.Change, branch: str = "develop") -> None:
-    """Land a change on a branch."""
-    changes.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
-
-
-def find(remote: Remote, service: str = "payment-api", context: str | None = None) -> Status:
+def find(
+    remote: Remote,
+    service: str = "payment-api",
+    context: str | None = None,
+    now: float | None = None,
+) -> Status:
     """Return the state of one service."""
-    found = status.status(remote.clone, remote="origin", context=context)
+    found = status.status(remote.clone, remote="origin", context=context, now=now)
     [one] = [each for each in found if each.service == service]
     return one
 
@@ -42,68 +42,84 @@ def test_equal_branches_have_no_lag(remote: Remote) -> None:
     """A promotion leaves nothing behind."""
     found = find(remote)
     assert found.images["dev"] == found.images["staging"]
-    assert found.behind == {"staging": Lag(bumps=0, days=0)}
+    assert found.behind == {"staging": Lag(bumps=0, seconds=0)}
 
 
 def test_each_branch_has_its_image(remote: Remote) -> None:
     """Dev runs develop's image, staging main's."""
     old = find(remote).images["staging"]
-    land(remote, changes.bump([Build(service="payment-api", tag=NEW)], prove=remotes.trust))
+    bump(remote, NEW)
     assert find(remote).images == {"dev": NEW, "staging": old}
 
 
-def test_bumps_since_the_last_promotion_are_counted(remote: Remote) -> None:
-    """Only those of this service."""
+@pytest.mark.parametrize("how", ["--no-ff", "--squash", "--rebase"])
+def test_bumps_since_the_last_promotion_are_counted(remote: Remote, how: str) -> None:
+    """Only those of this service; however the last promotion was merged."""
+    bump(remote, "c" * 40)
+    promote(remote, how=how)
     for service, tag in (("payment-api", "a" * 40), ("payment-api", NEW), ("redis", "1.0.0")):
-        land(remote, changes.bump([Build(service=service, tag=tag)], prove=remotes.trust))
+        bump(remote, tag, service=service)
     assert find(remote).behind["staging"].bumps == 2
 
 
-def test_days_are_those_between_the_commits(
+def test_a_reverted_promotion_is_behind_again(remote: Remote) -> None:
+    """Main has the commits of the release, but not what they released."""
+    bump(remote, NEW)
+    landed = promote(remote)
+    run_git(remote.clone, "revert", "--no-edit", "-m1", landed)
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
+    found = find(remote)
+    assert found.images["staging"] != NEW
+    assert found.behind["staging"].bumps == 1
+
+
+def test_an_environment_lags_since_the_first_release_that_it_lacks(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They show how long staging has been behind."""
-    seconds = int(remotes.run_git(remote.bare, "log", "-1", "--format=%ct", "main"))
-    monkeypatch.setenv("GIT_COMMITTER_DATE", f"{seconds + 3 * 24 * 60 * 60 + 1} +0000")
-    land(remote, changes.bump([Build(service="payment-api", tag=NEW)], prove=remotes.trust))
-    assert find(remote).behind["staging"].days == 3
+    """Not for the days between two commits: staging waits for as long as nobody promotes."""
+    start = int(run_git(remote.bare, "log", "-1", "--format=%ct", "main"))
+    for hours, letter in ((5, "a"), (7, "b")):
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"{start + hours * 60 * 60} +0000")
+        bump(remote, letter * 40)
+    now = start + 24 * 60 * 60
+    assert find(remote, now=now).behind["staging"] == Lag(bumps=2, seconds=19 * 60 * 60)
 
 
-def test_holds_and_pins_are_shown(remote: Remote) -> None:
+def test_a_pin_does_not_change_the_lag(remote: Remote) -> None:
+    """It is no release of develop, and staging misses the same ones as before."""
+    pin(remote)
+    assert find(remote, "redis").behind["staging"] == Lag(bumps=0, seconds=0)
+
+
+def test_holds_and_pins_of_every_branch_are_shown(remote: Remote) -> None:
     """People look here for the reason why a service does not move."""
-    land(remote, changes.hold("redis", reason="slow"))
-    land(
-        remote,
-        changes.pin(
-            Build(service="redis", tag="1.0.0"), "staging", reason="leaks", prove=remotes.trust
-        ),
-    )
+    for branch in ("develop", "main"):
+        land(remote, changes.hold("redis", reason="slow"), branch)
+    land(remote, changes.hold("payment-api", reason="only here"), "main")
+    pin(remote, environment="dev", branch="develop")
     found = find(remote, "redis")
-    assert found.hold == "slow"
+    assert found.holds == [Held(branches=["develop", "main"], reason="slow")]
+    assert find(remote).holds == [Held(branches=["main"], reason="only here")]
     assert found.pins == [
-        Pinned(environment="staging", branches=["develop"], tag="1.0.0", reason="leaks")
+        Pinned(environment="dev", branches=["develop"], tag="1.0.0", reason="leaks")
     ]
+
+
+def test_an_image_without_a_digest_is_named(remote: Remote) -> None:
+    """Whoever can write to the registry decides what it is."""
+    digest = f"sha256:{'d' * 64}"
+    bump(remote, NEW, digest=digest)
+    assert find(remote).without_digest == ["staging"]
+    promote(remote)
+    assert find(remote).without_digest == []
 
 
 def test_a_pin_only_on_main_is_shown(remote: Remote) -> None:
     """A hotfix is made there, and staging runs it."""
-    pin = changes.pin(
-        Build(service="redis", tag="1.0.0"), "staging", reason="leaks", prove=remotes.trust
-    )
-    land(remote, pin, "main")
+    pin(remote)
     found = find(remote, "redis")
     assert found.images["staging"] == "1.0.0"
     assert [pin.branches for pin in found.pins] == [["main"]]
-
-
-def test_a_pin_on_both_branches_is_shown_once(remote: Remote) -> None:
-    """After a promotion, both branches have it."""
-    pin = changes.pin(
-        Build(service="redis", tag="1.0.0"), "staging", reason="leaks", prove=remotes.trust
-    )
-    for branch in ("develop", "main"):
-        land(remote, pin, branch)
-    assert [pin.branches for pin in find(remote, "redis").pins] == [["develop", "main"]]
 
 
 def test_a_service_that_only_one_branch_knows_is_shown(remote: Remote) -> None:
@@ -111,17 +127,17 @@ def test_a_service_that_only_one_branch_knows_is_shown(remote: Remote) -> None:
     remotes.add_service(remote, "ledger", NEW)
     found = find(remote, "ledger")
     assert found.images == {"dev": NEW, "staging": None}
-    assert found.behind["staging"].days == 0
+    assert found.behind["staging"].bumps == 1
 
 
 def test_every_later_environment_is_compared_with_the_first(tmp_path: Path) -> None:
     """Production may be further behind than staging."""
     remote = Remote.create(tmp_path, DEV, STAGING, PRODUCTION)
     old = remote.images()["payment-api"]
-    land(remote, changes.bump([Build(service="payment-api", tag="a" * 40)], prove=remotes.trust))
-    remotes.run_git(remote.clone, "fetch", "--quiet")
-    remotes.run_git(remote.clone, "push", "--quiet", "origin", "origin/develop:main")
-    land(remote, changes.bump([Build(service="payment-api", tag=NEW)], prove=remotes.trust))
+    bump(remote, "a" * 40)
+    run_git(remote.clone, "fetch", "--quiet")
+    run_git(remote.clone, "push", "--quiet", "origin", "origin/develop:main")
+    bump(remote, NEW)
     found = find(remote)
     assert found.images == {"dev": NEW, "staging": "a" * 40, "production": old}
     assert {name: lag.bumps for name, lag in found.behind.items()} == {
@@ -133,7 +149,7 @@ def test_every_later_environment_is_compared_with_the_first(tmp_path: Path) -> N
 def test_a_missing_branch_concerns_only_its_environment(tmp_path: Path) -> None:
     """The branch of a new environment is created after the environment is declared."""
     remote = Remote.create(tmp_path, DEV, STAGING, PRODUCTION)
-    remotes.run_git(remote.bare, "update-ref", "-d", "refs/heads/production")
+    run_git(remote.bare, "update-ref", "-d", "refs/heads/production")
     found = find(remote)
     assert found.missing == {"production": "production"}
     assert set(found.images) == {"dev", "staging"}
@@ -142,14 +158,14 @@ def test_a_missing_branch_concerns_only_its_environment(tmp_path: Path) -> None:
 def test_without_the_first_branch_the_next_one_is_compared_with(tmp_path: Path) -> None:
     """The others still have something to compare."""
     remote = Remote.create(tmp_path, DEV, STAGING, PRODUCTION)
-    remotes.run_git(remote.bare, "update-ref", "-d", "refs/heads/develop")
+    run_git(remote.bare, "update-ref", "-d", "refs/heads/develop")
     assert set(find(remote).behind) == {"production"}
 
 
 def test_a_remote_without_any_branch_is_refused(remote: Remote) -> None:
     """An empty table would look like a system without services."""
     for branch in ("develop", "main"):
-        remotes.run_git(remote.bare, "update-ref", "-d", f"refs/heads/{branch}")
+        run_git(remote.bare, "update-ref", "-d", f"refs/heads/{branch}")
     with pytest.raises(ChainError, match=r"^origin has none of the branches develop, main: push"):
         find(remote)
 
@@ -232,9 +248,10 @@ def example(**values: object) -> Status:
     fields = {
         "service": "redis",
         "images": {"dev": "2.0.0", "staging": "1.0.0"},
-        "behind": {"staging": Lag(bumps=3, days=1)},
+        "behind": {"staging": Lag(bumps=3, seconds=90_000)},
         "missing": {},
-        "hold": "slow",
+        "without_digest": [],
+        "holds": [Held(branches=["develop"], reason="slow")],
         "pins": [Pinned(environment="staging", branches=["main"], tag="1.0.0", reason="leaks")],
     }
     return Status(**{**fields, **values})  # type: ignore[arg-type] # the types are those above
@@ -245,10 +262,10 @@ def test_the_table_is_for_a_person() -> None:
     text = status_report.text([example()])
     assert [word for word in text.splitlines()[-3].split() if word] == [
         *("redis", "2.0.0", "1.0.0"),
-        *("3", "bumps,", "1", "day"),
+        *("3", "bumps,", "25", "hours"),
     ]
     assert text.endswith(
-        "redis is held: slow\nredis is pinned in staging to 1.0.0 on main: leaks\n"
+        "redis is held on develop: slow\nredis is pinned in staging to 1.0.0 on main: leaks\n"
     )
 
 
@@ -274,7 +291,10 @@ def test_each_later_environment_has_a_lag_of_its_own() -> None:
         [
             example(
                 images={"dev": "3.0.0", "staging": "3.0.0", "production": "1.0.0"},
-                behind={"staging": Lag(bumps=0, days=0), "production": Lag(bumps=4, days=9)},
+                behind={
+                    "staging": Lag(bumps=0, seconds=0),
+                    "production": Lag(bumps=4, seconds=777_600),
+                },
             )
         ]
     )
@@ -289,8 +309,14 @@ def test_a_missing_branch_is_shown_below_the_table() -> None:
     assert "\nproduction: the remote has no branch live\n" in text
 
 
+def test_a_missing_digest_is_shown_with_its_remedy() -> None:
+    """Nobody would look for it."""
+    text = status_report.text([example(without_digest=["dev", "staging"])])
+    assert text.endswith("redis has no digest in dev and staging: run `delivery refresh`\n")
+
+
 def test_json_is_for_a_program() -> None:
     """It has every field."""
     [found] = json.loads(status_report.as_json([example()]))
     assert found["images"] == {"dev": "2.0.0", "staging": "1.0.0"}
-    assert found["hold"] == "slow"
+    assert found["holds"] == [{"branches": ["develop"], "reason": "slow"}]

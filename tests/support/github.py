@@ -1,0 +1,148 @@
+"""A stand-in for gh on the PATH: the pull requests of one repository, in a file.
+
+It refuses what GitHub refuses, and every command but `gh api`: those of an older gh ask for classic
+projects, which GitHub has removed.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remotes import Remote, run_git
+
+_PROGRAM = """\
+#!{python}
+import json, pathlib, subprocess, sys, urllib.parse
+
+here, bare = pathlib.Path(__file__).parent, {bare!r}
+with (here / "calls").open("a") as calls:
+    calls.write(" ".join(sys.argv[1:]) + "\\n")
+if (here / "refusal").exists():
+    sys.exit((here / "refusal").read_text())
+if sys.argv[1:3] != ["api", "--method"]:
+    sys.exit("GraphQL: Projects (classic) is deprecated (repository.pullRequest.projectCards)")
+method, path, *given = sys.argv[3:]
+given = json.load(sys.stdin) if given == ["--input", "-"] else None
+pulls = json.loads((here / "pulls.json").read_text())
+url = urllib.parse.urlsplit(path)
+query = dict(urllib.parse.parse_qsl(url.query))
+number = int(([part for part in url.path.split("/") if part.isdigit()] or [0])[0])
+
+
+def head(branch):
+    done = subprocess.run(
+        ["git", "rev-parse", "--verify", f"refs/heads/{{branch}}"],
+        cwd=bare, capture_output=True, text=True,
+    )
+    return done.stdout.strip()
+
+
+def shown(pull):
+    address = f"https://github.test/pull/{{pull['number']}}"
+    return {{**pull, "html_url": address, "head": {{"sha": head(pull["head"])}}}}
+
+
+assert url.path.startswith("repos/{{owner}}/{{repo}}/pulls"), url.path
+same = [p for p in pulls if given and p["open"] and p["head"] == given.get("head")]
+if method == "GET" and url.path.endswith("/reviews"):
+    answer = json.loads((here / "reviews.json").read_text())
+elif method == "GET":
+    answer = [
+        shown(pull) for pull in pulls
+        if pull["open"] and query["head"] == "{{owner}}:" + pull["head"]
+        and query["base"] == pull["base"]
+    ]
+elif method == "PATCH":
+    [pull] = [pull for pull in pulls if pull["number"] == number]
+    pull.update(given)
+    answer = shown(pull)
+elif same or not head(given["head"]):
+    sys.exit("gh: Validation Failed (HTTP 422)")
+else:
+    pulls.append({{**given, "number": len(pulls) + 7, "open": True}})
+    answer = shown(pulls[-1])
+(here / "pulls.json").write_text(json.dumps(pulls))
+print(json.dumps(answer))
+"""
+
+
+@dataclass(frozen=True)
+class GitHub:
+    """The pull requests of a remote.
+
+    Attributes:
+        folder: Folder with the program, on the PATH.
+        bare: The remote.
+    """
+
+    folder: Path
+    bare: Path
+
+    @classmethod
+    def of(cls, remote: Remote, folder: Path, monkeypatch: pytest.MonkeyPatch) -> "GitHub":
+        """Put a stand-in for a remote on the PATH."""
+        folder.mkdir()
+        program = folder / "gh"
+        text = _PROGRAM.format(python=sys.executable, bare=str(remote.bare))
+        program.write_text(text, encoding="utf-8")
+        program.chmod(0o755)
+        for name in ("pulls", "reviews"):
+            (folder / f"{name}.json").write_text("[]", encoding="utf-8")
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        return cls(folder, remote.bare)
+
+    @property
+    def pulls(self) -> list[dict[str, Any]]:
+        """All pull requests, the oldest first."""
+        found: list[dict[str, Any]] = json.loads((self.folder / "pulls.json").read_text("utf-8"))
+        return found
+
+    def review(self, *states: str, association: str = "MEMBER") -> None:
+        """Let a person review the pull requests, once for each state."""
+        reviews = [
+            {"user": {"login": "ada"}, "state": state, "author_association": association}
+            for state in states
+        ]
+        (self.folder / "reviews.json").write_text(json.dumps(reviews), encoding="utf-8")
+
+    def refuse(self, message: str) -> None:
+        """Refuse everything from now on."""
+        (self.folder / "refusal").write_text(message, encoding="utf-8")
+
+    def merge(self, clone: Path, number: int, *options: str) -> str:
+        """Merge a pull request as GitHub does, and return the new commit of its target.
+
+        Args:
+            clone: A clone, whose checkout is changed.
+            number: Number of the pull request.
+            options: Options of `git merge`. Default: those of a merge commit.
+        """
+        pulls = self.pulls
+        [pull] = [pull for pull in pulls if pull["number"] == number]
+        pull["open"] = False
+        (self.folder / "pulls.json").write_text(json.dumps(pulls), encoding="utf-8")
+        return merge(clone, pull["head"], pull["base"], options or ("--no-ff",))
+
+
+def merge(clone: Path, head: str, base: str, options: Sequence[str] = ("--no-ff",)) -> str:
+    """Merge a branch of the remote into another there, and return the new commit.
+
+    The option `--rebase` stands for GitHub's button of that name.
+    """
+    run_git(clone, "fetch", "--quiet")
+    first, then = (head, base) if "--rebase" in options else (base, head)
+    run_git(clone, "switch", "--quiet", "--detach", f"origin/{first}")
+    if "--rebase" in options:
+        run_git(clone, "rebase", "--quiet", f"origin/{then}")
+    else:
+        run_git(clone, "merge", "--quiet", *options, "--no-edit", f"origin/{then}")
+    if "--squash" in options:
+        run_git(clone, "commit", "--quiet", "--message", f"Squash {head}")
+    run_git(clone, "push", "--quiet", "origin", f"HEAD:{base}")
+    return run_git(clone, "rev-parse", "HEAD")
