@@ -27,7 +27,7 @@ from delivery.rehearsal import control_planes
 from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
 from delivery.rehearsal.allowances import Allowance
-from delivery.releases import changes, digests, fork, promotion, status, status_report
+from delivery.releases import changes, digests, fork, landing, promotion, status, status_report
 from delivery.releases.images import IMAGES, images_of
 from delivery.releases.provenance import Builder
 from delivery.text import counted, details, fenced, fitted, visible
@@ -131,35 +131,43 @@ def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
     """Land the change that a command returns, where the options that this adds say."""
 
     @click.option(
-        "--branch", default="develop", show_default=True, help="Target branch on the remote."
+        "--branch",
+        help="Branch on the remote. Default: that of the environment, else of the first one.",
     )
     @_remote_option
     @click.option("--dry-run", is_flag=True, help="Show the change; push nothing.")
     @_bundle_option
     @wraps(command)
     def land(
-        *, remote: str, branch: str, dry_run: bool, bundle: Path | None, **arguments: object
+        *, remote: str, branch: str | None, dry_run: bool, bundle: Path | None, **arguments: object
     ) -> None:
         change = command(**arguments)
+        repository = _repository()
+        known = environments(repository)
+        branch = branch or select(known, change.environment)[0].branch
         with _progress() as report:
-            landing = changes.land(
-                _repository(),
+            landed = landing.land(
+                repository,
                 change,
                 remote=remote,
                 branch=branch,
+                # The branches after the first take nothing without a review.
+                propose=branch != known[0].branch,
                 dry_run=dry_run,
                 bundle=bundle,
                 report=report,
             )
-        if landing.commit is None:
+        if landed.commit is None:
             _echo(f"{remote}/{branch} is already up to date")
         elif dry_run:
-            _echo(landing.difference)
+            _echo(landed.difference)
         elif bundle is not None:
-            _echo(f"Wrote {landing.commit} for {branch} to {bundle}")
+            _echo(f"Wrote {landed.commit} for {branch} to {bundle}")
+        elif landed.proposed is not None:
+            _echo(f"Opened {landed.proposed} to {branch}, with {landed.commit}")
         else:
-            attempts = counted(landing.attempts, "attempt")
-            _echo(f"Pushed {landing.commit} to {remote}/{branch} ({attempts})")
+            attempts = counted(landed.attempts, "attempt")
+            _echo(f"Pushed {landed.commit} to {remote}/{branch} ({attempts})")
 
     return land
 
@@ -535,7 +543,7 @@ def pin(
 
     \b
     Example:
-      delivery pin redis staging 7.2.16 --reason "7.4 is slower" --branch main
+      delivery pin redis staging 7.2.16 --reason "7.4 is slower"
     Exit codes:
       5  others pushed first, each time
     """
@@ -553,7 +561,7 @@ def unpin(*, service: str, environment: str, reason: str | None) -> changes.Chan
 
     \b
     Example:
-      delivery unpin redis staging --branch main
+      delivery unpin redis staging
     Exit codes:
       5  others pushed first, each time
     """

@@ -1,33 +1,16 @@
-"""Changes of images.yaml, and how they land on a branch to which others push as well."""
+"""Changes of images.yaml that people and robots ask for."""
 
-import random
-import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import unified_diff
-from pathlib import Path
 from typing import TypeAlias
 
 from delivery.errors import DeliveryError
-from delivery.git import GitError, git, is_ancestor
-from delivery.manifests import dist
-from delivery.manifests.applications import environments, select
-from delivery.manifests.tree import DIST
-from delivery.releases.bundle import write_bundle
-from delivery.releases.edit import check_build, check_reason, unknown_service, update_images
+from delivery.releases.edit import check_build, check_reason, unknown_service
 from delivery.releases.history import Order, order
-from delivery.releases.images import IMAGES
-from delivery.releases.sandbox import Sandbox, absolute, sandbox
 from delivery.releases.timeline import RELEASE, SOURCE_RUN
-from fraud_detection.images import SERVICES, Pin, Release, Releases, read_images
+from fraud_detection.images import SERVICES, Pin, Release, Releases
 from fraud_detection.platform.image import Image
 
-ATTEMPTS = 60
-"""Maximum number of times that a change is redone because others push first."""
-_LONGEST_PAUSE_SECONDS = 20
-_CONCURRENT_PUSH = re.compile(r"cannot lock ref|failed to update ref|incorrect old value")
-"""Errors of a remote during somebody else's push."""
 _Edit: TypeAlias = Callable[[Releases], Mapping[str, Release]]
 
 
@@ -47,30 +30,35 @@ class OlderError(ReleaseError):
     exit_code = 4
 
 
-class RaceError(ReleaseError):
-    """Others pushed first on every attempt."""
-
-    exit_code = 5
-
-
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """A change of images.yaml.
 
     Attributes:
+        topic: Start of the name of a branch for it, such as `hold/redis`.
         subject: First line of the commit message.
         trailers: Last lines of the commit message, as keys and values.
         edit: Maps the current releases to the changed ones by service; empty if there is nothing
             to change.
         body: The reason, as one line between subject and trailers. Default: none.
-        environment: Environment that must exist. Default: none.
+        environment: Environment that it is about, whose branch gets it. Default: all of them, from
+            the first one on.
+        in_force: Whether the environment must read the branch.
     """
 
+    topic: str
     subject: str
     trailers: Sequence[tuple[str, str]]
     edit: _Edit
     body: str | None = None
     environment: str | None = None
+    in_force: bool = False
+
+    @property
+    def message(self) -> str:
+        """The whole commit message."""
+        trailers = "\n".join(f"{key}: {value}" for key, value in self.trailers)
+        return "\n\n".join(filter(None, [self.subject, self.body, trailers]))
 
     def __post_init__(self) -> None:
         """Refuse a body that could pose as a trailer."""
@@ -89,18 +77,6 @@ class Build:
     def __str__(self) -> str:
         """Return the service and its image, as in a commit message."""
         return f"{self.service} {self.tag}" + (f"@{self.digest}" if self.digest else "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Landing:
-    """The result of landing a change.
-
-    There is no commit if there was nothing to change. The difference is that of images.yaml.
-    """
-
-    commit: str | None
-    attempts: int
-    difference: str
 
 
 def bump(
@@ -150,7 +126,8 @@ def bump(
         return {build.service: _bumped(releases, build, prove) for build in new}
 
     what = ", ".join(f"{build.service} to {build.tag[:12]}" for build in builds)
-    return Change(subject=f"Bump {what}", trailers=trailers, edit=edit)
+    topic = f"bump/{builds[0].service}"
+    return Change(topic=topic, subject=f"Bump {what}", trailers=trailers, edit=edit)
 
 
 def _bumped(releases: Releases, build: Build, prove: Callable[[Image], Image]) -> Release:
@@ -181,6 +158,7 @@ def hold(service: str, *, reason: str) -> Change:
         ImagesError: If the reason is not one line.
     """
     return Change(
+        topic=f"hold/{service}",
         subject=f"Hold {service}",
         trailers=[("Service", service)],
         body=reason,
@@ -195,6 +173,7 @@ def unhold(service: str, *, reason: str | None) -> Change:
         ImagesError: If the reason is not one line.
     """
     return Change(
+        topic=f"unhold/{service}",
         subject=f"Unhold {service}",
         trailers=[("Service", service)],
         body=reason,
@@ -216,10 +195,12 @@ def pin(build: Build, environment: str, *, prove: Callable[[Image], Image], reas
         return replace(release, pins={**release.pins, environment: pin})
 
     return Change(
+        topic=f"pin/{build.service}",
         subject=f"Pin {build.service} in {environment} to {build.tag[:12]}",
         trailers=[("Pin", f"{environment} {build}")],
         body=reason,
         environment=environment,
+        in_force=True,
         edit=_edit_of(build.service, pinned),
     )
 
@@ -236,6 +217,7 @@ def unpin(service: str, environment: str, *, reason: str | None) -> Change:
         return replace(release, pins=pins)
 
     return Change(
+        topic=f"unpin/{service}",
         subject=f"Unpin {service} in {environment}",
         trailers=[("Unpin", f"{environment} {service}")],
         body=reason,
@@ -251,125 +233,3 @@ def _edit_of(service: str, change: Callable[[Release], Release]) -> _Edit:
         return {service: change(releases.services[service])}
 
     return edit
-
-
-def land(
-    repository: Path,
-    change: Change,
-    *,
-    remote: str,
-    branch: str,
-    dry_run: bool = False,
-    bundle: Path | None = None,
-    report: Callable[[str], None] = lambda _: None,
-    render: Callable[[Path], object] = dist.synthesize,
-) -> Landing:
-    """Commit a change on top of a remote's branch and push it.
-
-    When others push first, the change is redone on top of theirs: rendered files are never merged.
-    The caller's checkout, index and branches stay as they are. A dry run does everything but push;
-    with `bundle`, the commit is written to that file instead. `report` gets one line per step;
-    `render` replaces the `dist/` of a worktree, by default with what the worktree's own code
-    renders.
-
-    Raises:
-        ReleaseError: If the edit refuses, a hook changes the commit, or others push first on every
-            attempt.
-        ImagesError: If images.yaml is wrong, or cannot hold the change.
-        GitError: If Git or the remote refuses.
-        RenderError: If the branch does not render.
-        TreeError: If `dist/argocd` of the branch is missing or damaged.
-        UnknownEnvironmentError: If the branch lacks the change's environment.
-    """
-    git(repository, "check-ref-format", "--branch", branch)
-    place = f"{remote}/{branch}"
-    if remote not in git(repository, "remote").splitlines():
-        remote = absolute(repository, remote)
-    with sandbox(repository) as private:
-        for attempt in range(1, ATTEMPTS + 1):
-            started = time.monotonic()
-            report(f"fetch {place}")
-            base = _fetch(private, remote, branch)
-            private.git("reset", "--quiet", "--hard", base)
-            # Including Python's bytecode: it misses a source that changes twice within a second.
-            private.git("clean", "--quiet", "-ffdx")
-            difference = _edit(private, change)
-            if not difference:
-                return Landing(commit=None, attempts=attempt, difference="")
-            report("render")
-            render(private.folder)
-            commit = _commit(private, change)
-            if bundle is not None:
-                write_bundle(private, commit, bundle, branch=branch)
-            if dry_run or bundle or _push(private, remote, branch, base, report):
-                return Landing(commit=commit, attempts=attempt, difference=difference)
-            spent = time.monotonic() - started
-            longest = min(_LONGEST_PAUSE_SECONDS, spent * 2 ** min(attempt, 4))
-            report(f"{place} has moved: attempt {attempt + 1}")
-            time.sleep(random.uniform(0, longest))  # noqa: S311 - keeps rivals apart, no secret
-    raise RaceError(
-        f"Others pushed to {place} first on {ATTEMPTS} attempts: nothing has changed; "
-        "try again later."
-    )
-
-
-def _fetch(private: Sandbox, remote: str, branch: str) -> str:
-    # A mirror's refspec would update the branch that is checked out.
-    private.git("fetch", "--quiet", "--refmap=", "--", remote, f"refs/heads/{branch}")
-    return private.git("rev-parse", "FETCH_HEAD")
-
-
-def _edit(private: Sandbox, change: Change) -> str:
-    images = private.folder / IMAGES
-    known = environments(private.folder)
-    if change.environment is not None:
-        select(known, change.environment)
-    names = [environment.name for environment in known]
-    changed = change.edit(read_images(images, environments=names, services=SERVICES))
-    before = images.read_text(encoding="utf-8")
-    update_images(images, changed, environments=names, services=SERVICES)
-    after = images.read_text(encoding="utf-8")
-    old, new = before.splitlines(), after.splitlines()
-    return "\n".join(unified_diff(old, new, f"a/{IMAGES}", f"b/{IMAGES}", lineterm=""))
-
-
-def _commit(private: Sandbox, change: Change) -> str:
-    private.git("add", "--force", "--all", "--", IMAGES, DIST)
-    trailers = "\n".join(f"{key}: {value}" for key, value in change.trailers)
-    message = "\n\n".join(filter(None, [change.subject, change.body, trailers]))
-    # Git would take a reason that begins with a `#` for a comment.
-    cleanup = "--cleanup=verbatim"
-    tree = private.git("write-tree")
-    private.git(*_identity(private), "commit", "--quiet", cleanup, "--message", message)
-    if private.git("log", "-1", "--format=%T%n%B") != f"{tree}\n{message}":
-        raise ReleaseError(
-            "A Git hook of this clone changed the commit: a hook may refuse a release, "
-            "not change it; fix or remove the hook."
-        )
-    return private.git("rev-parse", "HEAD")
-
-
-def _identity(private: Sandbox) -> list[str]:
-    try:
-        private.git("config", "user.email")
-    except GitError:
-        email = "delivery@fraud-detection.invalid"
-        return ["-c", "user.name=fraud-detection delivery", "-c", f"user.email={email}"]
-    return []
-
-
-def _push(
-    private: Sandbox, remote: str, branch: str, base: str, report: Callable[[str], None]
-) -> bool:
-    """Return whether the remote has the commit; if not, others pushed first."""
-    report("push")
-    # Only onto our base: a plain push would restore commits that somebody has removed.
-    lease = f"--force-with-lease=refs/heads/{branch}:{base}"
-    try:
-        private.git("push", "--quiet", lease, "--", remote, f"HEAD:refs/heads/{branch}")
-    except GitError as error:
-        # Git has many messages for a lost race, and some of them read like a refusal.
-        if _CONCURRENT_PUSH.search(error.output) or _fetch(private, remote, branch) != base:
-            return False
-        raise
-    return is_ancestor(private.folder, "HEAD", _fetch(private, remote, branch))

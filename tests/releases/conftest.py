@@ -3,10 +3,11 @@
 import pytest
 
 import remotes
-from delivery.releases import changes
+from delivery.releases import changes, landing
 
 
 @pytest.fixture(autouse=True)
 def services(monkeypatch: pytest.MonkeyPatch) -> None:
     """Release the services of the tests' remotes: the live ones may change at any time."""
-    monkeypatch.setattr(changes, "SERVICES", remotes.SERVICES)
+    for module in (changes, landing):
+        monkeypatch.setattr(module, "SERVICES", remotes.SERVICES)

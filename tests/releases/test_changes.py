@@ -10,8 +10,9 @@ import remotes
 from delivery.git import GitError
 from delivery.manifests.applications import UnknownEnvironmentError
 from delivery.manifests.tree import TreeError
-from delivery.releases import changes
-from delivery.releases.changes import Build, Landing
+from delivery.releases import changes, landing
+from delivery.releases.changes import Build
+from delivery.releases.landing import Landing
 from delivery.releases.provenance import ProvenanceError
 from delivery.releases.sandbox import sandbox
 from fraud_detection.images import ImagesError
@@ -33,7 +34,7 @@ def remote(tmp_path: Path) -> Remote:
 
 def land(remote: Remote, change: changes.Change, *, branch: str = "develop") -> Landing:
     """Land a change from the clone."""
-    return changes.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
+    return landing.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
 
 
 def bump(*builds: Build) -> changes.Change:
@@ -45,8 +46,8 @@ def bump(*builds: Build) -> changes.Change:
 
 def test_a_bump_lands_with_its_dist(remote: Remote) -> None:
     """Argo CD applies dist, not images.yaml: both arrive in one commit."""
-    landing = land(remote, bump())
-    assert landing.commit == remote.head()
+    landed = land(remote, bump())
+    assert landed.commit == remote.head()
     assert f"payment-api:{NEW}@{DIGEST}" in remote.file("dist/dev/payment-api.yaml")
     assert f"payment-api:{NEW}@{DIGEST}" in remote.file("dist/staging/payment-api.yaml")
 
@@ -141,7 +142,7 @@ def test_an_image_that_cannot_be_proved_is_not_released(remote: Remote) -> None:
     build = Build(service="payment-api", tag=NEW, digest=DIGEST)
     for change in (
         changes.bump([build], prove=refuse),
-        changes.pin(build, "staging", prove=refuse, reason="slow"),
+        changes.pin(build, "dev", prove=refuse, reason="slow"),
     ):
         with pytest.raises(ProvenanceError):
             land(remote, change)
@@ -156,7 +157,7 @@ def test_the_digest_that_was_proved_is_written(remote: Remote) -> None:
 
     build = Build(service="payment-api", tag=NEW)
     land(remote, changes.bump([build], prove=prove))
-    land(remote, changes.pin(build, "staging", prove=prove, reason="slow"))
+    land(remote, changes.pin(build, "dev", prove=prove, reason="slow"))
     assert remote.file("images.yaml").count(DIGEST) == 2
 
 
@@ -202,37 +203,43 @@ def test_a_pin_changes_one_environment(remote: Remote) -> None:
 def test_a_bump_leaves_a_pin_alone(remote: Remote) -> None:
     """Only `delivery unpin` ends a pin."""
     build = Build(service="payment-api", tag="d" * 40)
-    land(remote, changes.pin(build, "staging", reason="slow", prove=remotes.trust))
+    land(remote, changes.pin(build, "dev", reason="slow", prove=remotes.trust))
     land(remote, bump())
-    assert "d" * 40 in remote.file("dist/staging/payment-api.yaml")
-    assert NEW in remote.file("dist/dev/payment-api.yaml")
+    assert "d" * 40 in remote.file("dist/dev/payment-api.yaml")
+    assert NEW in remote.file("dist/staging/payment-api.yaml")
 
 
 def test_each_environment_has_its_own_pin(remote: Remote) -> None:
-    """A hotfix of dev, and its end, must leave staging's rollback alone."""
-    land(
-        remote,
-        changes.pin(
-            Build(service="redis", tag="7.0.1"), "staging", reason="slow", prove=remotes.trust
-        ),
-    )
-    land(
-        remote,
-        changes.pin(
-            Build(service="redis", tag="7.0.2"), "dev", reason="leaks", prove=remotes.trust
-        ),
-    )
+    """A hotfix of dev, and its end, must leave what another environment runs alone."""
+    remotes.declare(remote, "redis", hold="slow", pins={"staging": "7.0.1", "dev": "7.0.2"})
     land(remote, changes.unpin("redis", "dev", reason=None))
     assert "redis:7.0.1" in remote.file("dist/staging/redis.yaml")
     assert "7.0.2" not in remote.file("images.yaml")
+
+
+def test_a_pin_that_nothing_reads_is_refused(remote: Remote) -> None:
+    """It would say that staging runs it, and staging would not."""
+    pin = changes.pin(REDIS, "staging", reason="slow", prove=remotes.trust)
+    with pytest.raises(
+        changes.ReleaseError, match=r"^Nothing reads a pin of staging on develop: add --branch main"
+    ):
+        land(remote, pin)
+    assert len(remote.commits()) == 1
+
+
+def test_a_pin_that_nothing_reads_can_be_removed(remote: Remote) -> None:
+    """An earlier version wrote such pins."""
+    remotes.declare(remote, "redis", hold="slow", pins={"staging": "7.0.1"})
+    land(remote, changes.unpin("redis", "staging", reason=None))
+    assert "7.0.1" not in remote.file("images.yaml")
 
 
 def test_an_unpinned_environment_runs_the_release(remote: Remote) -> None:
     """Nothing of the pin is left."""
     before = remote.file("images.yaml")
     build = Build(service="redis", tag="7.0.1")
-    land(remote, changes.pin(build, "staging", reason="slow", prove=remotes.trust))
-    land(remote, changes.unpin("redis", "staging", reason=None))
+    land(remote, changes.pin(build, "dev", reason="slow", prove=remotes.trust))
+    land(remote, changes.unpin("redis", "dev", reason=None))
     assert remote.file("images.yaml") == before
 
 
@@ -378,29 +385,29 @@ def test_nothing_is_left_behind(remote: Remote) -> None:
 def test_a_dry_run_shows_the_change_and_pushes_nothing(remote: Remote) -> None:
     """It does everything else, so that it fails where a real run would."""
     head = remote.head()
-    landing = changes.land(
+    landed = landing.land(
         remote.clone, bump(), remote="origin", branch="develop", dry_run=True, render=remotes.render
     )
-    assert f'+  tag: "{NEW}"' in landing.difference.splitlines()
+    assert f'+  tag: "{NEW}"' in landed.difference.splitlines()
     assert remote.head() == head
 
 
 def test_a_bundle_holds_the_one_commit(remote: Remote, tmp_path: Path) -> None:
     """A job with a token pushes it, without running the code that rendered it."""
     head, file = remote.head(), tmp_path / "change.bundle"
-    landing = changes.land(
+    landed = landing.land(
         remote.clone, bump(), remote="origin", branch="develop", bundle=file, render=remotes.render
     )
     assert remote.head() == head
     run_git(remote.bare, "fetch", "--quiet", str(file), "refs/heads/develop:refs/heads/landed")
-    assert run_git(remote.bare, "rev-list", f"{head}..landed") == landing.commit
+    assert run_git(remote.bare, "rev-list", f"{head}..landed") == landed.commit
     assert list(tmp_path.glob(".bundle-*")) == []
 
 
 def test_progress_is_reported(remote: Remote) -> None:
     """A render takes seconds, a slow remote minutes."""
     steps: list[str] = []
-    changes.land(
+    landing.land(
         remote.clone,
         bump(),
         remote="origin",
@@ -418,8 +425,8 @@ def test_a_render_adds_only_dist(remote: Remote) -> None:
         remotes.render(worktree)
         (worktree / "by-product").touch()
 
-    landing = changes.land(remote.clone, bump(), remote="origin", branch="develop", render=render)
-    changed = run_git(remote.bare, "show", "--name-only", "--format=", str(landing.commit))
+    landed = landing.land(remote.clone, bump(), remote="origin", branch="develop", render=render)
+    changed = run_git(remote.bare, "show", "--name-only", "--format=", str(landed.commit))
     assert changed.split() == [
         "dist/dev/payment-api.yaml",
         "dist/staging/payment-api.yaml",
@@ -427,23 +434,37 @@ def test_a_render_adds_only_dist(remote: Remote) -> None:
     ]
 
 
-def test_without_an_identity_the_robot_commits(
-    remote: Remote, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A workflow has no Git identity, and a commit requires one."""
+@pytest.fixture
+def nobody(git_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - which it changes
+    """Take the identity of the person who runs the tests away, and that of a workflow."""
+    monkeypatch.delenv("CI", raising=False)
     for name in remotes.ENVIRONMENT:
         if "AUTHOR" in name or "COMMITTER" in name:
             monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_without_an_identity_a_workflow_commits_as_the_robot(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workflow has no Git identity, and a commit requires one."""
+    monkeypatch.setenv("CI", "true")
     land(remote, bump())
     author = run_git(remote.bare, "log", "-1", "--format=%an <%ae>", "develop")
     assert author == "fraud-detection delivery <delivery@fraud-detection.invalid>"
 
 
-def test_a_person_commits_under_their_name(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("nobody")
+def test_without_an_identity_a_person_is_asked_for_one(remote: Remote) -> None:
+    """A hold of the robot's would have nobody to ask."""
+    with pytest.raises(changes.ReleaseError, match=r"git config --global user\.name NAME"):
+        land(remote, changes.hold("redis", reason="slow"))
+    assert len(remote.commits()) == 1
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_person_commits_under_their_name(remote: Remote) -> None:
     """Others want to know whom to ask about a hold."""
-    for name in remotes.ENVIRONMENT:
-        if "AUTHOR" in name or "COMMITTER" in name:
-            monkeypatch.delenv(name)
     run_git(remote.clone, "config", "user.name", "Ada")
     run_git(remote.clone, "config", "user.email", "ada@example.test")
     land(remote, bump())
@@ -468,14 +489,14 @@ def test_a_remote_is_not_an_option(remote: Remote, tmp_path: Path) -> None:
     """Some options of Git run programs."""
     trap = f"--upload-pack=touch {tmp_path}/gotcha;"
     with pytest.raises(GitError, match=r"^git fetch failed: "):
-        changes.land(remote.clone, bump(), remote=trap, branch="develop", render=remotes.render)
+        landing.land(remote.clone, bump(), remote=trap, branch="develop", render=remotes.render)
     assert not (tmp_path / "gotcha").exists()
 
 
 def test_an_empty_remote_is_not_the_callers_own_repository(remote: Remote) -> None:
     """A workflow passes an empty name if a variable is not set."""
     with pytest.raises(GitError, match=r"^git fetch failed: "):
-        changes.land(remote.clone, bump(), remote="", branch="develop", render=remotes.render)
+        landing.land(remote.clone, bump(), remote="", branch="develop", render=remotes.render)
 
 
 def test_a_tag_named_like_the_branch_is_ignored(remote: Remote) -> None:
@@ -593,10 +614,10 @@ def test_a_relative_address_starts_at_the_callers_repository(remote: Remote, key
 def test_a_remote_may_be_an_address(remote: Remote) -> None:
     """Also one that is relative to the caller's repository."""
     change = bump()
-    landing = changes.land(
+    landed = landing.land(
         remote.clone, change, remote="../remote.git", branch="develop", render=remotes.render
     )
-    assert landing.commit == remote.head()
+    assert landed.commit == remote.head()
 
 
 def test_the_refspec_of_a_mirror_is_ignored(remote: Remote) -> None:

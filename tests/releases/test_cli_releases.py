@@ -1,5 +1,6 @@
 """The commands that move releases: their output, and the exit codes that workflows rely on."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from delivery.git import GitError
 from delivery.manifests import dist
 from delivery.manifests.applications import Environment
 from delivery.manifests.dist import RenderError
-from delivery.releases import changes, digests, promotion, status
+from delivery.releases import changes, digests, landing, promotion, status
 from delivery.releases.chain import ChainError
-from delivery.releases.changes import Build, Landing
+from delivery.releases.changes import Build
 from delivery.releases.digests import Refreshed
 from delivery.releases.history import HistoryError
+from delivery.releases.landing import Landing
 from delivery.releases.promotion import Promotion
 from delivery.releases.provenance import Builder
 from fraud_detection.images import ImagesError, Release
@@ -38,8 +40,9 @@ def run(*arguments: str) -> Result:
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Create the working tree in which the command runs."""
+    """Create the working tree in which the command runs, with a chain of two environments."""
     (tmp_path / "cdk8s.yaml").touch()
+    remotes.write_applications(tmp_path, [DEV, STAGING])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -53,7 +56,7 @@ def landed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"repository": repository, "change": change, **options})
         return Landing(commit="c" * 40, attempts=2, difference="+ tag")
 
-    monkeypatch.setattr(changes, "land", land)
+    monkeypatch.setattr(landing, "land", land)
     return calls
 
 
@@ -84,9 +87,11 @@ def test_the_options_of_a_workflow_reach_the_bump(
     """A dropped option would accept an older build, or lose the record."""
     given: dict[str, object] = {}
 
-    def bump(builds: list[Build], **options: object) -> str:
+    change = changes.hold("redis", reason="slow")
+
+    def bump(builds: list[Build], **options: object) -> changes.Change:
         given.update(options, builds=builds)
-        return "the change"
+        return change
 
     monkeypatch.setattr(changes, "bump", bump)
     run(*BUMP, "--history=o/app", "--allow-older", "--source-run=https://ci.test/1")
@@ -97,7 +102,7 @@ def test_the_options_of_a_workflow_reach_the_bump(
         "allow_older": True,
         "source_run": "https://ci.test/1",
     }
-    assert landed[0]["change"] == "the change"
+    assert landed[0]["change"] is change
 
 
 @pytest.mark.usefixtures("landed")
@@ -120,9 +125,9 @@ def test_an_image_must_be_a_build_of_our_workflow(
     def verify(image: Image, *, builder: Builder, history: str) -> None:
         asked.extend((image, builder, history))
 
-    def prove(*_: object, prove: Callable[[Image], Image], **__: object) -> str:
+    def prove(*_: object, prove: Callable[[Image], Image], **__: object) -> changes.Change:
         prove(image)
-        return "the change"
+        return changes.hold("redis", reason="slow")
 
     monkeypatch.setattr(digests, "require_verified", verify)
     monkeypatch.setattr(changes, arguments[0], prove)
@@ -167,7 +172,7 @@ def test_a_dry_run_shows_the_difference(landed: list[dict[str, Any]]) -> None:
 def test_a_change_without_effect_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
     """A workflow may be run again."""
     nothing = Landing(commit=None, attempts=1, difference="")
-    monkeypatch.setattr(changes, "land", lambda *_, **__: nothing)
+    monkeypatch.setattr(landing, "land", lambda *_, **__: nothing)
     result = run(*BUMP)
     assert (result.exit_code, result.stdout) == (
         0,
@@ -180,7 +185,7 @@ def test_a_change_without_effect_is_a_success(monkeypatch: pytest.MonkeyPatch) -
     [
         (changes.HeldError("redis is held"), 3),
         (changes.OlderError("redis is older"), 4),
-        (changes.RaceError("others were first"), 5),
+        (landing.RaceError("others were first"), 5),
         (GitError("push", "no"), 2),
         (HistoryError("no such commit"), 2),
         (ImagesError("wrong"), 2),
@@ -198,7 +203,7 @@ def test_each_error_has_its_exit_code(
     def fail(*_: object, **__: object) -> Landing:
         raise error
 
-    monkeypatch.setattr(changes, "land", fail)
+    monkeypatch.setattr(landing, "land", fail)
     result = run(*BUMP)
     assert result.exit_code == code
     message = "No space left on device" if isinstance(error, OSError) else str(error)
@@ -241,6 +246,34 @@ def test_each_command_lands_its_change(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "branch"),
+    [
+        (BUMP, "develop"),
+        (["hold", "redis", "--reason=slow"], "develop"),
+        (["unhold", "redis"], "develop"),
+        (["pin", "redis", "staging", "1.0.0", "--reason=slow"], "main"),
+        (["pin", "redis", "dev", "1.0.0", "--reason=slow"], "develop"),
+        (["unpin", "redis", "staging"], "main"),
+    ],
+)
+def test_a_change_lands_where_its_environment_reads_it(
+    landed: list[dict[str, Any]], arguments: list[str], branch: str
+) -> None:
+    """A pin of staging on develop did nothing, and a push to main is never allowed."""
+    run(*arguments)
+    assert (landed[0]["branch"], landed[0]["propose"]) == (branch, branch == "main")
+
+
+def test_a_pull_request_is_linked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever typed it still has to find a reviewer."""
+    proposed = Landing(commit="c" * 40, attempts=1, difference="", proposed="https://github.test/7")
+    monkeypatch.setattr(landing, "land", lambda *_, **__: proposed)
+    assert run("unpin", "redis", "staging").stdout == (
+        f"Opened https://github.test/7 to main, with {'c' * 40}\n"
+    )
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["hold", "redis"],
@@ -269,8 +302,9 @@ def test_a_hold_and_a_pin_require_a_reason(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["diff", "promote", "status"])
-def test_a_missing_dist_is_an_error(command: str) -> None:
+def test_a_missing_dist_is_an_error(command: str, repository: Path) -> None:
     """Empty output would look like no differences."""
+    shutil.rmtree(repository / "dist")
     result = run(command)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
@@ -289,12 +323,6 @@ PROPOSAL = Promotion(
     body="body",
     text="text",
 )
-
-
-@pytest.fixture
-def two(repository: Path) -> None:
-    """Declare a chain of two environments."""
-    remotes.write_applications(repository, [DEV, STAGING])
 
 
 @pytest.fixture
@@ -368,7 +396,6 @@ def test_one_environment_has_nothing_to_promote(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("dry", [True, False])
-@pytest.mark.usefixtures("two")
 def test_promote_proposes_unless_it_is_a_dry_run(
     monkeypatch: pytest.MonkeyPatch, repository: Path, *, dry: bool
 ) -> None:
@@ -380,7 +407,6 @@ def test_promote_proposes_unless_it_is_a_dry_run(
     assert (repository / "all.md").read_text(encoding="utf-8") == "text\n"
 
 
-@pytest.mark.usefixtures("two")
 def test_the_text_is_kept_if_github_refuses(
     monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
@@ -395,7 +421,6 @@ def test_the_text_is_kept_if_github_refuses(
     assert (repository / "all.md").read_text(encoding="utf-8") == "text\n"
 
 
-@pytest.mark.usefixtures("two")
 def test_nothing_to_promote_is_a_success(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
     """It must not leave a file that looks like a proposal."""
     monkeypatch.setattr(promotion, "prepare", lambda *_, **__: None)
@@ -407,7 +432,6 @@ def test_nothing_to_promote_is_a_success(monkeypatch: pytest.MonkeyPatch, reposi
     assert not (repository / "all.md").exists()
 
 
-@pytest.mark.usefixtures("two")
 def test_a_stale_dist_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """The workflow can tell that develop has to be fixed."""
 
@@ -419,7 +443,6 @@ def test_a_stale_dist_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, "Error: develop is not ready")
 
 
-@pytest.mark.usefixtures("two")
 def test_the_verdict_of_a_rehearsal_is_passed_on(
     monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:

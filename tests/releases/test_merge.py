@@ -8,7 +8,7 @@ import pytest
 import remotes
 from delivery.manifests import dist
 from delivery.manifests.dist import Flaw
-from delivery.releases import changes
+from delivery.releases import changes, landing
 from delivery.releases.changes import Build
 from remotes import Remote, run_git
 
@@ -26,7 +26,7 @@ def remote(tmp_path: Path) -> Remote:
 def bump(remote: Remote, service: str, tag: str, branch: str) -> None:
     """Release a build on a branch, and fetch it."""
     change = changes.bump([Build(service=service, tag=tag)], prove=remotes.trust)
-    changes.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
+    landing.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
     run_git(remote.clone, "fetch", "--quiet")
 
 

@@ -7,7 +7,7 @@ import pytest
 import remotes
 from delivery.commands import CommandError
 from delivery.git import GitError
-from delivery.releases import changes, promotion
+from delivery.releases import changes, landing, promotion
 from delivery.releases.changes import Build
 from github import GitHub
 from remotes import DEV, STAGING, Remote, run_git
@@ -31,14 +31,14 @@ def bump(remote: Remote, letter: str) -> None:
     """Release a build of payment-api on develop."""
     build = Build(service="payment-api", tag=letter * 40)
     change = changes.bump([build], prove=remotes.trust)
-    changes.land(remote.clone, change, remote="origin", branch="develop", render=remotes.render)
+    landing.land(remote.clone, change, remote="origin", branch="develop", render=remotes.render)
 
 
 def pin(remote: Remote) -> None:
     """Pin redis in staging, on main."""
     build = Build(service="redis", tag="1.0.0")
     change = changes.pin(build, "staging", reason="leaks", prove=remotes.trust)
-    changes.land(remote.clone, change, remote="origin", branch="main", render=remotes.render)
+    landing.land(remote.clone, change, remote="origin", branch="main", render=remotes.render)
 
 
 def propose(remote: Remote, *, refresh: bool = False) -> str:

@@ -19,8 +19,9 @@ import pytest
 import remotes
 from delivery.git import GitError
 from delivery.manifests.dist import RenderError
-from delivery.releases import changes
-from delivery.releases.changes import Build, Landing
+from delivery.releases import changes, landing
+from delivery.releases.changes import Build
+from delivery.releases.landing import Landing
 from fraud_detection.images import COMMIT
 from remotes import Remote, run_git
 
@@ -32,19 +33,19 @@ BUMP = """\
 import os, signal, sys
 from pathlib import Path
 import remotes
-from delivery.releases import changes
+from delivery.releases import changes, landing
 
 def render(worktree):
     if "KILL_IN_RENDER" in os.environ:
         os.kill(os.getpid(), signal.SIGKILL)
     remotes.render(worktree)
 
-changes.SERVICES = remotes.SERVICES
+changes.SERVICES = landing.SERVICES = remotes.SERVICES
 clone, service, tag, history = sys.argv[1:]
 build = changes.Build(service=service, tag=tag)
 change = changes.bump([build], prove=remotes.trust, history=history or None)
 try:
-    changes.land(Path(clone), change, remote="origin", branch="develop", render=render)
+    landing.land(Path(clone), change, remote="origin", branch="develop", render=render)
 except changes.OlderError:
     sys.exit(4)
 """
@@ -53,9 +54,9 @@ except changes.OlderError:
 COMMAND = """\
 import remotes
 from delivery.cli import main
-from delivery.releases import changes
+from delivery.releases import changes, landing
 
-changes.SERVICES = remotes.SERVICES
+changes.SERVICES = landing.SERVICES = remotes.SERVICES
 main()
 """
 
@@ -103,7 +104,7 @@ def land(
 ) -> Landing:
     """Bump in this process."""
     change = changes.bump([Build(service="payment-api", tag=tag)], prove=remotes.trust)
-    return changes.land(remote.clone, change, remote="origin", branch="develop", render=render)
+    return landing.land(remote.clone, change, remote="origin", branch="develop", render=render)
 
 
 def assert_whole(remote: Remote, folder: Path) -> None:
@@ -221,9 +222,9 @@ def test_a_commit_in_between_is_kept(remote: Remote) -> None:
             run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
         remotes.render(worktree)
 
-    landing = land(remote, render=render)
-    assert landing.attempts == 2
-    assert remote.commits()[-2:] == [*theirs, landing.commit]
+    landed = land(remote, render=render)
+    assert landed.attempts == 2
+    assert remote.commits()[-2:] == [*theirs, landed.commit]
 
 
 def test_a_commit_in_between_is_rendered(remote: Remote, tmp_path: Path) -> None:
@@ -251,8 +252,8 @@ def test_a_branch_that_was_moved_is_not_moved_back(remote: Remote) -> None:
             run_git(remote.clone, "push", "--quiet", "--force", "origin", f"{moved[0]}:develop")
         remotes.render(worktree)
 
-    landing = land(remote, render=render, tag="b" * 40)
-    assert remote.commits() == [moved[0], landing.commit]
+    landed = land(remote, render=render, tag="b" * 40)
+    assert remote.commits() == [moved[0], landed.commit]
     assert removed not in remote.commits()
 
 
@@ -269,14 +270,14 @@ def test_a_push_that_the_remote_lost_is_repeated(
         encoding="utf-8",
     )
     hook.chmod(0o755)
-    monkeypatch.setattr(changes, "_LONGEST_PAUSE_SECONDS", 0)
-    landing = land(remote)
-    assert (landing.attempts, landing.commit) == (2, remote.head())
+    monkeypatch.setattr(landing, "_LONGEST_PAUSE_SECONDS", 0)
+    landed = land(remote)
+    assert (landed.attempts, landed.commit) == (2, remote.head())
 
 
 def test_a_concurrent_push_is_awaited(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another push locks the branch, Git fails although the branch has not moved."""
-    monkeypatch.setattr(changes, "_LONGEST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(landing, "_LONGEST_PAUSE_SECONDS", 0)
     lock = remote.bare / "refs" / "heads" / "develop.lock"
     lock.touch()
     steps = []
@@ -287,7 +288,7 @@ def test_a_concurrent_push_is_awaited(remote: Remote, monkeypatch: pytest.Monkey
             lock.unlink()
 
     change = changes.bump([Build(service="payment-api", tag=NEW)], prove=remotes.trust)
-    landing = changes.land(
+    landed = landing.land(
         remote.clone,
         change,
         remote="origin",
@@ -295,7 +296,7 @@ def test_a_concurrent_push_is_awaited(remote: Remote, monkeypatch: pytest.Monkey
         render=remotes.render,
         report=report,
     )
-    assert (landing.attempts, landing.commit) == (2, remote.head())
+    assert (landed.attempts, landed.commit) == (2, remote.head())
     assert steps[3] == "origin/develop has moved: attempt 2"
 
 
@@ -308,8 +309,8 @@ def test_a_commit_on_top_of_ours_is_a_success(remote: Remote) -> None:
         encoding="utf-8",
     )
     hook.chmod(0o755)
-    landing = land(remote)
-    assert (landing.attempts, landing.commit) == (1, remote.commits()[-2])
+    landed = land(remote)
+    assert (landed.attempts, landed.commit) == (1, remote.commits()[-2])
 
 
 def test_each_attempt_starts_clean(remote: Remote, tmp_path: Path) -> None:
@@ -348,11 +349,11 @@ def test_pauses_grow_and_end(
 
     clock = SimpleNamespace(monotonic=itertools.count(step=attempt_seconds).__next__, slept=[])
     clock.sleep = clock.slept.append
-    monkeypatch.setattr(changes, "ATTEMPTS", len(longest))
-    monkeypatch.setattr(changes, "time", clock)
-    monkeypatch.setattr(changes, "random", SimpleNamespace(uniform=random))
+    monkeypatch.setattr(landing, "ATTEMPTS", len(longest))
+    monkeypatch.setattr(landing, "time", clock)
+    monkeypatch.setattr(landing, "random", SimpleNamespace(uniform=random))
     (remote.bare / "refs" / "heads" / "develop.lock").touch()
-    with pytest.raises(changes.RaceError):
+    with pytest.raises(landing.RaceError):
         land(remote)
     assert pauses == [(0, seconds) for seconds in longest]
     assert clock.slept == [seconds / 2 for seconds in longest]
@@ -360,22 +361,22 @@ def test_pauses_grow_and_end(
 
 def test_a_lost_race_ends_with_an_error(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing changed, and with the remedy."""
-    monkeypatch.setattr(changes, "ATTEMPTS", 3)
-    monkeypatch.setattr(changes, "_LONGEST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(landing, "ATTEMPTS", 3)
+    monkeypatch.setattr(landing, "_LONGEST_PAUSE_SECONDS", 0)
 
     def render(worktree: Path) -> None:
         remotes.commit(remote.clone, "Theirs")
         run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
         remotes.render(worktree)
 
-    with pytest.raises(changes.RaceError, match="first on 3 attempts"):
+    with pytest.raises(landing.RaceError, match="first on 3 attempts"):
         land(remote, render=render)
     assert "Bump" not in run_git(remote.bare, "log", "--format=%s", "develop")
 
 
 def test_there_are_many_attempts() -> None:
     """Twelve concurrent bumps took up to eleven attempts, without pauses."""
-    assert changes.ATTEMPTS >= 30
+    assert landing.ATTEMPTS >= 30
 
 
 def assert_refused(remote: Remote, sentence: str) -> None:

@@ -1,15 +1,12 @@
 """Settings of the user's own Git, none of which may change an answer."""
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import remotes
 from delivery.manifests import diff
-from delivery.releases import changes, promotion, status
+from delivery.releases import changes, landing, promotion, status
 from delivery.releases.changes import Build
 from delivery.releases.sandbox import sandbox
 from remotes import DEV, STAGING, Remote, commit, run_git
@@ -39,20 +36,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "gitconfig"
 
 
-@contextmanager
-def render(worktree: Path) -> Iterator[Path]:
-    """Yield a fresh dist beside the worktree."""
-    fresh = worktree.parent / f"{worktree.name}-fresh"
-    shutil.copytree(worktree, fresh)
-    remotes.render(fresh)
-    yield fresh / "dist"
-    shutil.rmtree(fresh)
-
-
-def land(remote: Remote, tag: str, *, dry_run: bool = False) -> changes.Landing:
+def land(remote: Remote, tag: str, *, dry_run: bool = False) -> landing.Landing:
     """Release a build of payment-api."""
     change = changes.bump([Build(service="payment-api", tag=tag)], prove=remotes.trust)
-    return changes.land(
+    return landing.land(
         remote.clone,
         change,
         remote="origin",
@@ -85,11 +72,11 @@ def remote(tmp_path: Path) -> Remote:
 def answers(remote: Remote) -> list[object]:
     """Return what bump, status, diff and promote answer."""
     promoted = promotion.prepare(
-        remote.clone, DEV, STAGING, remote="origin", verdict=None, render=render
+        remote.clone, DEV, STAGING, remote="origin", overrule="x", render=remotes.render
     )
     return [
         promoted and promoted.text,
-        status.status(remote.clone, remote="origin"),
+        status.status(remote.clone, remote="origin", now=0),
         diff.changes(remote.clone, "origin/main", STAGING),
         land(remote, NEW, dry_run=True),
     ]
@@ -98,9 +85,9 @@ def answers(remote: Remote) -> list[object]:
 def assert_ignored(remote: Remote, expected: list[object]) -> None:
     """Assert that the answers are the expected ones, and that the commit is pushed alone."""
     assert answers(remote) == expected
-    landing = land(remote, NEW)
-    assert landing == expected[-1]
-    assert remote.head() == landing.commit
+    landed = land(remote, NEW)
+    assert landed == expected[-1]
+    assert remote.head() == landed.commit
     assert run_git(remote.bare, "tag") == ""
 
 
@@ -192,10 +179,10 @@ def test_a_variable_of_the_user_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setenv(name, value)
         found = answers(remote)
-        landing = land(remote, NEW)
+        landed = land(remote, NEW)
     assert found == expected
-    assert landing == expected[-1]
-    assert remote.head() == landing.commit
+    assert landed == expected[-1]
+    assert remote.head() == landed.commit
 
 
 def test_a_folder_named_like_the_remote_is_not_the_remote(remote: Remote) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import remotes
 from delivery.manifests.applications import Environment
-from delivery.releases import changes, promotion
+from delivery.releases import changes, landing, promotion
 from delivery.releases.changes import Build
 from delivery.releases.promotion import Promotion
 from github import merge
@@ -14,7 +14,7 @@ from remotes import DEV, STAGING, Remote, run_git
 
 def land(remote: Remote, change: changes.Change, branch: str = "develop") -> None:
     """Land a change on a branch."""
-    changes.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
+    landing.land(remote.clone, change, remote="origin", branch=branch, render=remotes.render)
     run_git(remote.clone, "fetch", "--quiet")
 
 
