@@ -27,7 +27,20 @@ from delivery.rehearsal import control_planes
 from delivery.rehearsal import report as rehearsal_report
 from delivery.rehearsal import run as rehearsal
 from delivery.rehearsal.allowances import Allowance
-from delivery.releases import changes, digests, fork, landing, promotion, status, status_report
+from delivery.releases import (
+    chain,
+    changes,
+    digests,
+    fork,
+    landing,
+    promotion,
+    record,
+    resolve,
+    rollback,
+    status,
+    status_report,
+    timeline,
+)
 from delivery.releases.images import IMAGES, images_of
 from delivery.releases.provenance import Builder
 from delivery.text import counted, details, fenced, fitted, visible
@@ -566,6 +579,81 @@ def unpin(*, service: str, environment: str, reason: str | None) -> changes.Chan
       5  others pushed first, each time
     """
     return changes.unpin(service, environment, reason=reason)
+
+
+@main.command("rollback")
+@_service_argument
+@click.argument("environment", shell_complete=_complete, required=False)
+@_reason
+@_lands
+def roll_back(*, service: str, environment: str | None, reason: str) -> changes.Change:
+    """Run the image that a service ran before.
+
+    In the first environment, which is the default, it is released and held; in a later one it is
+    pinned. A second rollback goes one image further back.
+
+    \b
+    Example:
+      delivery rollback payment-api staging --reason "loses transactions"
+    Exit codes:
+      5  others pushed first, each time
+    """
+    repository = _repository()
+    known = environments(repository)
+    where = known[0] if environment is None else select(known, environment)[0]
+    remote = click.get_current_context().params["remote"]
+    heads = chain.fetch(repository, remote, [where])
+    if where.branch not in heads:
+        raise DeliveryError(f"{remote} has no branch {where.branch}: push one first.")
+    return rollback.rollback(
+        timeline.timeline(repository, heads[where.branch]),
+        service,
+        where.name,
+        pinned=where is not known[0],
+        prove=_prove(None),
+        reason=reason,
+    )
+
+
+@main.command("history")
+@_service_argument
+@_remote_option
+@_format_option(record.FORMATS)
+def show_history(service: str, remote: str, form: str) -> None:
+    """Show what a service ran, where and when, and who released it.
+
+    \b
+    Example:
+      delivery history payment-api
+    """
+    with _progress() as report:
+        report(f"fetch {remote}")
+        found = record.record(_repository(), service, remote=remote)
+    _echo(record.FORMATS[form](found), nl=False)
+
+
+@main.command("resolve")
+@click.option(
+    "--prefer",
+    type=click.Choice(["ours", "theirs"]),
+    help="Whose value a field gets that both sides changed.",
+)
+def resolve_conflict(prefer: str | None) -> None:
+    """Resolve a conflict in images.yaml by its fields, and in dist.
+
+    In a merge, a pick or a rebase that stopped: what either side changed is kept, dist is rendered,
+    and both are staged.
+
+    \b
+    Example:
+      delivery resolve
+    """
+    repository = _repository()
+    resolve.resolve_images(repository, prefer=prefer)
+    dist.synthesize(repository)
+    readme.redraw(repository)
+    resolve.stage(repository)
+    _echo(f"{IMAGES} and dist are resolved: continue with `git merge --continue` or its like.")
 
 
 @main.command("diff")
