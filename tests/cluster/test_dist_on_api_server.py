@@ -29,11 +29,13 @@ POD_SECURITY = {
     for mode in ("enforce", "audit", "warn")
     for setting, value in ((mode, "restricted"), (f"{mode}-version", "latest"))
 }
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet")
+REPLACED = ("StatefulSet", "redis")
+"""Was created in order at first, which is immutable: docs/upgrades.md has the move."""
 
 
 class Dist(NamedTuple):
-    """The manifests of one environment, in the order of their waves.
+    """The manifests of one environment, workloads last.
 
     Attributes:
         environment: Name of the environment.
@@ -67,18 +69,13 @@ def dist(request: pytest.FixtureRequest, client: Client) -> Dist:
 
 
 def moved(texts: Iterable[str], namespace: str) -> list[Manifest]:
-    """Move manifests to another namespace, in the order of their waves."""
+    """Move manifests to another namespace, workloads last."""
     manifests = [
         {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
         for text in texts
         for manifest in yaml.load_all(text, yaml.CSafeLoader)
     ]
-    return sorted(manifests, key=wave)
-
-
-def wave(manifest: Manifest) -> int:
-    """Return the sync wave."""
-    return int(manifest["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
+    return sorted(manifests, key=lambda manifest: manifest["kind"] in WORKLOADS)
 
 
 def apply(client: Client, manifests: Iterable[Manifest]) -> dict[Reference, Answer]:
@@ -102,9 +99,14 @@ def versions(answers: dict[Reference, Answer]) -> dict[Reference, str]:
     }
 
 
-def without_hooks(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """Return what Argo CD updates in place; it deletes and recreates hooks."""
-    return [m for m in manifests if "argocd.argoproj.io/hook" not in m["metadata"]["annotations"]]
+def kept(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """Return what is updated in place, unlike a hook or what has a move of its own."""
+    return [
+        manifest
+        for manifest in manifests
+        if "argocd.argoproj.io/hook" not in manifest["metadata"].get("annotations", {})
+        and (manifest["kind"], manifest["metadata"]["name"]) != REPLACED
+    ]
 
 
 def first_commit(environment: str) -> list[str]:
@@ -209,13 +211,13 @@ def test_a_further_apply_changes_nothing(client: Client, dist: Dist) -> None:
 
 def test_the_first_commit_can_be_upgraded_in_place(client: Client, dist: Dist) -> None:
     """An immutable field that changed since then would stop the sync of an old installation."""
-    apply(client, without_hooks(moved(first_commit(dist.environment), dist.namespace)))
+    apply(client, kept(moved(first_commit(dist.environment), dist.namespace)))
     assert warnings(apply(client, dist.manifests)) == {}
     assert_settled(client, dist.manifests)
 
 
 def test_quota_and_limits_admit_everything_at_its_largest(client: Client, dist: Dist) -> None:
-    """The quota must not stop a busy day, with all autoscalers at maximum and all Jobs running."""
+    """The quota must not stop a busy day, with all autoscalers at maximum."""
     [quota] = [m for m in dist.manifests if m["kind"] == "ResourceQuota"]
     admission = Admission(client)
     rules = [m for m in dist.manifests if m["kind"] in {"ResourceQuota", "LimitRange"}]

@@ -472,7 +472,6 @@ class Commit(NamedTuple):
 
 ROLLS = Verdict.PODS_ROLL.value
 PLACE = Verdict.IN_PLACE.value
-AGAIN = Verdict.RECREATED.value
 IMAGE = r"(image: ghcr.io/mordris/{}):[0-9a-f]+"
 COMMIT = r"\1:" + "{:040x}"
 EVERYDAY = [
@@ -527,10 +526,10 @@ EVERYDAY = [
         {"ConfigMap/redis-files": PLACE, "StatefulSet/redis": ROLLS},
     ),
     Commit(
-        "transactions-topic.yaml",
-        r"(activeDeadlineSeconds: )\d+",
-        r"\g<1>{}",
-        {"Job/transactions-topic": AGAIN},
+        "prober.yaml",
+        r"(EVERY_SECONDS\n +value: )\"\d+\"",
+        r'\g<1>"{}"',
+        {"Deployment/prober": ROLLS},
     ),
     Commit(
         "flink.yaml",

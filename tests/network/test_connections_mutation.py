@@ -219,7 +219,9 @@ DEFAULTS = {"rest.port: 8081", "port 6379"}
 """Settings of Flink and Redis whose value is the program's own default."""
 
 
-def _excuse(mutant: Mutant, cluster: Cluster, rows: Sequence[Connection]) -> str | None:
+def _excuse(  # noqa: PLR0911 - one reason each
+    mutant: Mutant, cluster: Cluster, rows: Sequence[Connection]
+) -> str | None:
     """Return why a mutant breaks nothing, or None if it does.
 
     Args:
@@ -233,6 +235,8 @@ def _excuse(mutant: Mutant, cluster: Cluster, rows: Sequence[Connection]) -> str
             return "its pods stay isolated in that direction, and no rule is lost"
         if path.endswith(".endPort") and mutant.value in _neighbours(mutant):
             return "another rule allows the next port between the same pods"
+    if mutant.value is DELETED and ".env[" in path and _is_named_before(mutant):
+        return "an init container of the same pod connects to the same address"
     if manifest["kind"] == "ConfigMap" and any(f"{each!r} -> None" in path for each in DEFAULTS):
         return "the program's own default is the same port"
     if manifest["kind"] == "Service":
@@ -242,6 +246,14 @@ def _excuse(mutant: Mutant, cluster: Cluster, rows: Sequence[Connection]) -> str
         if (is_port or path == "name") and not _is_used(manifest, cluster, rows):
             return "nothing in the cluster connects to it; people do, by `kubectl port-forward`"
     return None
+
+
+def _is_named_before(mutant: Mutant) -> bool:
+    """Tell whether an init container has a variable of another container, by its value."""
+    init_containers = mutant.manifest["spec"]["template"]["spec"].get("initContainers", [])
+    others = [each for each in init_containers if not mutant.path.startswith(f"{each['name']}.")]
+    values = {variable.get("value") for each in others for variable in each.get("env", [])}
+    return mutant.parent[mutant.key].get("value", "") in values
 
 
 def _isolates_alike(mutant: Mutant, cluster: Cluster) -> bool:

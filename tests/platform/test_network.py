@@ -1,5 +1,6 @@
 """The rendered NetworkPolicies allow the data flow and nothing else."""
 
+import json
 from dataclasses import replace
 from operator import attrgetter
 
@@ -207,6 +208,15 @@ def test_publishing_keeps_the_prober_s_own_edge() -> None:
     """Two kinds of client use one port: the second must not replace the first."""
     [rule] = _ingress_rules(_published(LARGE), "payment-api")
     assert len(rule["from"]) == 2
+
+
+def test_a_connection_that_is_made_twice_is_one_permission() -> None:
+    """Two containers of a pod may use the same endpoint; a peer that is listed twice misleads."""
+    for manifest in live_manifests():
+        if manifest["kind"] == "NetworkPolicy":
+            for rule in (*manifest["spec"].get("ingress", []), *manifest["spec"].get("egress", [])):
+                peers = [json.dumps(peer) for peer in rule.get("from", rule.get("to"))]
+                assert len(peers) == len(set(peers)), manifest["metadata"]["name"]
 
 
 def test_no_policy_has_an_empty_list() -> None:

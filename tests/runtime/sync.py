@@ -1,21 +1,17 @@
-"""dist/dev on a node, wave by wave, as Argo CD delivers it."""
+"""dist/dev on a node, all at once, as Argo CD delivers it."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
 import yaml
 
-from delivery.control_plane.client import ApiError, Client, Reference
+from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
 from delivery.manifests.manifest import Manifest
 from repository import REPOSITORY
 from tests.runtime.node.node import Node
 
 _DIST = REPOSITORY / "dist"
-_WAVE = "argocd.argoproj.io/sync-wave"
-_HOOK = "argocd.argoproj.io/hook"
 _MANAGER = "argocd-controller"
 _SECONDS = 400
 """Limit of every wait: a JobManager with a broken checkpoint retries it a few times."""
@@ -56,45 +52,25 @@ class Sync:
         self._client = client
 
     def make_namespace(self) -> None:
-        """Create the namespace with the labels that the Application gives it."""
-        [application] = [
+        """Create the namespace as the root Application does."""
+        [namespace] = [
             manifest
             for file in (_DIST / "argocd").glob("*.yaml")
             for manifest in _load(file.read_text(encoding="utf-8"))
-            if manifest["spec"].get("destination", {}).get("namespace") == NAMESPACE
+            if (manifest["kind"], manifest["metadata"]["name"]) == ("Namespace", NAMESPACE)
         ]
-        metadata = application["spec"]["syncPolicy"]["managedNamespaceMetadata"]
-        self._client.create(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, **metadata}}
-        )
+        self._client.create(namespace)
 
     def deliver(self, manifests: Iterable[Manifest]) -> None:
-        """Apply manifests in the order of their waves, each when the one before is healthy.
-
-        PostSync hooks are left to `recreate`.
+        """Apply manifests, workloads last, and wait until all are healthy.
 
         Raises:
-            StartError: If a wave does not become healthy.
+            StartError: If one does not become healthy.
         """
-        waves: dict[int, list[Manifest]] = defaultdict(list)
-        for manifest in manifests:
-            if _annotations(manifest).get(_HOOK) != "PostSync":
-                waves[int(_annotations(manifest)[_WAVE])].append(manifest)
-        for number in sorted(waves):
-            for manifest in waves[number]:
-                if _HOOK in _annotations(manifest):
-                    self.recreate(manifest)
-                else:
-                    self._client.apply(manifest, field_manager=_MANAGER)
-            self.wait_until_healthy(waves[number])
-
-    def recreate(self, job: Manifest) -> None:
-        """Replace a hook's Job from the previous sync."""
-        reference = Reference.of(job)
-        if self._exists(reference):
-            self._client.delete(reference, propagation="Foreground")
-            self.wait(lambda: not self._exists(reference), f"Job/{reference.name} did not go")
-        self._client.create(job)
+        ordered = sorted(manifests, key=lambda manifest: manifest["kind"] in _HEALTH)
+        for manifest in ordered:
+            self._client.apply(manifest, field_manager=_MANAGER)
+        self.wait_until_healthy(ordered)
 
     def wait_until_healthy(self, manifests: Iterable[Manifest]) -> None:
         """Wait until each object is healthy."""
@@ -112,23 +88,9 @@ class Sync:
         # What we wait for takes seconds, and each check costs CPU time of two cores.
         wait_until(condition, programs=programs, seconds=_SECONDS, what=what, pause=0.25)
 
-    def _exists(self, reference: Reference) -> bool:
-        try:
-            self._client.get(reference)
-        except ApiError as error:
-            if error.reason != "NotFound":
-                raise
-            return False
-        return True
-
     def _is_healthy(self, reference: Reference) -> bool:
         health = _HEALTH.get(reference.kind)
         return health is None or health(self._client.get(reference))
-
-
-def is_permanent(manifest: Manifest) -> bool:
-    """Return whether an object stays, unlike a hook."""
-    return _HOOK not in _annotations(manifest)
 
 
 def _deployment(found: Manifest) -> bool:
@@ -146,17 +108,7 @@ def _all_are_new(found: Manifest, *counts: str) -> bool:
     )
 
 
-def _job(found: Manifest) -> bool:
-    return bool(found["status"].get("succeeded"))
-
-
 _HEALTH: dict[str, Callable[[Manifest], bool]] = {
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
-    "Job": _job,
 }
-
-
-def _annotations(manifest: Manifest) -> dict[str, Any]:
-    found: dict[str, Any] = manifest["metadata"]["annotations"]
-    return found

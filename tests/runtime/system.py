@@ -14,7 +14,7 @@ from delivery.control_plane.client import Client, Reference
 from delivery.manifests.manifest import Manifest
 from tests.runtime.dashboard import Dashboard
 from tests.runtime.node.node import Node
-from tests.runtime.sync import NAMESPACE, Sync, find, is_permanent, rendered
+from tests.runtime.sync import NAMESPACE, Sync, find, rendered
 
 KINDS: dict[str, str] = {
     manifest["metadata"]["name"]: manifest["kind"]
@@ -51,29 +51,32 @@ class System:
         self._sync.deliver(manifests or rendered())
 
     def wait_until_ready(self) -> None:
-        """Wait until everything but the hooks is healthy."""
-        self._sync.wait_until_healthy(filter(is_permanent, rendered()))
+        """Wait until everything is healthy."""
+        self._sync.wait_until_healthy(rendered())
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition, and fail if it does not hold in time."""
         self._sync.wait(condition, what)
 
-    def smoke_test(self, *, deadline_seconds: int | None = None) -> tuple[bool, str]:
-        """Run the smoke test as a sync does; return whether it succeeded, and its log.
+    @contextmanager
+    def probed_often(self) -> Iterator[None]:
+        """Let the prober probe every few seconds."""
+        prober = find("Deployment", "prober")
+        [container] = prober["spec"]["template"]["spec"]["containers"]
+        for variable in container["env"]:
+            if variable["name"] in {"EVERY_SECONDS", "WITHIN_SECONDS"}:
+                variable["value"] = "5"
+        self.deliver(prober)
+        try:
+            yield
+        finally:
+            self.deliver()
 
-        Args:
-            deadline_seconds: Default: its own, which is minutes.
-        """
-        job = find("Job", "smoke-test")
-        [container] = job["spec"]["template"]["spec"]["containers"]
-        if deadline_seconds is not None:
-            [deadline] = [each for each in container["env"] if each["name"] == "DEADLINE_SECONDS"]
-            deadline["value"] = str(deadline_seconds)
-        self._sync.recreate(job)
-        ends = {"Complete", "Failed"}
-        self.wait(lambda: bool(ends & self._conditions(job)), "the smoke test did not end")
-        log = self.node.log(self.pod("smoke-test"), container["name"], namespace=NAMESPACE)
-        return "Complete" in self._conditions(job), log
+    def wait_for_failed_probe(self) -> str:
+        """Wait until the prober is not ready, and return the last line of its log."""
+        what = "the prober stayed ready"
+        self.wait(lambda: not self.is_ready("prober"), what)
+        return self.log("prober").splitlines()[-1]
 
     def post(self, sent: Manifest) -> int:
         """Post a transaction to payment-api's Service; return the status, 0 without an answer.
@@ -160,6 +163,22 @@ class System:
         [identity] = self.node.containers(self.pod(name), namespace=NAMESPACE).values()
         return identity
 
+    def is_ready(self, name: str) -> bool:
+        """Return whether the one pod of a workload is ready."""
+        return _is_ready(pods(self._client, name)[0])
+
+    def log(self, name: str) -> str:
+        """Return the log of a workload's main container, which has its name."""
+        return self.node.log(self.pod(name), name, namespace=NAMESPACE)
+
+    def skip_transactions(self) -> None:
+        """Run the command of docs/runbooks/poison-message.md."""
+        command = ("rpk", "topic", "trim-prefix", "transactions", "--offset=end", "--no-confirm")
+        broker = f"brokers={self.pod('redpanda')}.redpanda-brokers:9093"
+        self.node.execute(
+            self.pod("redpanda"), "redpanda", *command, "-X", broker, namespace=NAMESPACE
+        )
+
     def delete_pod(self, name: str) -> None:
         """Delete the one pod of a workload, and wait until it is gone."""
         [before] = pods(self._client, name)
@@ -198,10 +217,6 @@ class System:
     def _all_pods(self, name: str) -> set[str]:
         """Return the uids of a workload's pods, terminating ones included."""
         return {pod["metadata"]["uid"] for pod in pods(self._client, name, leaving=True)}
-
-    def _conditions(self, job: Manifest) -> set[str]:
-        conditions = self._client.get(Reference.of(job))["status"].get("conditions", [])
-        return {condition["type"] for condition in conditions}
 
 
 @contextmanager
@@ -246,6 +261,14 @@ def pods(client: Client, name: str, *, leaving: bool = False) -> list[Manifest]:
     label = f"app.kubernetes.io/name={name}"
     found = client.list("v1", "Pod", namespace=NAMESPACE, labels=label)
     return [pod for pod in found if leaving or "deletionTimestamp" not in pod["metadata"]]
+
+
+def _is_ready(pod: Manifest) -> bool:
+    """Return whether a pod's readiness probes succeed."""
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod["status"].get("conditions", [])
+    )
 
 
 def restarts(client: Client, name: str) -> int:

@@ -1,6 +1,5 @@
 """dist/dev, really run: it does its job, and no fault loses accepted data."""
 
-import re
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -17,17 +16,17 @@ ALL_OF_FLINK = ("flink-jobmanager", "flink-taskmanager")
 """They share the node of their volume, so they fail together with it."""
 EVERYSEC_SECONDS = 2
 """Redis flushes its log to disk once a second: anything older survives."""
-MESSAGES = {
-    "alert-monitor": "alert-monitor at alert-monitor:8080 is unreachable",
-    "flink-jobmanager": "the fault is in Redpanda, Flink or Redis",
-    "flink-taskmanager": "the fault is in Redpanda, Flink or Redis",
-    "payment-api": "payment-api at payment-api:8000 is unreachable",
-    "redis": "the fault is in Redpanda, Flink or Redis",
-    "redpanda": "payment-api refused the transaction with status 500|waiting for Redpanda",
+STEPS = {
+    "alert-monitor": "connect",
+    "flink-jobmanager": "alert",
+    "flink-taskmanager": "alert",
+    "payment-api": "post",
+    "redis": "alert",
+    "redpanda": "post",
 }
-"""A pattern that the smoke test's last message must match while a workload is missing."""
-DEADLINE_SECONDS = 30
-"""At least ten attempts, if each fails at once."""
+"""The step at which the prober fails while a workload is missing."""
+OUTAGE_SECONDS = 180
+"""After 75 s the liveness probe of `/health` killed payment-api."""
 LOAD = 3600
 """Number of transactions: one a second for an hour."""
 
@@ -35,12 +34,6 @@ LOAD = 3600
 def test_everything_becomes_ready_without_a_restart(system: System) -> None:
     """A restart points to a wrong probe or a wrong order."""
     assert system.first_restarts == dict.fromkeys(KINDS, 0)
-
-
-def test_the_smoke_test_succeeds(system: System) -> None:
-    """It is the test that every sync of dev runs."""
-    succeeded, log = system.smoke_test()
-    assert succeeded, log
 
 
 @pytest.mark.parametrize("fault", [System.delete_pod, System.kill], ids=["deleted", "killed"])
@@ -137,13 +130,58 @@ def test_no_memory_limit_is_hit_under_load(system: System) -> None:
     assert failures == dict.fromkeys(KINDS, 0)
 
 
-@pytest.mark.parametrize("workload", MESSAGES)
-def test_the_smoke_test_names_a_broken_link(system: System, workload: str) -> None:
-    """Whoever reads its message should know where to look first."""
-    with system.without(workload):
-        succeeded, log = system.smoke_test(deadline_seconds=DEADLINE_SECONDS)
-    assert not succeeded
-    last = log.splitlines()[-1]
-    # Its final message, not that of an attempt before it was killed.
-    assert f"The smoke test failed after {DEADLINE_SECONDS} s: " in last
-    assert re.search(MESSAGES[workload], last)
+@pytest.mark.parametrize("workload", STEPS)
+def test_the_prober_names_a_broken_link(system: System, workload: str) -> None:
+    """Health tells whether detection works, and the log where to look first."""
+    with system.probed_often(), system.without(workload):
+        assert f"failed: {STEPS[workload]}: " in system.wait_for_failed_probe()
+
+
+def test_payment_api_survives_a_broker_outage_under_load(system: System) -> None:
+    """It answered 503 for ever: killed while requests hung, it started again without a broker."""
+    done = Event()
+
+    def post() -> None:
+        while not done.wait(0.1):
+            Thread(target=system.post, args=[transaction("hurried", 1.0)], daemon=True).start()
+
+    before = system.container("payment-api")
+    client = Thread(target=post)
+    client.start()
+    try:
+        with system.without("redpanda"):
+            time.sleep(OUTAGE_SECONDS)
+    finally:
+        done.set()
+        client.join()
+    system.wait_until_ready()
+    assert system.container("payment-api") == before
+    sent = transaction("patient")
+    system.accept(sent)
+    system.wait_for_alert(sent)
+
+
+def test_payment_api_waits_for_the_broker_after_a_restart(system: System) -> None:
+    """Kubernetes does not repeat the init containers of a container that it restarts."""
+    with system.without("redpanda"):
+        system.kill("payment-api")
+        system.wait(
+            lambda: "does not answer yet" in system.log("payment-api"), "payment-api does not wait"
+        )
+    system.wait_until_ready()
+    sent = transaction("restarted")
+    system.accept(sent)
+    system.wait_for_alert(sent)
+
+
+def test_poison_stops_the_job_until_it_is_skipped(system: System) -> None:
+    """The runbook brings the job back, with its state."""
+    user = f"poisoned-{time.monotonic_ns()}"
+    system.accept(transaction(user, 1.0))
+    posted = system.wait_for_history(user, posted=1)
+    # As JSON: infinity, which payment-api accepts and the job's schema does not.
+    system.accept({**transaction(user), "amount": float("inf")})
+    system.wait(lambda: not system.is_ready("flink-jobmanager"), "the job did not stop")
+    system.skip_transactions()
+    system.wait_until_ready()
+    system.wait_for_history(user, posted=posted)

@@ -27,14 +27,19 @@ class Network:
         it once all services exist: later components and connections have no effect.
         """
         for component in self.components:
-            clients: dict[int, list[k8s.NetworkPolicyPeer]] = {}
-            servers: dict[int, list[k8s.NetworkPolicyPeer]] = {}
+            clients: dict[int, list[Component | OutsidePods]] = {}
+            servers: dict[int, list[Component | OutsidePods]] = {}
             for connection in self.connections:
-                endpoint = connection.endpoint
+                client, endpoint = connection.client, connection.endpoint
+                # Two containers of a pod may use the same endpoint.
                 if endpoint.component is component:
-                    clients.setdefault(endpoint.port, []).append(connection.client.peer)
-                if connection.client is component:
-                    servers.setdefault(endpoint.port, []).append(endpoint.component.peer)
+                    peers = clients.setdefault(endpoint.port, [])
+                    if client not in peers:
+                        peers.append(client)
+                if client is component:
+                    peers = servers.setdefault(endpoint.port, [])
+                    if endpoint.component not in peers:
+                        peers.append(endpoint.component)
             _add_policy(component, clients=clients, servers=servers)
 
 
@@ -154,8 +159,8 @@ def _tcp(port: int) -> k8s.NetworkPolicyPort:
 def _add_policy(
     component: Component,
     *,
-    clients: Mapping[int, list[k8s.NetworkPolicyPeer]],
-    servers: Mapping[int, list[k8s.NetworkPolicyPeer]],
+    clients: Mapping[int, list[Component | OutsidePods]],
+    servers: Mapping[int, list[Component | OutsidePods]],
 ) -> None:
     k8s.KubeNetworkPolicy(
         component.service,
@@ -166,12 +171,14 @@ def _add_policy(
             policy_types=["Ingress", "Egress"],
             # An empty list means the same as none, but counts as a change at each apply.
             ingress=[
-                k8s.NetworkPolicyIngressRule(from_=peers, ports=[_tcp(port)])
+                k8s.NetworkPolicyIngressRule(
+                    from_=[each.peer for each in peers], ports=[_tcp(port)]
+                )
                 for port, peers in clients.items()
             ]
             or None,
             egress=[
-                k8s.NetworkPolicyEgressRule(to=peers, ports=[_tcp(port)])
+                k8s.NetworkPolicyEgressRule(to=[each.peer for each in peers], ports=[_tcp(port)])
                 for port, peers in servers.items()
             ]
             or None,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from kafka import KafkaAdminClient  # type: ignore[import-not-found] # in the image
+from kafka import KafkaAdminClient, TopicPartition  # type: ignore[import-not-found] # in the image
 from kafka.admin import NewPartitions, NewTopic  # type: ignore[import-not-found] # in the image
 from kafka.errors import (  # type: ignore[import-not-found] # in the image
     KafkaError,
@@ -90,7 +90,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add_partitions = topics.add_parser("add-partitions")
     add_partitions.add_argument("topic")
     add_partitions.add_argument("--num", required=True, type=int)
+    trim = topics.add_parser("trim-prefix")
+    trim.add_argument("topic")
+    trim.add_argument("--offset", required=True, choices=["end"])
+    trim.add_argument("--no-confirm", required=True, action="store_true")
+    trim.add_argument("-X", required=True, dest="option", type=_brokers)
     return parser.parse_args(arguments)
+
+
+def _brokers(option: str) -> str:
+    """Read `brokers=host:port`."""
+    key, _, value = option.partition("=")
+    if key != "brokers":
+        raise argparse.ArgumentTypeError(f"it does not know the option {key}")
+    return value
 
 
 def read(name: str) -> dict[str, Any]:
@@ -236,7 +249,8 @@ def topic(flags: argparse.Namespace) -> int:
         The status to exit with.
     """
     try:
-        admin = KafkaAdminClient(bootstrap_servers=os.environ["RPK_BROKERS"])
+        brokers = flags.option if flags.command == "trim-prefix" else os.environ["RPK_BROKERS"]
+        admin = KafkaAdminClient(bootstrap_servers=brokers)
         [found] = admin.describe_topics([flags.topic])
         partitions = found["partitions"]
         if flags.command == "describe":
@@ -248,6 +262,10 @@ def topic(flags: argparse.Namespace) -> int:
             return 0
         if flags.command == "create":
             admin.create_topics([NewTopic(flags.topic, flags.partitions, flags.replicas)])
+        elif flags.command == "trim-prefix":
+            # -1 is the end of the partition.
+            ends = {TopicPartition(flags.topic, each["partition_index"]): -1 for each in partitions}
+            admin.delete_records(ends)
         else:
             total = NewPartitions(len(partitions) + flags.num)
             admin.create_partitions({flags.topic: total})
