@@ -27,8 +27,8 @@ class ProberSettings:
 
     Attributes:
         every: Time from one probe to the next, in seconds.
-        within: Time limit for the alert, in seconds. The prober stays ready until two probes in
-            succession have failed.
+        within: Time limit for the alert, in seconds. The prober is ready while the last alert is
+            not older than two rounds, each of `every` and `within`.
     """
 
     every: int

@@ -7,7 +7,8 @@ A replayed alert does not count: an open dashboard would not have shown it.
 The model scores that transaction as fraud whatever came before, and learns nothing from it. The few
 users take turns, so that the detector's state does not grow.
 
-It serves `/ready`, which is 200 until two probes in succession have failed, and `/metrics`.
+It serves `/ready`, which is 200 while the last success is not older than two rounds, and
+`/metrics`.
 
 Environment variables:
     PAYMENT_API: host:port of payment-api.
