@@ -115,7 +115,7 @@ class ArgoCd:
             "--metrics-port=0",
             f"--app-resync={resync_seconds}",
             "--app-resync-jitter=0",
-            # A sync mostly waits for the next wave or a hook.
+            # A sync with waves or hooks mostly waits.
             "--operation-processors=50",
             # In the Application, where others than its user interface can read it.
             "--persist-resource-health",
