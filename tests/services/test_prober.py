@@ -18,7 +18,7 @@ def test_it_gets_its_addresses_and_settings() -> None:
         "ALERT_MONITOR": "alert-monitor:8080",
         "EVERY_SECONDS": str(LARGE.prober.every),
         "WITHIN_SECONDS": str(LARGE.prober.within),
-        "PORT": "8000",
+        "PORT": "8001",
     }
 
 
@@ -26,6 +26,6 @@ def test_it_is_ready_only_while_detection_works() -> None:
     """Its readiness is the health of the environment; its liveness is its own."""
     template = large.get("Deployment", "prober")["spec"]["template"]
     main = container(template, "prober")
-    assert main["readinessProbe"]["httpGet"] == {"path": "/ready", "port": 8000}
-    assert main["livenessProbe"]["httpGet"] == {"path": "/metrics", "port": 8000}
-    assert main["startupProbe"]["httpGet"] == {"path": "/metrics", "port": 8000}
+    assert main["readinessProbe"]["httpGet"] == {"path": "/ready", "port": 8001}
+    assert main["livenessProbe"]["httpGet"] == {"path": "/metrics", "port": 8001}
+    assert main["startupProbe"]["httpGet"] == {"path": "/metrics", "port": 8001}

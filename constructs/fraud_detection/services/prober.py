@@ -18,7 +18,7 @@ from fraud_detection.platform.pods import (
     temporary_folder,
 )
 
-_PORT = 8000
+_PORT = 8001
 
 
 @dataclass(frozen=True, kw_only=True)
