@@ -66,15 +66,9 @@ def _get(system: Sandbox, url: str, body: dict[str, object] | None = None) -> tu
     """Return the status, 0 if nothing listens, and the body."""
     data = [] if body is None else ["--json", json.dumps(body)]
     curl = ["curl", "--silent", "--max-time", "20", "--write-out", "\n%{http_code}", *data]
-    curl += [
-        "--resolve",
-        "*:8000:127.0.0.1",
-        "--resolve",
-        "*:8080:127.0.0.1",
-        "--resolve",
-        "*:8001:127.0.0.1",
-        url,
-    ]
+    for port in (8000, 8001, 8080):
+        curl += ["--resolve", f"*:{port}:127.0.0.1"]
+    curl.append(url)
     done = subprocess.run(system.inside(*curl), check=False, capture_output=True, text=True)
     answer, _, status = done.stdout.rpartition("\n")
     return int(status), answer
