@@ -314,6 +314,23 @@ def test_a_late_alert_does_not_count(system: System, prober: Prober) -> None:
         assert not prober.is_ready()
 
 
+def test_alerts_of_others_do_not_stretch_the_limit(system: System, prober: Prober) -> None:
+    """While they keep coming, waiting for the next one never times out."""
+
+    def detect(transaction: Transaction) -> None:
+        def flood() -> None:
+            for _ in range(300):
+                system.show({"transaction_id": "of-another"})
+                time.sleep(0.005)
+            system.show(transaction)
+
+        Thread(target=flood, daemon=True).start()
+
+    system.detect = detect
+    with prober.run(within=0.3, every=SECONDS, RETRY_SECONDS=SECONDS):
+        prober.wait_for_failure("alert")
+
+
 def test_alerts_of_others_do_not_count(system: System, prober: Prober) -> None:
     """Another user's fraud says nothing about this one."""
     system.detect = lambda transaction: system.show({**transaction, "transaction_id": "other"})

@@ -188,10 +188,6 @@ def probe(payment_api: str, alert_monitor: str, user: str, within: float) -> flo
             step = "alert"
             await_alert(websocket, transaction, start + within)
             return time.monotonic() - start
-    except HTTPError as error:
-        with error:
-            reason = error.read(1000).decode(errors="replace")
-        raise ProbeError(step, f"{payment_api} answered {error.code}: {reason}") from error
     except (OSError, HTTPException, WebSocketException) as error:
         raise ProbeError(step, repr(error)) from error
     finally:
@@ -227,7 +223,12 @@ def post_fraud(payment_api: str, user: str) -> str:
         data=json.dumps(transaction).encode(),
         headers={"Content-Type": "application/json"},
     )
-    urlopen(request, timeout=REQUEST_SECONDS).close()  # noqa: S310 -- always http
+    try:
+        urlopen(request, timeout=REQUEST_SECONDS).close()  # noqa: S310 -- always http
+    except HTTPError as error:
+        with error:
+            reason = error.read(1000).decode(errors="replace")
+        raise OSError(f"payment-api answered {error.code}: {reason}") from error
     return transaction_id
 
 
@@ -237,8 +238,11 @@ def await_alert(websocket: Connection, transaction: str, deadline: float) -> Non
     Raises:
         TimeoutError: If it does not come until the deadline, on the clock of `time.monotonic`.
     """
-    while transaction not in str(websocket.recv(timeout=max(0.0, deadline - time.monotonic()))):
-        pass
+    # A timeout of 0 would go on for as long as there are alerts of others.
+    while (left := deadline - time.monotonic()) > 0:
+        if transaction in str(websocket.recv(timeout=left)):
+            return
+    raise TimeoutError("no alert in time")
 
 
 def main() -> None:
