@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,10 @@ LAUNCHER = SERVICE_FILES / "flink/jobmanager.sh"
 OLD_JOB, NEW_JOB, OTHER_JOB = "a" * 32, "b" * 32, "0123456789abcdef" * 2
 STARTS = 3
 """The number of starts from one checkpoint."""
+WITHOUT_PRIVILEGES = (
+    ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+)
+"""Root may write everything, and Flink's user may not."""
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="the launcher runs in a Linux container"
@@ -52,11 +56,12 @@ Launch = Callable[..., Start]
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Path:
+def volume(tmp_path: Path) -> Iterator[Path]:
     """An empty checkpoint volume."""
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    return folder
+    yield folder
+    folder.chmod(0o755)
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def launch(environment: dict[str, str]) -> Launch:
     def run(*options: str, **variables: str) -> Start:
         record.unlink(missing_ok=True)
         process = subprocess.run(
-            ["bash", LAUNCHER, *options],
+            [*WITHOUT_PRIVILEGES, "bash", LAUNCHER, *options],
             env={**environment, **variables},
             capture_output=True,
             text=True,
@@ -274,7 +279,7 @@ def test_a_crash_while_the_record_is_written_leaves_the_one_before(
     launch()
     before = (volume / ".attempts").read_text()
     write_program(tmp_path / "bin/mv", "exit 1")
-    assert launch().arguments is None
+    launch()
     assert (volume / ".attempts").read_text() == before
 
 
@@ -285,6 +290,99 @@ def test_the_record_of_attempts_does_not_grow(launch: Launch, volume: Path) -> N
     size = (volume / ".attempts").stat().st_size
     restored_by(launch, 4 * STARTS)
     assert (volume / ".attempts").stat().st_size == size
+
+
+# A damaged volume
+
+
+def fill(environment: dict[str, str], volume: Path) -> None:
+    """Let the launcher write to no file, as on a full volume; Flink's record is elsewhere."""
+    limit = volume.parent / "limit.sh"
+    limit.write_text(
+        """if [[ $0 == *jobmanager.sh ]]; then
+            trap '' XFSZ; ulimit -S -f 0
+        else
+            ulimit -S -f unlimited
+        fi"""
+    )
+    environment["BASH_ENV"] = str(limit)
+
+
+def make_read_only(_environment: dict[str, str], volume: Path) -> None:
+    """Let nobody write, as after an error of the disk."""
+    volume.chmod(0o555)
+
+
+def take(name: str) -> Callable[[dict[str, str], Path], None]:
+    """Return a damage: a file that somebody else owns, as a shell of root leaves it."""
+
+    def damage(_environment: dict[str, str], volume: Path) -> None:
+        (volume / name).write_text("")
+        (volume / name).chmod(0)
+
+    return damage
+
+
+def make_folder(name: str) -> Callable[[dict[str, str], Path], None]:
+    """Return a damage: a folder with content in place of a file."""
+
+    def damage(_environment: dict[str, str], volume: Path) -> None:
+        (volume / name / "inside").mkdir(parents=True)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(fill, id="full"),
+        pytest.param(make_read_only, id="read-only"),
+        *(
+            pytest.param(how(name), id=f"{name} {id}")
+            for name in (".attempts", ".attempts.new", ".lock")
+            for how, id in ((take, "of somebody else"), (make_folder, "is a folder"))
+        ),
+    ],
+)
+def test_the_launcher_s_own_files_never_prevent_a_start(
+    launch: Launch,
+    environment: dict[str, str],
+    volume: Path,
+    damage: Callable[[dict[str, str], Path], None],
+) -> None:
+    """Measured: the job itself survives a full volume, and then the launcher crashed for ever."""
+    add_three_checkpoints(volume)
+    damage(environment, volume)
+    start = launch()
+    assert start.status == 0, start.output
+    assert start.restored == f"{OLD_JOB}/chk-3"
+
+
+@pytest.mark.parametrize("damage", [take(".attempts.new"), make_folder(".attempts.new")])
+def test_a_damaged_temporary_record_is_replaced(
+    launch: Launch,
+    environment: dict[str, str],
+    volume: Path,
+    damage: Callable[[dict[str, str], Path], None],
+) -> None:
+    """While nothing can be recorded, nothing falls back past a checkpoint that keeps failing."""
+    add_three_checkpoints(volume)
+    damage(environment, volume)
+    restored_by(launch, STARTS)
+    assert launch().restored == f"{OLD_JOB}/chk-2"
+
+
+@pytest.mark.parametrize("damage", [fill, make_read_only])
+def test_a_start_that_is_not_recorded_is_logged(
+    launch: Launch,
+    environment: dict[str, str],
+    volume: Path,
+    damage: Callable[[dict[str, str], Path], None],
+) -> None:
+    """Somebody has to free the space, and only the log tells."""
+    add_checkpoint(volume, f"{OLD_JOB}/chk-1")
+    damage(environment, volume)
+    assert f"cannot record this start in {volume}/.attempts" in launch().output
 
 
 # Bounding the disk
@@ -386,6 +484,26 @@ def test_a_jobmanager_that_waits_in_vain_says_so_and_ends(launch: Launch, tmp_pa
     assert start.status != 0
     assert start.arguments is None
     assert "another JobManager" in start.output
+
+
+def test_a_volume_that_cannot_be_written_is_locked_all_the_same(
+    launch: Launch, tmp_path: Path, volume: Path
+) -> None:
+    """Two JobManagers would send each alert twice, whatever happened to the disk."""
+    volume.chmod(0o555)
+    write_program(
+        tmp_path / "flink/bin/standalone-job.sh",
+        'flock --nonblock "$CHECKPOINTS_DIR" true && echo free || echo held',
+    )
+    assert "held" in launch().output.splitlines()
+
+
+def test_a_volume_without_locks_does_not_prevent_a_start(launch: Launch, tmp_path: Path) -> None:
+    """Some network file systems have none, and Kubernetes already runs one JobManager at a time."""
+    write_program(tmp_path / "bin/flock", "exit 71")
+    start = launch()
+    assert start.arguments is not None
+    assert "cannot lock" in start.output
 
 
 def test_flink_itself_holds_the_lock(launch: Launch, tmp_path: Path, volume: Path) -> None:

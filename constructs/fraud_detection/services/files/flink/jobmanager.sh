@@ -13,6 +13,9 @@
 #
 # It deletes the folders of jobs that hold none of these candidates. The restored job leaves the
 # folder of its predecessor alone (NO_CLAIM in Flink), so nothing else would ever free that space.
+#
+# A volume that is full or cannot be written must not stop detection: the job runs without new
+# checkpoints, and only what the launcher itself would have written is missing.
 set -euo pipefail
 
 readonly STARTS=3
@@ -22,8 +25,12 @@ readonly LOCK_SECONDS=60
 readonly checkpoints=${CHECKPOINTS_DIR:-/checkpoints}
 readonly attempts=$checkpoints/.attempts
 
-fail() {
+warn() {
   echo "jobmanager.sh: $*" >&2
+}
+
+fail() {
+  warn "$@"
   exit 1
 }
 
@@ -37,12 +44,18 @@ check_options() {
 }
 
 # A deleted or evicted pod is replaced while it is still stopping. The process of Flink inherits the
-# open file, and with it the lock, which ends with that process.
+# open file, and with it the lock, which ends with that process. The folder itself cannot be locked
+# on a network file system, but is all there is on a volume that cannot be written.
 lock_volume() {
   [[ -d $checkpoints ]] || fail "no folder $checkpoints: is the volume mounted?"
-  exec {lock}>"$checkpoints/.lock"
-  flock --timeout "$LOCK_SECONDS" "$lock" ||
-    fail "another JobManager still held $checkpoints after $LOCK_SECONDS s"
+  { exec {lock}>>"$checkpoints/.lock"; } 2>/dev/null || exec {lock}<"$checkpoints"
+  local status=0
+  flock --timeout "$LOCK_SECONDS" "$lock" || status=$?
+  case $status in
+    0) ;;
+    1) fail "another JobManager still held $checkpoints after $LOCK_SECONDS s" ;;
+    *) warn "cannot lock $checkpoints, starting without the lock" ;;
+  esac
 }
 
 # The volume may hold more than jobs, such as the unreadable lost+found of a fresh file system.
@@ -79,15 +92,19 @@ delete_old_jobs() {
 }
 
 # The file holds the newest checkpoint and the number of starts since it appeared.
+record_attempt() {
+  rm -rf -- "$attempts.new" && echo "$*" >"$attempts.new" && mv -T -- "$attempts.new" "$attempts"
+}
+
 choose_restore_point() {
   local newest=${candidates[0]} starts=0
-  if [[ -f $attempts && $(<"$attempts") =~ ^([1-9][0-9]?)' '(.*)$ ]] &&
+  if [[ -r $attempts && $(<"$attempts") =~ ^([1-9][0-9]?)' '(.*)$ ]] &&
     [[ ${BASH_REMATCH[2]} == "$newest" ]]; then
     starts=$((BASH_REMATCH[1] % (STARTS * ${#candidates[@]})))
   fi
   restore_point=${candidates[starts / STARTS]}
-  echo "$((starts + 1)) $newest" >"$attempts.new"
-  mv "$attempts.new" "$attempts"
+  record_attempt "$((starts + 1)) $newest" ||
+    warn "cannot record this start in $attempts: free space on the volume, or fix its owner"
   echo "jobmanager.sh: resuming from $restore_point, start $((starts % STARTS + 1)) of $STARTS"
 }
 
