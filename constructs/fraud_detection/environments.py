@@ -52,7 +52,7 @@ DEV = Environment(
     branch="develop",
     namespace="fraud-detection",
     limits=NamespaceSettings(
-        cpu_requests=2, cpu_limits=12, memory=12, storage=20, volume_claims=4, pods=20
+        cpu_requests=2, cpu_limits=12, memory=12, storage=20, volume_claims=4, pods=18
     ),
     payment_api=PaymentApiSettings(
         min_replicas=1,
@@ -63,8 +63,6 @@ DEV = Environment(
     flink=FlinkSettings(
         jobmanager=Resources(cpu=200, cpu_limit=1000, memory=1280),
         taskmanager=Resources(cpu=300, cpu_limit=1500, memory=2048),
-        min_taskmanagers=1,
-        max_taskmanagers=1,
         checkpoints=2,
     ),
     redpanda=RedpandaSettings(
@@ -91,9 +89,8 @@ STAGING = Environment(
     alert_monitor=AlertMonitorSettings(resources=Resources(cpu=50, cpu_limit=500, memory=256)),
     flink=FlinkSettings(
         jobmanager=Resources(cpu=250, cpu_limit=1000, memory=1536),
-        taskmanager=Resources(cpu=500, cpu_limit=2000, memory=2048),
-        min_taskmanagers=1,
-        max_taskmanagers=3,
+        taskmanager=Resources(cpu=1000, cpu_limit=3000, memory=3072),
+        slots=3,
         checkpoints=5,
     ),
     redpanda=RedpandaSettings(

@@ -13,7 +13,7 @@ from delivery.network.connection import (
     require_listening,
     unless_listening,
 )
-from delivery.network.routes import Routes, Target
+from delivery.network.routes import Routes, Target, is_own
 from delivery.network.workload import OWN_ADDRESS, Workload
 from delivery.products.product import Discovery, Product
 
@@ -44,6 +44,10 @@ def discovered(routes: Routes, product: Product) -> Iterator[Connection]:
             for host in process.address.hosts
             for target in routes.resolve(process.workload, host, process.address.port or 0)
         }
+        if all(map(is_own, process.address.hosts)):
+            yield row
+            yield from process.beside()
+            continue
         if process.workload in leaders:
             yield row
             yield from process.served()
@@ -102,6 +106,31 @@ class _Process:
         port = self.container.get(key) or str(default)
         row = replace(self.row, source=key, address=port)
         yield from unless_listening(row, self.workload, int(port))
+
+    def beside(self) -> Iterator[Connection]:
+        """Judge the ports of a process that shares its pod with all others of the product.
+
+        No policy is between them, but each port is taken only once.
+        """
+        discovery, [host, *_] = self.discovery, self.address.hosts
+        free = {
+            str(port["containerPort"])
+            for port in self.container.manifest.get("ports", [])
+            if port.get("protocol", "TCP") == "TCP"
+        }
+        if self.container.get(discovery.own_host) is None:
+            keys = discovery.leader_ports
+            yield from self.served()
+            key, default = discovery.served
+            free.discard(self.container.get(key) or str(default))
+        else:
+            keys = (*discovery.follower_ports, *discovery.shared_ports)
+        for key in keys:
+            row, port = self._port(key, host)
+            if port is not None and str(port) not in free:
+                row = row.finding(f"{self.container.name} lists no port TCP {port} of its own")
+            free.discard(str(port))
+            yield row
 
     def followed(self, leaders: Collection[Workload]) -> Iterator[Connection]:
         """Judge the connections of a follower with its leaders and with other followers."""

@@ -86,8 +86,7 @@ class Routes:
         """
         if "$(" in host:
             raise UnreachableError(f"the value of the variable in {host} is unknown")
-        ip = _ip(host)
-        if host == "localhost" or (ip and ip.is_loopback):
+        if is_own(host):
             require_listening(client, port)
             return []
         service, pod_name = self._find_service(client, host)
@@ -201,6 +200,12 @@ def _targets(service: Service, port: int) -> list[tuple[Workload, int]]:
         if entry["port"] == port and entry.get("protocol", "TCP") == "TCP"
         for workload, target in service.targets(entry)
     ]
+
+
+def is_own(host: str) -> bool:
+    """Return whether a host is the pod itself, whose containers share one network."""
+    ip = _ip(host)
+    return host == "localhost" or (ip is not None and ip.is_loopback)
 
 
 def _ip(host: str) -> IPv4Address | IPv6Address | None:

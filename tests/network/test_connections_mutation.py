@@ -215,13 +215,11 @@ def _files(files: Manifest) -> Iterator[Place]:
 # --- Mutants that break nothing
 
 
-DEFAULTS = {"rest.port: 8081", "port 6379"}
+DEFAULTS = {"jobmanager.rpc.port: 6123", "rest.port: 8081", "port 6379"}
 """Settings of Flink and Redis whose value is the program's own default."""
 
 
-def _excuse(  # noqa: PLR0911 - one reason each
-    mutant: Mutant, cluster: Cluster, rows: Sequence[Connection]
-) -> str | None:
+def _excuse(mutant: Mutant, cluster: Cluster, rows: Sequence[Connection]) -> str | None:
     """Return why a mutant breaks nothing, or None if it does.
 
     Args:
@@ -231,12 +229,9 @@ def _excuse(  # noqa: PLR0911 - one reason each
     """
     manifest, path = mutant.manifest, mutant.path
     if manifest["kind"] == "NetworkPolicy":
-        if path.startswith("policyTypes") and _isolates_alike(mutant, cluster):
-            return "its pods stay isolated in that direction, and no rule is lost"
-        if path.endswith(".endPort") and mutant.value in _neighbours(mutant):
-            return "another rule allows the next port between the same pods"
-    if mutant.value is DELETED and ".env[" in path and _is_named_before(mutant):
-        return "an init container of the same pod connects to the same address"
+        return _excuse_of_policy(mutant, cluster)
+    if mutant.value is DELETED and ".env[" in path and _is_named_elsewhere(mutant):
+        return "another container of the same pod connects to the same address"
     if manifest["kind"] == "ConfigMap" and any(f"{each!r} -> None" in path for each in DEFAULTS):
         return "the program's own default is the same port"
     if manifest["kind"] == "Service":
@@ -248,10 +243,24 @@ def _excuse(  # noqa: PLR0911 - one reason each
     return None
 
 
-def _is_named_before(mutant: Mutant) -> bool:
-    """Tell whether an init container has a variable of another container, by its value."""
-    init_containers = mutant.manifest["spec"]["template"]["spec"].get("initContainers", [])
-    others = [each for each in init_containers if not mutant.path.startswith(f"{each['name']}.")]
+def _excuse_of_policy(mutant: Mutant, cluster: Cluster) -> str | None:
+    if mutant.path.startswith("policyTypes") and _isolates_alike(mutant, cluster):
+        return "its pods stay isolated in that direction, and no rule is lost"
+    if mutant.path.endswith(".endPort") and mutant.value in _neighbours(mutant):
+        return "another rule allows the next port between the same pods"
+    return None
+
+
+def _is_named_elsewhere(mutant: Mutant) -> bool:
+    """Tell whether a variable of a container has the value of another one's in its pod.
+
+    rpk, in an init container, dials a default without its variable, and a port names no address.
+    """
+    pod = mutant.manifest["spec"]["template"]["spec"]
+    own, _, path = mutant.path.partition(".")
+    if own not in {each["name"] for each in pod["containers"]} or path.endswith("_PORT]"):
+        return False
+    others = [each for each in containers(pod) if each["name"] != own]
     values = {variable.get("value") for each in others for variable in each.get("env", [])}
     return mutant.parent[mutant.key].get("value", "") in values
 

@@ -104,6 +104,48 @@ def test_a_worker_that_registers_by_name_is_a_finding() -> None:
     assert "it is not the pod's IP, and DNS does not have the pod's name" in reasons
 
 
+def one_pod(changed: Mapping[str, str] | None = None) -> Folders:
+    """Return a boss and a worker in one pod, which may connect to nothing.
+
+    Args:
+        changed: Settings that differ. Default: none.
+    """
+    settings = {**SETTINGS, "boss.rpc.address": "localhost", **(changed or {})}
+    text = "\n".join(f"{name}: {value}" for name, value in settings.items())
+    boss, worker = (
+        workload(
+            "both",
+            files="files",
+            command=command,
+            ports=[{"containerPort": port} for port in ports],
+        )
+        for command, ports in (
+            (["run"], (7000, 7080)),
+            (["run", "-Dworker.host=127.0.0.1"], (7001, 7002)),
+        )
+    )
+    [container] = worker["spec"]["template"]["spec"]["containers"]
+    boss["spec"]["template"]["spec"]["containers"].append({**container, "name": "worker"})
+    files = {"kind": "ConfigMap", "metadata": metadata("files"), "data": {"herd.yaml": text}}
+    return {"shop": [boss, files, policy("both", ingress=[], egress=[]), *deepcopy(DNS)]}
+
+
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1"])
+def test_processes_of_one_pod_need_no_policy(address: str) -> None:
+    """They meet on its loopback interface, which no policy judges."""
+    rows = judged(one_pod({"boss.rpc.address": address}))
+    assert {row.verdict for row in rows} == {Verdict.REACHABLE}
+
+
+@pytest.mark.parametrize("port", ["7000", "7001", "7002", "7080", "7999", "0"])
+@pytest.mark.parametrize("key", ["boss.rpc.port", "worker.rpc.port", "worker.data.port"])
+def test_each_process_of_one_pod_listens_on_its_own_ports(key: str, port: str) -> None:
+    """A port that its neighbour has taken stops it at its start."""
+    if port != SETTINGS[key]:
+        rows = judged(one_pod({key: port}))
+        assert {row.verdict for row in rows} != {Verdict.REACHABLE}
+
+
 def test_a_leader_with_another_name_is_a_finding() -> None:
     """Messages to any other name than its own are dropped, without a word."""
     folders = herd()

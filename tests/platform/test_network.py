@@ -43,14 +43,7 @@ FLOW = {
     ("payment-api", "redpanda", 9093),
     ("redpanda", "redpanda", 33145),
     ("flink-jobmanager", "redpanda", 9093),
-    ("flink-taskmanager", "redpanda", 9093),
     ("flink-jobmanager", "redis", 6379),
-    ("flink-taskmanager", "redis", 6379),
-    ("flink-taskmanager", "flink-jobmanager", 6123),
-    ("flink-taskmanager", "flink-jobmanager", 6124),
-    ("flink-jobmanager", "flink-taskmanager", 6122),
-    ("flink-jobmanager", "flink-taskmanager", 6125),
-    ("flink-taskmanager", "flink-taskmanager", 6121),
     ("alert-monitor", "redis", 6379),
 }
 PROBER = {("prober", "payment-api", 8000), ("prober", "alert-monitor", 8080)}
@@ -123,9 +116,7 @@ def test_every_service_selects_a_workload_that_listens_on_its_ports(system: Mani
     [
         ("payment-api", "KAFKA_BROKER", "redpanda:9093"),
         ("flink-jobmanager", "KAFKA_BROKER", "redpanda:9093"),
-        ("flink-taskmanager", "KAFKA_BROKER", "redpanda:9093"),
         ("flink-jobmanager", "REDIS_HOST", "redis"),
-        ("flink-taskmanager", "REDIS_HOST", "redis"),
         ("alert-monitor", "REDIS_HOST", "redis"),
     ],
 )

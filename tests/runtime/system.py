@@ -21,7 +21,14 @@ KINDS: dict[str, str] = {
     for manifest in rendered()
     if manifest["kind"] in {"Deployment", "StatefulSet"}
 }
-"""The workloads that stay, each with one pod of one container."""
+"""The workloads that stay, each with one pod."""
+CONTAINERS: list[tuple[str, str]] = [
+    (manifest["metadata"]["name"], container["name"])
+    for manifest in rendered()
+    if manifest["metadata"]["name"] in KINDS and "template" in manifest["spec"]
+    for container in manifest["spec"]["template"]["spec"]["containers"]
+]
+"""Each workload with each of its containers."""
 FRAUD = 1_000_000.0
 """An amount that the job always scores as fraud."""
 
@@ -158,10 +165,9 @@ class System:
         """Return the address of each workload's one pod."""
         return {name: pods(self._client, name)[0]["status"]["podIP"] for name in KINDS}
 
-    def container(self, name: str) -> str:
+    def container(self, workload: str, name: str) -> str:
         """Return the id of a workload's running container."""
-        [identity] = self.node.containers(self.pod(name), namespace=NAMESPACE).values()
-        return identity
+        return self.node.containers(self.pod(workload), namespace=NAMESPACE)[name]
 
     def is_ready(self, name: str) -> bool:
         """Return whether the one pod of a workload is ready."""
@@ -187,11 +193,11 @@ class System:
             lambda: before["metadata"]["uid"] not in self._all_pods(name), f"{name} did not go"
         )
 
-    def kill(self, name: str) -> None:
-        """Kill the container of a workload's one pod, and wait for the restart."""
-        before = restarts(self._client, name)
-        self.node.kill(self.container(name))
-        self.wait(lambda: restarts(self._client, name) > before, f"{name} was not restarted")
+    def kill(self, workload: str, name: str) -> None:
+        """Kill a container of a workload's one pod, and wait for the restart."""
+        before = restarts(self._client, workload)
+        self.node.kill(self.container(workload, name))
+        self.wait(lambda: restarts(self._client, workload) > before, f"{name} was not restarted")
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
@@ -272,7 +278,7 @@ def _is_ready(pod: Manifest) -> bool:
 
 
 def restarts(client: Client, name: str) -> int:
-    """Return how often the container of a workload's one pod was restarted."""
+    """Return how often the containers of a workload's one pod were restarted."""
     statuses = [s for pod in pods(client, name) for s in pod["status"]["containerStatuses"]]
     return sum(status["restartCount"] for status in statuses)
 

@@ -1,25 +1,25 @@
 """dist/dev, really run: it does its job, and no fault loses accepted data."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from threading import Event, Thread
 
 import pytest
 
 from tests.runtime.sync import find
-from tests.runtime.system import KINDS, System, transaction
+from tests.runtime.system import CONTAINERS, KINDS, System, transaction
 
 pytestmark = pytest.mark.xdist_group("delivered")
 
-ALL_OF_FLINK = ("flink-jobmanager", "flink-taskmanager")
-"""They share the node of their volume, so they fail together with it."""
+ALL_OF_FLINK = [each for each in CONTAINERS if each[0] == "flink-jobmanager"]
+"""They share the memory of a node, and may be killed together."""
 EVERYSEC_SECONDS = 2
 """Redis flushes its log to disk once a second: anything older survives."""
 STEPS = {
     "alert-monitor": "connect",
     "flink-jobmanager": "alert",
-    "flink-taskmanager": "alert",
     "payment-api": "post",
     "redis": "alert",
     "redpanda": "post",
@@ -36,20 +36,37 @@ def test_everything_becomes_ready_without_a_restart(system: System) -> None:
     assert system.first_restarts == dict.fromkeys(KINDS, 0)
 
 
-@pytest.mark.parametrize("fault", [System.delete_pod, System.kill], ids=["deleted", "killed"])
-@pytest.mark.parametrize("workloads", [*((each,) for each in KINDS), ALL_OF_FLINK], ids="+".join)
-def test_nothing_accepted_is_lost(
-    system: System, workloads: tuple[str, ...], fault: Callable[[System, str], None]
-) -> None:
-    """Pods end at any time, orderly or not; a user's history must go on where it was."""
-    user = f"{'+'.join(workloads)}-{fault.__name__}-{time.monotonic_ns()}"
+@contextmanager
+def nothing_is_lost(system: System, what: str) -> Iterator[None]:
+    """Count what a user posts before a fault, and find it counted afterwards."""
+    user = f"{what}-{time.monotonic_ns()}"
     for amount in (1.0, 2.0):
         system.accept(transaction(user, amount))
     posted = system.wait_for_history(user, posted=2)
-    for workload in workloads:
-        fault(system, workload)
+    yield
     system.wait_until_ready()
     system.wait_for_history(user, posted=posted)
+
+
+@pytest.mark.parametrize("workload", KINDS)
+def test_nothing_accepted_is_lost_with_a_pod(system: System, workload: str) -> None:
+    """A rollout, a drain or a person ends it; a user's history must go on where it was."""
+    with nothing_is_lost(system, f"{workload}-deleted"):
+        system.delete_pod(workload)
+
+
+@pytest.mark.parametrize(
+    "killed",
+    [*([each] for each in CONTAINERS), ALL_OF_FLINK],
+    ids=lambda killed: "+".join(name for _, name in killed),
+)
+def test_nothing_accepted_is_lost_with_a_container(
+    system: System, killed: list[tuple[str, str]]
+) -> None:
+    """A crash asks nobody; a user's history must go on where it was."""
+    with nothing_is_lost(system, "+".join(name for _, name in killed)):
+        for workload, name in killed:
+            system.kill(workload, name)
 
 
 def test_alerts_survive_a_kill_of_redis(system: System) -> None:
@@ -61,7 +78,7 @@ def test_alerts_survive_a_kill_of_redis(system: System) -> None:
             system.accept(each)
         system.wait(lambda: system.are_unseen(posted), "Redis did not get them")
         time.sleep(EVERYSEC_SECONDS)
-        system.kill("redis")
+        system.kill("redis", "redis")
         system.wait(lambda: system.are_unseen(posted), "the alerts did not come back")
     for each in posted:
         system.wait_for_alert(each)
@@ -118,16 +135,16 @@ def test_a_bumped_image_runs(system: System) -> None:
 
 def test_no_memory_limit_is_hit_under_load(system: System) -> None:
     """The load is an hour of everyday traffic, as fast as it is accepted."""
-    containers = {name: system.container(name) for name in KINDS}
+    containers = {each: system.container(*each) for each in CONTAINERS}
     for number in range(LOAD):
         system.accept(transaction(f"user-{number % 50}", 1.0 + number % 7))
     last = transaction("user-0")
     system.accept(last)
     assert system.wait_for_alert(last)["count"] >= LOAD // 50
     # A killed container would have another id now.
-    assert {name: system.container(name) for name in KINDS} == containers
-    failures = {name: system.node.memory_failures(each) for name, each in containers.items()}
-    assert failures == dict.fromkeys(KINDS, 0)
+    assert {each: system.container(*each) for each in CONTAINERS} == containers
+    failures = {each: system.node.memory_failures(own) for each, own in containers.items()}
+    assert failures == dict.fromkeys(CONTAINERS, 0)
 
 
 @pytest.mark.parametrize("workload", STEPS)
@@ -145,7 +162,7 @@ def test_payment_api_survives_a_broker_outage_under_load(system: System) -> None
         while not done.wait(0.1):
             Thread(target=system.post, args=[transaction("hurried", 1.0)], daemon=True).start()
 
-    before = system.container("payment-api")
+    before = system.container("payment-api", "payment-api")
     client = Thread(target=post)
     client.start()
     try:
@@ -155,7 +172,7 @@ def test_payment_api_survives_a_broker_outage_under_load(system: System) -> None
         done.set()
         client.join()
     system.wait_until_ready()
-    assert system.container("payment-api") == before
+    assert system.container("payment-api", "payment-api") == before
     sent = transaction("patient")
     system.accept(sent)
     system.wait_for_alert(sent)
@@ -164,7 +181,7 @@ def test_payment_api_survives_a_broker_outage_under_load(system: System) -> None
 def test_payment_api_waits_for_the_broker_after_a_restart(system: System) -> None:
     """Kubernetes does not repeat the init containers of a container that it restarts."""
     with system.without("redpanda"):
-        system.kill("payment-api")
+        system.kill("payment-api", "payment-api")
         system.wait(
             lambda: "does not answer yet" in system.log("payment-api"), "payment-api does not wait"
         )

@@ -7,7 +7,7 @@ from delivery.network.policy import Pod
 from repository import REPOSITORY
 from tests.runtime.node import pods
 from tests.runtime.sync import NAMESPACE
-from tests.runtime.system import KINDS, System
+from tests.runtime.system import CONTAINERS, KINDS, System
 
 pytestmark = pytest.mark.xdist_group("delivered")
 
@@ -42,12 +42,12 @@ def allowed(client: Pod) -> set[tuple[str, int]]:
     }
 
 
-@pytest.mark.parametrize("client", KINDS)
-def test_a_workload_reaches_what_its_policies_allow_and_nothing_else(
-    system: System, client: str
+@pytest.mark.parametrize(("workload", "container"), CONTAINERS)
+def test_a_container_reaches_what_its_policies_allow_and_nothing_else(
+    system: System, workload: str, container: str
 ) -> None:
     """`delivery connections` proves nothing if it misreads the policies."""
-    assert reached(system, system.container(client)) == allowed(SERVERS[client].pod)
+    assert reached(system, system.container(workload, container)) == allowed(SERVERS[workload].pod)
 
 
 def test_a_pod_of_another_namespace_reaches_nothing(system: System) -> None:

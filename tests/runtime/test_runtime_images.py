@@ -35,8 +35,8 @@ def system(images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -
         _await(lambda: made.succeeds("redpanda", "bash", "/files/ready.sh"))
         made.run("flink-jobmanager", container="ensure-topic")
         made.start("alert-monitor")
-        _start_jobmanager(made)
-        made.start("flink-taskmanager")
+        made.start("flink-jobmanager", container="jobmanager")
+        made.start("flink-jobmanager", container="taskmanager")
         made.start("payment-api")
         _await(lambda: _get(made, "http://payment-api:8000/health")[0] == 200)
         _await(lambda: made.succeeds("flink-jobmanager", "python3", "/etc/flink/ready.py"))
@@ -48,11 +48,6 @@ def system(images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -
 def _checkpoints(system: Sandbox) -> int:
     """Return how many checkpoints the JobManager has logged as complete."""
     return system.log("flink-jobmanager").read_text().count("Completed checkpoint")
-
-
-def _start_jobmanager(system: Sandbox) -> "subprocess.Popen[bytes]":
-    # In its own pod it would not share the port with the TaskManager.
-    return system.start("flink-jobmanager", "-Dmetrics.internal.query-service.port=6126")
 
 
 def _await(condition: Callable[[], bool], seconds: float = 180) -> None:
@@ -88,10 +83,12 @@ def _transaction(name: str, amount: float) -> dict[str, object]:
 
 def _alert(system: Sandbox, name: str) -> dict[str, object]:
     """Wait for the alert of a transaction, which the job prints after sending it to Redis."""
+    log = system.log("flink-jobmanager", container="taskmanager")
+    transaction = f'"transaction_id": "{name}"'
 
     def lines() -> list[str]:
-        log = system.log("flink-taskmanager").read_text(errors="replace").splitlines()
-        return [line for line in log if f'"transaction_id": "{name}"' in line and line[-1] == "}"]
+        printed = log.read_text(errors="replace").splitlines()
+        return [line for line in printed if transaction in line and line[-1] == "}"]
 
     _await(lambda: bool(lines()))
     alert: dict[str, object] = json.loads(lines()[0])
@@ -189,6 +186,6 @@ def test_the_job_resumes_where_it_was(system: Sandbox) -> None:
     _await(lambda: _checkpoints(system) > checkpoints + 1)
     system.kill("flink-jobmanager")
     assert _get(system, url, _transaction("meanwhile", 1e6))[0] == 202
-    _start_jobmanager(system)
+    system.start("flink-jobmanager")
     _await(lambda: system.succeeds("flink-jobmanager", "python3", "/etc/flink/ready.py"))
     assert _alert(system, "meanwhile")["count"] == 3

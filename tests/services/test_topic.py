@@ -64,19 +64,17 @@ def test_there_are_brokers_for_every_replica(system: Manifests) -> None:
     assert environment.topic.replicas % 2 == 1
 
 
-def test_every_taskmanager_has_something_to_read(system: Manifests) -> None:
+def test_every_slot_of_flink_has_something_to_read(system: Manifests) -> None:
     """The source runs no wider than the topic has partitions."""
-    environment = system.environment
-    assert environment.flink.max_taskmanagers <= environment.topic.partitions
+    flink = system.environment.flink
+    assert flink.max_taskmanagers * flink.slots <= system.environment.topic.partitions
 
 
 def test_applications_use_the_topic_that_it_creates(system: Manifests) -> None:
     """A name typed twice could differ, so the readers get the object."""
-    readers = ["payment-api", "flink-jobmanager", "flink-taskmanager"]
     topics = {
-        variables(system.get("Deployment", reader)["spec"]["template"]["spec"]["containers"][0])[
-            "TRANSACTIONS_TOPIC"
-        ]
-        for reader in readers
+        variables(each)["TRANSACTIONS_TOPIC"]
+        for reader in ("payment-api", "flink-jobmanager")
+        for each in system.get("Deployment", reader)["spec"]["template"]["spec"]["containers"]
     }
     assert topics == {variables(_step(system))["TOPIC"]}

@@ -10,6 +10,7 @@ from fraud_detection.environments import ENVIRONMENTS
 from fraud_detection.platform.namespace import NamespaceSettings
 from fraud_detection.platform.pods import Resources
 from fraud_detection.platform.publication import Publication
+from fraud_detection.platform.storage import AccessMode
 from fraud_detection.services.alert_monitor import AlertMonitorSettings
 from fraud_detection.services.flink import FlinkSettings
 from fraud_detection.services.payment_api import PaymentApiSettings
@@ -35,8 +36,6 @@ SMALL = replace(
     flink=FlinkSettings(
         jobmanager=_RESOURCES,
         taskmanager=_RESOURCES,
-        min_taskmanagers=1,
-        max_taskmanagers=1,
         checkpoints=2,
     ),
     redpanda=RedpandaSettings(brokers=1, resources=_RESOURCES, volume=10),
@@ -56,9 +55,10 @@ LARGE = replace(
     flink=FlinkSettings(
         jobmanager=_RESOURCES,
         taskmanager=_RESOURCES,
+        checkpoints=5,
+        access_mode=AccessMode.ALL_NODES,
         min_taskmanagers=1,
         max_taskmanagers=3,
-        checkpoints=5,
     ),
     redpanda=RedpandaSettings(brokers=3, resources=_FULL_CORE, volume=20),
     topic=TopicSettings(partitions=6, replicas=3),

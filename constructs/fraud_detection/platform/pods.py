@@ -105,9 +105,12 @@ def scratch(name: str, path: str, *, size: int) -> Mount:
     )
 
 
-def temporary_folder(*, size: int) -> Mount:
-    """Return an empty `/tmp`, the only place to which most programs write; the size is in MiB."""
-    return scratch("tmp", "/tmp", size=size)  # noqa: S108 - a volume of the pod
+def temporary_folder(*, size: int, name: str = "tmp") -> Mount:
+    """Return an empty `/tmp`, the only place to which most programs write; the size is in MiB.
+
+    Containers of one pod that must not meet there need volumes of different names.
+    """
+    return scratch(name, "/tmp", size=size)  # noqa: S108 - a volume of the pod
 
 
 def mount_files(
@@ -231,7 +234,7 @@ def pod_template(
         component: The component of the pods, which gives them their labels.
         user: The user of the processes.
         containers: The containers.
-        mounts: All volumes that the containers mount.
+        mounts: All volumes that the containers mount; containers may share one.
         init_containers: The init containers, in order.
         files: The files whose change must roll the pods.
         grace_seconds: Time between the stop signal and the kill.
@@ -259,7 +262,7 @@ def pod_template(
             ),
             init_containers=list(init_containers) or None,
             containers=list(containers),
-            volumes=[mount.volume for mount in mounts] or None,
+            volumes=list({mount.volume.name: mount.volume for mount in mounts}.values()) or None,
             termination_grace_period_seconds=grace_seconds,
             restart_policy=restart_policy,
             share_process_namespace=share_process_namespace,

@@ -3,6 +3,7 @@
 The JobManager runs the job itself, so that no sync can submit it a second time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cdk8s_plus_27 import k8s
@@ -11,7 +12,7 @@ from constructs import Construct
 from fraud_detection.platform.autoscaling import scale_on_cpu
 from fraud_detection.platform.image import Image
 from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
-from fraud_detection.platform.placement import together
+from fraud_detection.platform.placement import spread
 from fraud_detection.platform.pods import (
     Mount,
     Resources,
@@ -39,34 +40,66 @@ _REST_PORT = 8081
 _TASKMANAGER_RPC_PORT = 6122
 _TASKMANAGER_DATA_PORT = 6121
 _METRICS_QUERY_PORT = 6125
+_JOBMANAGER_METRICS_QUERY_PORT = 6126
+"""The JobManager has this service, too, and may share its pod with a TaskManager."""
 _PYTHON_CLIENT_MEMORY = 256
 """Memory in MiB for the Python process that builds the job graph, beside the JVM of the JobManager;
 Flink does not account for it. Measured: 151 MiB."""
+_FILES = "/etc/flink"
+_CHECKPOINTS = Mount(
+    volume=k8s.Volume(
+        name="checkpoints",
+        persistent_volume_claim=k8s.PersistentVolumeClaimVolumeSource(
+            claim_name="flink-checkpoints"
+        ),
+    ),
+    path="/checkpoints",
+)
+_SAME_POD = "127.0.0.1"
+"""The address of the other container in the pod: no Service and no policy is between them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlinkSettings:
     """Settings of Flink.
 
+    The parallelism of the job is the number of TaskManagers times `slots`. What exceeds the number
+    of the topic's partitions has nothing to read.
+
     Attributes:
         jobmanager: Resources of the one JobManager.
-        taskmanager: Resources of each TaskManager, including its Python workers.
-        min_taskmanagers: The minimum number of TaskManagers; it is the parallelism of the job.
-        max_taskmanagers: The maximum number of TaskManagers; if it equals the minimum, nothing
-            scales. More TaskManagers than partitions of the topic have nothing to read.
+        taskmanager: Resources of each TaskManager, including its Python workers: one per slot, with
+            about 256 MiB each.
         checkpoints: Size of the checkpoint volume, in GiB.
-        access_mode: ONE_NODE keeps all Flink pods on one node, which the storage of any cluster
-            supports; ALL_NODES lets them spread. Immutable once the volume exists.
+        slots: Number of parallel tasks of each TaskManager.
+        access_mode: ONE_NODE runs one TaskManager beside the JobManager, in the one pod that mounts
+            the volume; the storage of any cluster supports it. ALL_NODES runs TaskManagers in pods
+            of their own, on any nodes. Immutable once the volume exists.
+        min_taskmanagers: The minimum number of TaskManagers.
+        max_taskmanagers: The maximum number of TaskManagers; if it equals the minimum, nothing
+            scales. More than one need ALL_NODES.
         storage_class: StorageClass of the checkpoint volume. Default: that of the cluster.
+
+    Raises:
+        ValueError: If several TaskManagers would share a volume of one node.
     """
 
     jobmanager: Resources
     taskmanager: Resources
-    min_taskmanagers: int
-    max_taskmanagers: int
     checkpoints: int
+    slots: int = 1
     access_mode: AccessMode = AccessMode.ONE_NODE
+    min_taskmanagers: int = 1
+    max_taskmanagers: int = 1
     storage_class: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other."""
+        if self.access_mode is AccessMode.ONE_NODE and self.max_taskmanagers > 1:
+            raise ValueError(
+                f"max_taskmanagers is {self.max_taskmanagers}, but with AccessMode.ONE_NODE Flink "
+                "has one TaskManager; set `slots`, or set `access_mode` to AccessMode.ALL_NODES."
+            )
 
 
 class Flink(Construct):
@@ -86,16 +119,6 @@ class Flink(Construct):
     ) -> None:
         super().__init__(scope, id)
         jobmanager = Component(name="flink-jobmanager", service=self, network=network)
-        taskmanager = Component(name="flink-taskmanager", service=self, network=network)
-        _connect(jobmanager, taskmanager)
-        # The pod is ready only when the job runs, and TaskManagers must register before that.
-        expose(
-            self,
-            name=jobmanager.name,
-            component=jobmanager,
-            ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT},
-            publish_not_ready=True,
-        )
         k8s.KubePersistentVolumeClaim(
             self,
             "checkpoints",
@@ -110,7 +133,7 @@ class Flink(Construct):
             self,
             "files",
             name="flink-files",
-            path="/etc/flink",
+            path=_FILES,
             files=[
                 "flink/flink-conf.yaml",
                 "flink/log4j-console.properties",
@@ -119,128 +142,129 @@ class Flink(Construct):
                 topic.FILE,
             ],
         )
-        checkpoints = Mount(
-            volume=k8s.Volume(
-                name="checkpoints",
-                persistent_volume_claim=k8s.PersistentVolumeClaimVolumeSource(
-                    claim_name="flink-checkpoints"
-                ),
-            ),
-            path="/checkpoints",
-        )
-        # Flink keeps blobs, the Python environment and the table planner in /tmp.
-        tmp = temporary_folder(size=2048)
-        mounts = [files.mount, checkpoints, tmp]
 
-        def env(component: Component) -> list[k8s.EnvVar]:
+        def connect(client: Component) -> list[k8s.EnvVar]:
             # The JobManager builds the job graph and the TaskManagers run it: both read the
             # partitions of the topic, and both need the address of Redis.
             return environment_variables(
                 {
-                    "FLINK_CONF_DIR": files.mount.path,
-                    "KAFKA_BROKER": Connection(client=component, endpoint=broker).address,
+                    "FLINK_CONF_DIR": _FILES,
+                    "KAFKA_BROKER": Connection(client=client, endpoint=broker).address,
                     "TRANSACTIONS_TOPIC": topic.name,
-                    **client_variables(Connection(client=component, endpoint=redis)),
+                    **client_variables(Connection(client=client, endpoint=redis)),
                 }
             )
 
-        jvm_memory = settings.jobmanager.memory - _PYTHON_CLIENT_MEMORY
-        affinity = (
-            together([jobmanager, taskmanager])
-            if settings.access_mode is AccessMode.ONE_NODE
-            else None
+        # Flink keeps blobs, the Python environment and the table planner in /tmp.
+        jobmanager_tmp, taskmanager_tmp = (
+            temporary_folder(size=2048, name=f"{role}-tmp")
+            for role in ("jobmanager", "taskmanager")
         )
-        k8s.KubeDeployment(
-            self,
-            "jobmanager",
-            metadata=k8s.ObjectMeta(name=jobmanager.name),
-            spec=k8s.DeploymentSpec(
-                replicas=1,
-                # Two JobManagers would run the job twice.
-                strategy=k8s.DeploymentStrategy(type="Recreate"),
-                selector=jobmanager.selector,
-                template=pod_template(
-                    jobmanager,
-                    user=_USER,
-                    files=files,
-                    mounts=mounts,
-                    affinity=affinity,
-                    # The job reads the partitions that exist when it starts.
-                    init_containers=[topic.ensure(jobmanager, files=files, tmp=tmp)],
-                    containers=[
-                        container(
-                            "jobmanager",
-                            image=image,
-                            resources=settings.jobmanager,
-                            mounts=mounts,
-                            command=[
-                                "bash",
-                                f"{files.mount.path}/jobmanager.sh",
-                                f"-Djobmanager.rpc.address={jobmanager.name}",
-                                f"-Djobmanager.memory.process.size={jvm_memory}m",
-                            ],
-                            env=env(jobmanager),
-                            ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT, "rest": _REST_PORT},
-                            startup=http_probe("/overview", _REST_PORT, period=5, failures=60),
-                            # The REST API answers even if the job does not run.
-                            readiness=command_probe(
-                                "python3",
-                                f"{files.mount.path}/ready.py",
-                                period=10,
-                                failures=3,
-                            ),
-                            liveness=http_probe("/overview", _REST_PORT, period=10, failures=6),
-                        )
-                    ],
+        jobmanager_mounts = [files.mount, _CHECKPOINTS, jobmanager_tmp]
+        taskmanager_mounts = [files.mount, _CHECKPOINTS, taskmanager_tmp]
+        # The job reads the partitions that exist when it starts.
+        ensure_topic = topic.ensure(jobmanager, files=files, tmp=jobmanager_tmp)
+
+        def deploy(
+            component: Component,
+            *,
+            containers: Sequence[k8s.Container],
+            mounts: Sequence[Mount],
+            replicas: int | None = 1,
+            topology_spread: Sequence[k8s.TopologySpreadConstraint] = (),
+            init_containers: Sequence[k8s.Container] = (),
+        ) -> None:
+            k8s.KubeDeployment(
+                self,
+                component.name.removeprefix("flink-"),
+                metadata=k8s.ObjectMeta(name=component.name),
+                spec=k8s.DeploymentSpec(
+                    replicas=replicas,
+                    # Two JobManagers would run the job twice, and each TaskManager that stops
+                    # restarts the job: one restart per rollout, not one per pod.
+                    strategy=k8s.DeploymentStrategy(type="Recreate"),
+                    selector=component.selector,
+                    template=pod_template(
+                        component,
+                        user=_USER,
+                        files=files,
+                        mounts=mounts,
+                        topology_spread=topology_spread,
+                        # Flink does not reap the Python workers that it stops; the pause container
+                        # of a shared process namespace does.
+                        share_process_namespace=True,
+                        init_containers=init_containers,
+                        containers=containers,
+                    ),
                 ),
-            ),
+            )
+
+        env = connect(jobmanager)
+        if settings.access_mode is AccessMode.ONE_NODE:
+            deploy(
+                jobmanager,
+                init_containers=[ensure_topic],
+                containers=[
+                    _jobmanager(
+                        image=image,
+                        settings=settings,
+                        mounts=jobmanager_mounts,
+                        env=env,
+                        address=_SAME_POD,
+                    ),
+                    _taskmanager(
+                        image=image,
+                        settings=settings,
+                        mounts=taskmanager_mounts,
+                        env=env,
+                        leader=_SAME_POD,
+                        address=_SAME_POD,
+                    ),
+                ],
+                mounts=[*jobmanager_mounts, *taskmanager_mounts],
+            )
+            return
+        taskmanager = Component(name="flink-taskmanager", service=self, network=network)
+        _connect(jobmanager, taskmanager)
+        # The pod is ready only when the job runs, and TaskManagers must register before that.
+        expose(
+            self,
+            name=jobmanager.name,
+            component=jobmanager,
+            ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT},
+            publish_not_ready=True,
+        )
+        deploy(
+            jobmanager,
+            init_containers=[ensure_topic],
+            containers=[
+                _jobmanager(
+                    image=image,
+                    settings=settings,
+                    mounts=jobmanager_mounts,
+                    env=env,
+                    address=jobmanager.name,
+                )
+            ],
+            mounts=jobmanager_mounts,
         )
         autoscaled = settings.max_taskmanagers > settings.min_taskmanagers
-        k8s.KubeDeployment(
-            self,
-            "taskmanager",
-            metadata=k8s.ObjectMeta(name=taskmanager.name),
-            spec=k8s.DeploymentSpec(
-                # If there is an autoscaler, it owns the number.
-                replicas=None if autoscaled else settings.min_taskmanagers,
-                # Each pod that stops restarts the job: one restart per rollout, not one per pod.
-                strategy=k8s.DeploymentStrategy(type="Recreate"),
-                selector=taskmanager.selector,
-                template=pod_template(
-                    taskmanager,
-                    user=_USER,
-                    files=files,
-                    mounts=mounts,
-                    affinity=affinity,
-                    # Flink does not reap the Python workers that it stops; the pause container of a
-                    # shared process namespace does.
-                    share_process_namespace=True,
-                    containers=[
-                        container(
-                            "taskmanager",
-                            image=image,
-                            resources=settings.taskmanager,
-                            mounts=mounts,
-                            command=[
-                                "/opt/flink/bin/taskmanager.sh",
-                                "start-foreground",
-                                f"-Djobmanager.rpc.address={jobmanager.name}",
-                                "-Dtaskmanager.host=$(POD_IP)",
-                                f"-Dtaskmanager.memory.process.size={settings.taskmanager.memory}m",
-                            ],
-                            env=[*env(taskmanager), variable_from_field("POD_IP", "status.podIP")],
-                            ports={
-                                "rpc": _TASKMANAGER_RPC_PORT,
-                                "data": _TASKMANAGER_DATA_PORT,
-                                "metrics-query": _METRICS_QUERY_PORT,
-                            },
-                            startup=tcp_probe(_TASKMANAGER_RPC_PORT, period=5, failures=60),
-                            readiness=tcp_probe(_TASKMANAGER_RPC_PORT, period=10, failures=3),
-                            liveness=tcp_probe(_TASKMANAGER_RPC_PORT, period=10, failures=6),
-                        )
-                    ],
-                ),
-            ),
+        deploy(
+            taskmanager,
+            containers=[
+                _taskmanager(
+                    image=image,
+                    settings=settings,
+                    mounts=taskmanager_mounts,
+                    env=[*connect(taskmanager), variable_from_field("POD_IP", "status.podIP")],
+                    leader=jobmanager.name,
+                    address="$(POD_IP)",
+                )
+            ],
+            mounts=taskmanager_mounts,
+            # If there is an autoscaler, it owns the number.
+            replicas=None if autoscaled else settings.min_taskmanagers,
+            topology_spread=spread(taskmanager),
         )
         if autoscaled:
             scale_on_cpu(
@@ -251,6 +275,72 @@ class Flink(Construct):
                 # Each change of the number restarts the job.
                 calm_seconds=900,
             )
+
+
+def _jobmanager(
+    *,
+    image: Image,
+    settings: FlinkSettings,
+    mounts: Sequence[Mount],
+    env: Sequence[k8s.EnvVar],
+    address: str,
+) -> k8s.Container:
+    """Return the JobManager, which knows itself by the address that the TaskManagers are given."""
+    memory = settings.jobmanager.memory - _PYTHON_CLIENT_MEMORY
+    return container(
+        "jobmanager",
+        image=image,
+        resources=settings.jobmanager,
+        mounts=mounts,
+        command=[
+            "bash",
+            f"{_FILES}/jobmanager.sh",
+            f"-Djobmanager.rpc.address={address}",
+            f"-Djobmanager.memory.process.size={memory}m",
+            f"-Dmetrics.internal.query-service.port={_JOBMANAGER_METRICS_QUERY_PORT}",
+        ],
+        env=env,
+        ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT, "rest": _REST_PORT},
+        startup=http_probe("/overview", _REST_PORT, period=5, failures=60),
+        # The REST API answers even if the job does not run.
+        readiness=command_probe("python3", f"{_FILES}/ready.py", period=10, failures=3),
+        liveness=http_probe("/overview", _REST_PORT, period=10, failures=6),
+    )
+
+
+def _taskmanager(
+    *,
+    image: Image,
+    settings: FlinkSettings,
+    mounts: Sequence[Mount],
+    env: Sequence[k8s.EnvVar],
+    leader: str,
+    address: str,
+) -> k8s.Container:
+    """Return a TaskManager, given the address of the JobManager and its own."""
+    return container(
+        "taskmanager",
+        image=image,
+        resources=settings.taskmanager,
+        mounts=mounts,
+        command=[
+            "/opt/flink/bin/taskmanager.sh",
+            "start-foreground",
+            f"-Djobmanager.rpc.address={leader}",
+            f"-Dtaskmanager.host={address}",
+            f"-Dtaskmanager.numberOfTaskSlots={settings.slots}",
+            f"-Dtaskmanager.memory.process.size={settings.taskmanager.memory}m",
+        ],
+        env=env,
+        ports={
+            "task-rpc": _TASKMANAGER_RPC_PORT,
+            "data": _TASKMANAGER_DATA_PORT,
+            "metrics-query": _METRICS_QUERY_PORT,
+        },
+        startup=tcp_probe(_TASKMANAGER_RPC_PORT, period=5, failures=60),
+        readiness=tcp_probe(_TASKMANAGER_RPC_PORT, period=10, failures=3),
+        liveness=tcp_probe(_TASKMANAGER_RPC_PORT, period=10, failures=6),
+    )
 
 
 def _connect(jobmanager: Component, taskmanager: Component) -> None:

@@ -50,7 +50,7 @@ class Sandbox:
         """
         self._folder = folder
         self._images = {image.reference: (name, image) for name, image in images.items()}
-        self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._running: list[tuple[str, str, subprocess.Popen[bytes]]] = []
         self._numbers = itertools.count()
         manifests = [
             manifest
@@ -98,9 +98,7 @@ class Sandbox:
             container: Its name; without, the first that is no init container.
             instead: A command line in place of that of dist/dev.
         """
-        pod = self._pods[workload]
-        containers = [*pod["containers"], *pod.get("initContainers", [])]
-        spec = next(each for each in containers if container in ("", each["name"]))
+        pod, spec = self._pods[workload], self._container(workload, container)
         name, image = self._images[spec["image"]]
         recipe = RECIPES[name]
         variables = {
@@ -113,7 +111,7 @@ class Sandbox:
             command = [argument.replace(f"$({variable})", value) for argument in command]
         environment = {"PATH": _PATH, **recipe.environment, **variables}
         user = pod["securityContext"]["runAsUser"]
-        with self.log(workload).open("ab") as log:
+        with self.log(workload, container=container).open("ab") as log:
             process = subprocess.Popen(
                 [
                     *self.inside("unshare", "--mount", "--propagation", "private"),
@@ -127,20 +125,20 @@ class Sandbox:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._running.append((workload, process))
+        self._running.append((workload, spec["name"], process))
         return process
 
     def run(self, workload: str, *command: str, container: str = "", seconds: float = 90) -> str:
         """Run a container to its end, as dist/dev defines it or with another command line.
 
         Returns:
-            What it and the workload printed.
+            What it printed, in all its runs.
 
         Raises:
             AssertionError: If it fails.
         """
         status = self.start(workload, container=container, instead=command).wait(seconds)
-        printed = self.log(workload).read_text()
+        printed = self.log(workload, container=container).read_text()
         assert status == 0, printed
         return printed
 
@@ -148,10 +146,11 @@ class Sandbox:
         """Return whether a command line succeeds in a container like the workload's."""
         return self.start(workload, instead=command).wait(60) == 0
 
-    def kill(self, workload: str) -> None:
-        """End a workload's containers with SIGKILL."""
-        for started, process in self._running:
-            if started == workload:
+    def kill(self, workload: str, *, container: str = "") -> None:
+        """End a container with SIGKILL; without a name, the first that is no init container."""
+        name = self._container(workload, container)["name"]
+        for *started, process in self._running:
+            if started == [workload, name]:
                 process.kill()
                 process.wait()
 
@@ -159,15 +158,20 @@ class Sandbox:
         """Return the command line that runs a command on the network."""
         return ["nsenter", f"--net=/proc/{self._network.pid}/ns/net", *command]
 
-    def log(self, workload: str) -> Path:
-        """Return the file with the output of a workload's containers."""
-        return self._folder / f"{workload}.log"
+    def log(self, workload: str, *, container: str = "") -> Path:
+        """Return the file with the output of a container, named as for `start`."""
+        return self._folder / f"{workload}-{self._container(workload, container)['name']}.log"
 
     def end(self) -> None:
         """Kill every container, and the network."""
-        for process in [*(process for _, process in self._running), self._network]:
+        for process in [*(process for *_, process in self._running), self._network]:
             process.kill()
             process.wait()
+
+    def _container(self, workload: str, name: str) -> dict[str, Any]:
+        pod = self._pods[workload]
+        containers: list[dict[str, Any]] = [*pod["containers"], *pod.get("initContainers", [])]
+        return next(each for each in containers if name in ("", each["name"]))
 
     def _mounts(self, workload: str, pod: dict[str, Any], spec: dict[str, Any]) -> Path:
         """Create a container's mounts; emptyDirs and claims outlive it, under their names."""
