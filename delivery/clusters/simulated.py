@@ -17,6 +17,7 @@ from delivery.manifests.manifest import Manifest
 
 _NODES = ("node-1", "node-2", "node-3")
 """Three nodes, as three brokers need of which no two share one."""
+_LABELS = {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
 _CAPACITY = {"cpu": "16", "memory": "64Gi", "pods": "110"}
 _VOLUMES_PER_NODE = 8
 _VOLUME = "100Gi"
@@ -97,7 +98,7 @@ def simulated_cluster(assets: ControlPlaneAssets) -> Iterator[SimulatedCluster]:
 def _make_nodes(client: Client) -> None:
     status = {"allocatable": _CAPACITY, "capacity": _CAPACITY}
     for name in _NODES:
-        metadata = {"name": name, "labels": {"kubernetes.io/hostname": name}}
+        metadata = {"name": name, "labels": {**_LABELS, "kubernetes.io/hostname": name}}
         client.create({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status})
 
 

@@ -1,8 +1,9 @@
-"""Rules for the nodes on which pods may, should or must run."""
+"""Rules for the nodes on which pods may, should or must run, and for leaving them."""
 
 from cdk8s_plus_27 import k8s
 
 from fraud_detection.platform.network import Component
+from fraud_detection.platform.values import number
 
 _HOST = "kubernetes.io/hostname"
 _ZONE = "topology.kubernetes.io/zone"
@@ -29,4 +30,21 @@ def apart(component: Component) -> k8s.Affinity:
                 k8s.PodAffinityTerm(topology_key=_HOST, label_selector=component.selector)
             ]
         )
+    )
+
+
+def leave_one_by_one(component: Component) -> None:
+    """Let at most one of several pods leave its node at a time, as in a drain.
+
+    A pod that is not ready may always leave: it serves nobody, and would block the drain for ever.
+    """
+    k8s.KubePodDisruptionBudget(
+        component.service,
+        "disruption-budget",
+        metadata=k8s.ObjectMeta(name=component.name),
+        spec=k8s.PodDisruptionBudgetSpec(
+            selector=component.selector,
+            max_unavailable=number(1),
+            unhealthy_pod_eviction_policy="AlwaysAllow",
+        ),
     )

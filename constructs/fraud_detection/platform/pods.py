@@ -21,6 +21,11 @@ _HARDENED_CONTAINER = k8s.SecurityContext(
 )
 
 
+_PLATFORM = {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
+"""Labels of the nodes for which our images are built."""
+_SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """The resources of one container.
@@ -244,11 +249,15 @@ def pod_template(
         affinity: Rules for the nodes on which the pods run.
         topology_spread: Rules for the spread over hosts and zones.
     """
+    volumes = {mount.volume.name: mount.volume for mount in mounts}
+    local = [name for name, volume in volumes.items() if volume.empty_dir is not None]
+    annotations = {
+        **({} if files is None else {"checksum/files": files.checksum}),
+        # Nothing in them outlives the pod, and otherwise its node could never be removed.
+        **({_SAFE_TO_EVICT: ",".join(local)} if local else {}),
+    }
     return k8s.PodTemplateSpec(
-        metadata=k8s.ObjectMeta(
-            labels=component.labels,
-            annotations=None if files is None else {"checksum/files": files.checksum},
-        ),
+        metadata=k8s.ObjectMeta(labels=component.labels, annotations=annotations or None),
         spec=k8s.PodSpec(
             automount_service_account_token=False,
             enable_service_links=False,
@@ -262,10 +271,11 @@ def pod_template(
             ),
             init_containers=list(init_containers) or None,
             containers=list(containers),
-            volumes=list({mount.volume.name: mount.volume for mount in mounts}.values()) or None,
+            volumes=list(volumes.values()) or None,
             termination_grace_period_seconds=grace_seconds,
             restart_policy=restart_policy,
             share_process_namespace=share_process_namespace,
+            node_selector=_PLATFORM,
             affinity=affinity,
             topology_spread_constraints=list(topology_spread) or None,
         ),

@@ -8,7 +8,7 @@ from constructs import Construct
 from fraud_detection.platform.autoscaling import scale_on_cpu
 from fraud_detection.platform.image import Image
 from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
-from fraud_detection.platform.placement import spread
+from fraud_detection.platform.placement import leave_one_by_one, spread
 from fraud_detection.platform.pods import (
     PYTHON_USER,
     Resources,
@@ -134,11 +134,4 @@ class PaymentApi(Construct):
                 calm_seconds=300,
             )
         if settings.min_replicas > 1:
-            k8s.KubePodDisruptionBudget(
-                self,
-                "disruption-budget",
-                metadata=k8s.ObjectMeta(name="payment-api"),
-                spec=k8s.PodDisruptionBudgetSpec(
-                    selector=component.selector, max_unavailable=number(1)
-                ),
-            )
+            leave_one_by_one(component)

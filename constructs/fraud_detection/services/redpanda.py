@@ -7,7 +7,7 @@ from cdk8s_plus_27 import k8s
 from constructs import Construct
 from fraud_detection.platform.image import Image
 from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
-from fraud_detection.platform.placement import apart, spread
+from fraud_detection.platform.placement import apart, leave_one_by_one, spread
 from fraud_detection.platform.pods import (
     Mount,
     Resources,
@@ -23,7 +23,6 @@ from fraud_detection.platform.pods import (
     variable_from_field,
 )
 from fraud_detection.platform.storage import KEEP_CLAIMS, StatefulSet, claim_template
-from fraud_detection.platform.values import number
 
 _KAFKA_PORT = 9093
 _RPC_PORT = 33145
@@ -98,14 +97,7 @@ class Redpanda(Construct):
         )
         survives_drain = settings.brokers >= _QUORUM
         if survives_drain:
-            k8s.KubePodDisruptionBudget(
-                self,
-                "disruption-budget",
-                metadata=k8s.ObjectMeta(name="redpanda"),
-                spec=k8s.PodDisruptionBudgetSpec(
-                    selector=component.selector, max_unavailable=number(1)
-                ),
-            )
+            leave_one_by_one(component)
         files = mount_files(
             self,
             "files",
