@@ -14,6 +14,7 @@ def scale_on_cpu(
     deployment: str,
     min_replicas: int,
     max_replicas: int,
+    busy_seconds: int,
     calm_seconds: int,
 ) -> None:
     """Scale a Deployment by the CPU usage of its pods; needs metrics-server.
@@ -23,6 +24,8 @@ def scale_on_cpu(
         deployment: Name of the Deployment.
         min_replicas: The minimum number of pods.
         max_replicas: The maximum number of pods.
+        busy_seconds: Stabilization window before a scale-up: a shorter load, such as that of a
+            start, scales nothing.
         calm_seconds: Stabilization window before a scale-down.
     """
     k8s.KubeHorizontalPodAutoscalerV2(
@@ -47,7 +50,8 @@ def scale_on_cpu(
                 )
             ],
             behavior=k8s.HorizontalPodAutoscalerBehaviorV2(
-                scale_down=k8s.HpaScalingRulesV2(stabilization_window_seconds=calm_seconds)
+                scale_up=k8s.HpaScalingRulesV2(stabilization_window_seconds=busy_seconds),
+                scale_down=k8s.HpaScalingRulesV2(stabilization_window_seconds=calm_seconds),
             ),
         ),
     )

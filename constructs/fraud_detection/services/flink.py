@@ -272,7 +272,9 @@ class Flink(Construct):
                 deployment=taskmanager.name,
                 min_replicas=settings.min_taskmanagers,
                 max_replicas=settings.max_taskmanagers,
-                # Each change of the number restarts the job.
+                # Each change of the number restarts the job, and the JVM of each new TaskManager
+                # compiles for a minute or two.
+                busy_seconds=180,
                 calm_seconds=900,
             )
 

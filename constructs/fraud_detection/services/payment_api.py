@@ -131,6 +131,7 @@ class PaymentApi(Construct):
                 deployment="payment-api",
                 min_replicas=settings.min_replicas,
                 max_replicas=settings.max_replicas,
+                busy_seconds=30,
                 calm_seconds=300,
             )
         if settings.min_replicas > 1:
