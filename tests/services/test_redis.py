@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fraud_detection.platform.pods import Resources
-from rendering import Manifest, Manifests, container, large, small
+from rendering import LIVE, Manifest, Manifests, container, large, small
 from settings import SMALL
 
 
@@ -22,7 +22,8 @@ def test_the_configuration_is_the_mounted_file() -> None:
     """Without it the image's defaults apply: no append-only file."""
     main = _redis(small)
     [mount] = [m for m in main["volumeMounts"] if m["name"] == "files"]
-    assert main["command"][:2] == ["redis-server", f"{mount['mountPath']}/redis.conf"]
+    folder = mount["mountPath"]
+    assert main["command"][:3] == ["bash", f"{folder}/start.sh", f"{folder}/redis.conf"]
     assert "redis.conf" in small.get("ConfigMap", "redis-files")["data"]
 
 
@@ -56,6 +57,26 @@ def test_loading_does_not_kill_it() -> None:
     main = _redis(small)
     assert main["readinessProbe"]["exec"]["command"][-1].endswith("/ready.sh")
     assert main["livenessProbe"]["exec"]["command"][-1].endswith("/alive.sh")
+
+
+def test_a_long_repair_is_not_interrupted() -> None:
+    """A large log is read up to four times before Redis answers: killed, it would start over."""
+    probe = _redis(small)["startupProbe"]
+    assert probe["exec"]["command"][-1].endswith("/alive.sh")
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 300
+
+
+def test_the_volume_holds_the_largest_log_and_what_is_put_aside() -> None:
+    """A full volume refuses alerts: log twice, its rewrite, two snapshots, and a quarter aside."""
+    for system in LIVE:
+        settings = system.environment.redis
+        data = settings.resources.memory * 0.6
+        assert 5 * data <= settings.volume * 1024 * 3 / 4
+
+
+def test_a_broken_release_can_be_replaced() -> None:
+    """Ordered updates wait for the broken pod for ever, and the fix is never rolled out."""
+    assert small.get("StatefulSet", "redis")["spec"]["podManagementPolicy"] == "Parallel"
 
 
 def test_it_runs_as_the_image_s_own_user() -> None:

@@ -39,8 +39,8 @@ class RedisSettings:
 
     Attributes:
         resources: Resources of the one pod; 60 % of the memory holds data, the rest is headroom.
-        volume: Size of the volume, in GiB; a rewrite of the append-only file needs three times the
-            size of the data.
+        volume: Size of the volume, in GiB; log, rewrite and snapshots need five times the data, and
+            what start.sh puts aside gets at most a quarter of the volume.
         storage_class: StorageClass of the volume. Default: that of the cluster.
     """
 
@@ -71,7 +71,7 @@ class Redis(Construct):
             "files",
             name="redis-files",
             path=_CONFIGURATION,
-            files=["redis/redis.conf", "redis/ready.sh", "redis/alive.sh"],
+            files=["redis/redis.conf", "redis/start.sh", "redis/ready.sh", "redis/alive.sh"],
         )
         data = Mount(volume=k8s.Volume(name="data"), path="/data")
         tmp = temporary_folder(size=16)
@@ -97,12 +97,15 @@ class Redis(Construct):
                             resources=settings.resources,
                             mounts=[files.mount, data, tmp],
                             command=[
-                                "redis-server",
+                                "bash",
+                                f"{_CONFIGURATION}/start.sh",
                                 f"{_CONFIGURATION}/redis.conf",
                                 "--maxmemory",
                                 f"{int(settings.resources.memory * _DATASET_SHARE)}mb",
                             ],
                             ports={"redis": _PORT},
+                            # It may have to check and fix a large log first.
+                            startup=_probe("alive.sh", period=5, failures=60),
                             # While it loads its data it is alive but not ready.
                             readiness=_probe("ready.sh", period=10),
                             liveness=_probe("alive.sh", period=20),
@@ -119,5 +122,5 @@ class Redis(Construct):
         )
 
 
-def _probe(script: str, *, period: int) -> k8s.Probe:
-    return command_probe("bash", f"{_CONFIGURATION}/{script}", period=period, failures=3)
+def _probe(script: str, *, period: int, failures: int = 3) -> k8s.Probe:
+    return command_probe("bash", f"{_CONFIGURATION}/{script}", period=period, failures=failures)

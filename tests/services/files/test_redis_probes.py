@@ -13,6 +13,7 @@ FILES = SERVICE_FILES / "redis"
 PONG = "PONG"
 LOADING = "LOADING Redis is loading the dataset in memory\n"
 MASTERDOWN = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\n"
+MISCONF = "MISCONF Errors writing to the AOF file: No space left on device\n"
 NO_AUTH = "NOAUTH Authentication required.\n"
 
 
@@ -33,7 +34,7 @@ def test_a_server_that_serves_is_ready_and_alive(probe: str, tmp_path: Path) -> 
     assert succeeds(probe, tmp_path, PONG)
 
 
-@pytest.mark.parametrize("answer", [LOADING, MASTERDOWN])
+@pytest.mark.parametrize("answer", [LOADING, MASTERDOWN, MISCONF])
 def test_a_server_that_does_not_serve_yet_is_alive_and_not_ready(
     answer: str, tmp_path: Path
 ) -> None:
