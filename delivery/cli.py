@@ -455,6 +455,11 @@ def _write(pages: Iterable[Path], text: str) -> None:
 _service_argument = click.argument("service", shell_complete=_complete)
 _environment_argument = click.argument("environment", shell_complete=_complete)
 _optional_reason = click.option("--reason", help="Why, for the record.")
+_allow_older = click.option(
+    "--allow-older",
+    is_flag=True,
+    help="Accept an older build, or a version that cannot use the data of the running one.",
+)
 _reason = click.option("--reason", required=True, help="Why; `delivery status` shows it.")
 
 
@@ -471,7 +476,7 @@ _reason = click.option("--reason", required=True, help="Why; `delivery status` s
 )
 @_lands
 @click.option("--history", help="Application repository: a clone, or OWNER/NAME on GitHub.")
-@click.option("--allow-older", is_flag=True, help="Accept a build older than the released one.")
+@_allow_older
 @click.option("--source-run", metavar="URL", help="The run that built it, for the record.")
 def bump(
     *,
@@ -490,7 +495,7 @@ def bump(
       delivery bump payment-api aa716b1f927a88f4d45dbfa175ac71f2d35242ca
     Exit codes:
       3  a service is held
-      4  a build is older than the released one, by --history
+      4  a build is older than the released one, by --history, or its data forbids it
       5  others pushed first, each time
     """
     if len(builds) % 2:
@@ -548,45 +553,62 @@ def unhold(*, service: str, reason: str | None) -> changes.Change:
 @click.argument("tag")
 @click.option("--digest", help="sha256 digest of the image that the tag must name.")
 @_reason
+@_allow_older
 @_lands
 def pin(
-    *, service: str, environment: str, tag: str, digest: str | None, reason: str
+    *,
+    service: str,
+    environment: str,
+    tag: str,
+    digest: str | None,
+    reason: str,
+    allow_older: bool,
 ) -> changes.Change:
     """Run a build in one environment, whatever is released.
 
     \b
     Example:
-      delivery pin redis staging 7.2.16 --reason "7.4 is slower"
+      delivery pin redis staging 7.2.17-bookworm --reason "security fix"
     Exit codes:
+      4  the data of the running version forbids it
       5  others pushed first, each time
     """
     build = changes.Build(service=service, tag=tag, digest=digest)
-    return changes.pin(build, environment, prove=_prove(None), reason=reason)
+    return changes.pin(
+        build, environment, prove=_prove(None), reason=reason, allow_older=allow_older
+    )
 
 
 @main.command()
 @_service_argument
 @_environment_argument
 @_optional_reason
+@_allow_older
 @_lands
-def unpin(*, service: str, environment: str, reason: str | None) -> changes.Change:
+def unpin(
+    *, service: str, environment: str, reason: str | None, allow_older: bool
+) -> changes.Change:
     """Run what is released in an environment again.
 
     \b
     Example:
       delivery unpin redis staging
     Exit codes:
+      4  the data of the running version forbids it
       5  others pushed first, each time
     """
-    return changes.unpin(service, environment, reason=reason)
+    return changes.unpin(service, environment, reason=reason, allow_older=allow_older)
 
 
 @main.command("rollback")
 @_service_argument
 @click.argument("environment", shell_complete=_complete, required=False)
+@_allow_older
 @_reason
 @_lands
-def roll_back(*, service: str, environment: str | None, reason: str) -> changes.Change:
+def roll_back(
+    *, service: str, environment: str | None, allow_older: bool, reason: str
+) -> changes.Change:
     """Run the image that a service ran before.
 
     In the first environment, which is the default, it is released and held; in a later one it is
@@ -596,6 +618,7 @@ def roll_back(*, service: str, environment: str | None, reason: str) -> changes.
     Example:
       delivery rollback payment-api staging --reason "loses transactions"
     Exit codes:
+      4  the data of the running version forbids it
       5  others pushed first, each time
     """
     repository = _repository()
@@ -612,6 +635,7 @@ def roll_back(*, service: str, environment: str | None, reason: str) -> changes.
         pinned=where is not known[0],
         prove=_prove(None),
         reason=reason,
+        allow_older=allow_older,
     )
 
 

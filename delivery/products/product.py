@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.workloads import Objects
+from delivery.products.versions import VersionRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class Product:
             the file and the setting. Default: none.
         data_risks: Returns why changing an object from one manifest to another, or to none, puts
             stored data at risk. Default: never.
+        versions: Rules for the order of versions, by the last part of the image's name. Default:
+            any order.
         rollout_remarks: Returns what else a rollout of a workload means, given all objects after
             the sync. Default: nothing.
     """
@@ -62,4 +65,5 @@ class Product:
     secrets: frozenset[str] = frozenset()
     durable_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     data_risks: Callable[[Manifest, Manifest | None], Iterable[str]] = _nothing
+    versions: Mapping[str, VersionRule] = field(default_factory=dict)
     rollout_remarks: Callable[[Manifest, Objects], Iterable[str]] = _nothing

@@ -6,6 +6,9 @@ from typing import NamedTuple
 from delivery.manifests import workloads
 from delivery.manifests.manifest import Manifest
 from delivery.products.product import Product
+from delivery.products.versions import Series, version_rule
+
+_FEATURE_RELEASES_A_YEAR = 3
 
 
 class _Topic(NamedTuple):
@@ -51,6 +54,15 @@ def _topic(manifest: Manifest) -> _Topic | None:
         return None
 
 
+def _skipped(was: Series, now: Series) -> Iterator[str]:
+    """Return the feature release that must run between two others, if there is one."""
+    year, number = was
+    following = (year, number + 1) if number < _FEATURE_RELEASES_A_YEAR else (year + 1, 1)
+    if now > following:
+        between = ".".join(map(str, following))
+        yield f"brokers take one feature release at a time: v{between} must run first"
+
+
 REDPANDA = Product(
     name="Redpanda",
     # The listeners of redpanda.yaml bind to every address, so that a flag must advertise one.
@@ -58,6 +70,7 @@ REDPANDA = Product(
         "redpanda.kafka_api": "advertise-kafka-addr",
         "redpanda.rpc_server": "advertise-rpc-addr",
     },
+    versions={"redpanda": version_rule(_skipped)},
     durable_settings={
         "redpanda.yaml": {
             "data_directory": "the broker looks for its data elsewhere and starts empty",

@@ -1,7 +1,4 @@
-"""Risks of a change to stored data: to volumes, and to the data of products in them.
-
-Manifests cannot show whether a new image still reads what the old one wrote.
-"""
+"""Risks of a change to stored data: to volumes, and to the data of products in them."""
 
 from collections.abc import Iterator
 
@@ -10,7 +7,7 @@ from delivery.manifests.fields import transition
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
-from delivery.products.catalog import PRODUCTS
+from delivery.products.catalog import PRODUCTS, version_risks
 from delivery.products.settings import settings
 from delivery.rehearsal.outcomes import Action, Outcome
 
@@ -24,6 +21,7 @@ def risks(outcome: Outcome, after: Objects) -> list[str]:
         *_mount_risks(outcome),
         *_product_risks(outcome),
         *_setting_risks(outcome),
+        *_version_risks(outcome),
         *_scale_risks(outcome, after),
     ]
 
@@ -103,3 +101,14 @@ def _setting_risks(outcome: Outcome) -> Iterator[str]:
                     if before.get(name) != after.get(name):
                         change = transition(before.get(name), after.get(name))
                         yield f"{name} in {file}: {change}: {reason}"
+
+
+def _version_risks(outcome: Outcome) -> Iterator[str]:
+    if outcome.key.kind != "StatefulSet" or not (outcome.was and outcome.wanted):
+        return
+    was = {each["name"]: each["image"] for each in workloads.containers(outcome.was.manifest)}
+    now = {each["name"]: each["image"] for each in workloads.containers(outcome.wanted.manifest)}
+    changes = {(was[name], now[name]) for name in was.keys() & now.keys()}
+    for before, after in sorted(changes):
+        repository, _, tag = after.partition("@")[0].rpartition(":")
+        yield from version_risks(repository, before.partition("@")[0].rpartition(":")[2], tag)

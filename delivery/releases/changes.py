@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from delivery.errors import DeliveryError
+from delivery.products.catalog import version_risks
 from delivery.releases.edit import check_build, check_reason, unknown_service
 from delivery.releases.history import Order, order
 from delivery.releases.timeline import RELEASE, SOURCE_RUN
@@ -25,7 +26,7 @@ class HeldError(ReleaseError):
 
 
 class OlderError(ReleaseError):
-    """A build is not newer than the released one."""
+    """A build is not newer than the released one, or cannot follow it."""
 
     exit_code = 4
 
@@ -93,14 +94,14 @@ def bump(
         builds: The builds.
         prove: Returns an image with its digest, or raises a DeliveryError if it may not run.
         history: See `order`. Default: every build counts as newer.
-        allow_older: Whether to accept a build that is older.
+        allow_older: Whether to accept a build that is older, or that a store's data forbids.
         source_run: URL of the workflow run that built them, for the record.
 
     Raises:
         ImagesError: If images.yaml cannot hold a build.
         ReleaseError: If a service has two builds.
         HeldError: From the edit, if a service is held.
-        OlderError: From the edit, if a build is not newer.
+        OlderError: From the edit, if a build is not newer, or cannot follow the released one.
     """
     for build in builds:
         check_build(build.service, build.tag, build.digest, services=SERVICES)
@@ -121,8 +122,10 @@ def bump(
                     f"{build.service} is held ({held}): "
                     f"run `delivery unhold {build.service}` first."
                 )
-            if history is not None and not allow_older:
-                _require_newer(releases, build, history)
+            if not allow_older:
+                require_order(releases.services[build.service].image, build)
+                if history is not None:
+                    _require_newer(releases, build, history)
         return {build.service: _bumped(releases, build, prove) for build in new}
 
     what = ", ".join(f"{build.service} to {build.tag[:12]}" for build in builds)
@@ -149,6 +152,16 @@ def _require_newer(releases: Releases, build: Build, history: str) -> None:
             f"{build.service}: {build.tag} is {found.value}, {released}: "
             "add --allow-older if that is intended."
         )
+
+
+def require_order(running: Image, build: Build) -> None:
+    """Refuse a version of a store that cannot work with the data of the running one.
+
+    Raises:
+        OlderError: With the reason.
+    """
+    for risk in version_risks(running.repository, running.tag, build.tag):
+        raise OlderError(f"{build.service}: {risk}; add --allow-older if that is intended.")
 
 
 def hold(service: str, *, reason: str) -> Change:
@@ -181,15 +194,32 @@ def unhold(service: str, *, reason: str | None) -> Change:
     )
 
 
-def pin(build: Build, environment: str, *, prove: Callable[[Image], Image], reason: str) -> Change:
-    """Run a build in one environment, whatever is released; `prove` is that of a bump.
+def pin(
+    build: Build,
+    environment: str,
+    *,
+    prove: Callable[[Image], Image],
+    reason: str,
+    allow_older: bool = False,
+) -> Change:
+    """Run a build in one environment, whatever is released.
+
+    Args:
+        build: The build.
+        environment: The environment.
+        prove: As for a bump.
+        reason: Why.
+        allow_older: Whether to accept a build that a store's data forbids.
 
     Raises:
         ImagesError: If images.yaml cannot hold the pin.
+        OlderError: From the edit, if the build cannot follow what runs there.
     """
     check_build(build.service, build.tag, build.digest, services=SERVICES)
 
     def pinned(release: Release) -> Release:
+        if not allow_older:
+            require_order(release.for_environment(environment), build)
         image = prove(replace(release.image, tag=build.tag, digest=build.digest))
         pin = Pin(tag=image.tag, digest=image.digest, reason=reason)
         return replace(release, pins={**release.pins, environment: pin})
@@ -205,14 +235,20 @@ def pin(build: Build, environment: str, *, prove: Callable[[Image], Image], reas
     )
 
 
-def unpin(service: str, environment: str, *, reason: str | None) -> Change:
+def unpin(
+    service: str, environment: str, *, reason: str | None, allow_older: bool = False
+) -> Change:
     """Run the released build in a pinned environment again; the reason is optional.
 
     Raises:
         ImagesError: If the reason is not one line.
+        OlderError: From the edit, if a store's data forbids it, unless older builds are allowed.
     """
 
     def unpinned(release: Release) -> Release:
+        if not allow_older:
+            released = Build(service=service, tag=release.image.tag)
+            require_order(release.for_environment(environment), released)
         pins = {name: found for name, found in release.pins.items() if name != environment}
         return replace(release, pins=pins)
 

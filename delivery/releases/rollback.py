@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from delivery.releases.changes import Build, Change, ReleaseError, pin
+from delivery.releases.changes import Build, Change, ReleaseError, pin, require_order
 from delivery.releases.edit import unknown_service
 from delivery.releases.timeline import RELEASE, State, changes
 from fraud_detection.images import Release, Releases
@@ -18,6 +18,7 @@ def rollback(
     pinned: bool,
     prove: Callable[[Image], Image],
     reason: str,
+    allow_older: bool = False,
 ) -> Change:
     """Run the image before the current one again.
 
@@ -32,9 +33,11 @@ def rollback(
             image back. Otherwise it is released and held.
         prove: Returns an image with its digest, or raises a DeliveryError if it may not run.
         reason: Why, in one line.
+        allow_older: Whether to accept an image that a store's data forbids.
 
     Raises:
         ImagesError: If the reason is not one line, or there is no such service.
+        OlderError: From the edit, if a store's data forbids the image.
         ReleaseError: If the service ran nothing before; from the edit, if it runs something else by
             now.
     """
@@ -54,7 +57,13 @@ def rollback(
         )
     to = before if before.digest else prove(before)
     build = Build(service=service, tag=to.tag, digest=to.digest)
-    what = pin(build, environment, prove=lambda found: found, reason=reason)
+    what = pin(
+        build,
+        environment,
+        prove=lambda found: found,
+        reason=reason,
+        allow_older=allow_older,
+    )
 
     def edit(releases: Releases) -> dict[str, Release]:
         release = releases.services[service]
@@ -65,6 +74,8 @@ def rollback(
             )
         if pinned:
             return dict(what.edit(releases))
+        if not allow_older:
+            require_order(current, build)
         return {service: replace(release.bumped(to.tag, to.digest), hold=reason)}
 
     return replace(

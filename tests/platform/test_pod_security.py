@@ -13,8 +13,6 @@ from pod_security import CONTAINERS, RULES, violations
 from rendering import IMAGES, LIVE, Manifest, Manifests, containers, names
 
 PROBES = {"startupProbe", "readinessProbe", "livenessProbe"}
-# The liveness script of Redis succeeds while Redis still loads its data.
-WITHOUT_PROBES = {"StatefulSet/redis": {"startupProbe"}}
 
 
 @dataclass(frozen=True)
@@ -179,10 +177,7 @@ def _references(node: object, kind: str) -> Iterator[Manifest]:
 def test_every_long_running_container_is_probed(workloads: list[Workload]) -> None:
     """Without probes it counts as ready before it serves, and a hung one hangs for ever."""
     for workload in workloads:
-        if workload.name.startswith("Job/"):
-            expected = set()
-        else:
-            expected = PROBES - WITHOUT_PROBES.get(workload.name, set())
+        expected = set() if workload.name.startswith("Job/") else PROBES
         for container in workload.pod["containers"]:
             assert PROBES & container.keys() == expected, workload.name
 

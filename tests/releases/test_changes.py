@@ -21,7 +21,7 @@ from remotes import Remote, run_git
 
 NEW = "a" * 40
 DIGEST = f"sha256:{'b' * 64}"
-REDIS = Build(service="redis", tag="7.0.1", digest=DIGEST)
+REDIS = Build(service="redis", tag="7.2.17", digest=DIGEST)
 
 pytestmark = pytest.mark.usefixtures("git_environment")
 
@@ -86,7 +86,7 @@ def test_the_commit_names_what_it_releases(remote: Remote) -> None:
         (lambda: changes.unhold("redis", reason=None), "Unhold redis\n\nService: redis"),
         (
             lambda: changes.pin(REDIS, "dev", reason="slow", prove=remotes.trust),
-            f"Pin redis in dev to 7.0.1\n\nslow\n\nPin: dev redis 7.0.1@{DIGEST}",
+            f"Pin redis in dev to 7.2.17\n\nslow\n\nPin: dev redis 7.2.17@{DIGEST}",
         ),
         (
             lambda: changes.unpin("redis", "dev", reason="fixed"),
@@ -193,10 +193,10 @@ def test_an_unheld_service_is_bumped_again(remote: Remote) -> None:
 
 def test_a_pin_changes_one_environment(remote: Remote) -> None:
     """A hotfix or a rollback of staging must not reach dev."""
-    build = Build(service="redis", tag="7.0.1", digest=DIGEST)
+    build = Build(service="redis", tag="7.2.17", digest=DIGEST)
     land(remote, changes.pin(build, "staging", reason="slow", prove=remotes.trust), branch="main")
-    assert f"redis:7.0.1@{DIGEST}" in remote.file("dist/staging/redis.yaml", "main")
-    assert "7.0.1" not in remote.file("dist/dev/redis.yaml", "main")
+    assert f"redis:7.2.17@{DIGEST}" in remote.file("dist/staging/redis.yaml", "main")
+    assert "7.2.17" not in remote.file("dist/dev/redis.yaml", "main")
     assert len(remote.commits("develop")) == 1
 
 
@@ -211,10 +211,10 @@ def test_a_bump_leaves_a_pin_alone(remote: Remote) -> None:
 
 def test_each_environment_has_its_own_pin(remote: Remote) -> None:
     """A hotfix of dev, and its end, must leave what another environment runs alone."""
-    remotes.declare(remote, "redis", hold="slow", pins={"staging": "7.0.1", "dev": "7.0.2"})
+    remotes.declare(remote, "redis", hold="slow", pins={"staging": "7.2.17", "dev": "7.2.18"})
     land(remote, changes.unpin("redis", "dev", reason=None))
-    assert "redis:7.0.1" in remote.file("dist/staging/redis.yaml")
-    assert "7.0.2" not in remote.file("images.yaml")
+    assert "redis:7.2.17" in remote.file("dist/staging/redis.yaml")
+    assert "7.2.18" not in remote.file("images.yaml")
 
 
 def test_a_pin_that_nothing_reads_is_refused(remote: Remote) -> None:
@@ -237,7 +237,7 @@ def test_a_pin_that_nothing_reads_can_be_removed(remote: Remote) -> None:
 def test_an_unpinned_environment_runs_the_release(remote: Remote) -> None:
     """Nothing of the pin is left."""
     before = remote.file("images.yaml")
-    build = Build(service="redis", tag="7.0.1")
+    build = Build(service="redis", tag="7.2.17")
     land(remote, changes.pin(build, "dev", reason="slow", prove=remotes.trust))
     land(remote, changes.unpin("redis", "dev", reason=None))
     assert remote.file("images.yaml") == before
@@ -578,10 +578,53 @@ def test_an_older_build_lands_if_allowed(remote: Remote, tmp_path: Path) -> None
     assert land(remote, change).commit == remote.head()
 
 
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [
+        ("7.0.15", "the older release cannot read what the newer wrote"),
+        ("7.2.17-alpine", "has no bash"),
+    ],
+)
+def test_a_version_that_the_data_forbids_is_refused(remote: Remote, tag: str, reason: str) -> None:
+    """Redis would crash at its start, on files that are whole."""
+    build, head = Build(service="redis", tag=tag), remote.head()
+    for change in (
+        bump(build),
+        changes.pin(build, "staging", reason="slow", prove=remotes.trust),
+    ):
+        with pytest.raises(changes.OlderError, match=reason) as error:
+            land(remote, change)
+        assert str(error.value).endswith("add --allow-older if that is intended.")
+    assert remote.head() == head
+
+
+def test_an_unpin_to_a_version_that_the_data_forbids_is_refused(remote: Remote) -> None:
+    """The pinned version has rewritten the data in its own format."""
+    build = Build(service="redis", tag="7.4.1")
+    land(remote, changes.pin(build, "staging", reason="fast", prove=remotes.trust))
+    with pytest.raises(changes.OlderError, match=r"from 7\.4\.1 to 7\.2\.16"):
+        land(remote, changes.unpin("redis", "staging", reason=None))
+
+
+def test_a_version_that_the_data_forbids_can_be_allowed(remote: Remote) -> None:
+    """Somebody may have restored a backup of the older version."""
+    build = Build(service="redis", tag="7.0.15")
+    land(
+        remote,
+        changes.pin(build, "staging", reason="r", prove=remotes.trust, allow_older=True),
+    )
+    assert "redis:7.0.15" in remote.file("dist/staging/redis.yaml")
+    land(remote, changes.bump([build], prove=remotes.trust, allow_older=True))
+    newer = Build(service="redis", tag="7.4.1")
+    land(remote, changes.pin(newer, "staging", reason="r", prove=remotes.trust))
+    land(remote, changes.unpin("redis", "staging", reason=None, allow_older=True))
+    assert "redis:7.0.15" in remote.file("dist/staging/redis.yaml")
+
+
 def test_a_service_has_one_build() -> None:
     """The last of two would silently win."""
     with pytest.raises(changes.ReleaseError, match="has two builds"):
-        bump(Build(service="redis", tag="1.0.0"), Build(service="redis", tag="1.0.1"))
+        bump(Build(service="redis", tag="8.0.0"), Build(service="redis", tag="8.0.1"))
 
 
 def test_the_variables_of_a_hook_are_ignored(
@@ -701,4 +744,4 @@ def test_a_shallow_clone_can_bump(remote: Remote, tmp_path: Path) -> None:
     url = f"file://{remote.bare}"
     run_git(tmp_path, "clone", "--quiet", "--depth=1", "--branch=develop", url, "shallow")
     shallow = Remote(remote.bare, tmp_path / "shallow")
-    assert land(shallow, bump(Build(service="redis", tag="1.0.0"))).commit == remote.head()
+    assert land(shallow, bump(Build(service="redis", tag="8.0.0"))).commit == remote.head()
