@@ -54,6 +54,7 @@ class System:
             name="transactions",
             image=images.redpanda,
             broker=redpanda.kafka,
+            retention=environment.redpanda.retention(partitions=environment.topic.partitions),
             settings=environment.topic,
         )
         Flink(

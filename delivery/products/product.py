@@ -50,8 +50,12 @@ class Product:
             show it. Default: none.
         durable_settings: Reasons why changing a setting puts stored data at risk, by the name of
             the file and the setting. Default: none.
+        initial_settings: Files that only the very first start reads, each with the command that
+            changes a setting later. Default: none.
         data_risks: Returns why changing an object from one manifest to another, or to none, puts
             stored data at risk. Default: never.
+        remarks: Returns what else changing an object from one manifest to another means. Default:
+            nothing.
         versions: Rules for the order of versions, by the last part of the image's name. Default:
             any order.
         rollout_remarks: Returns what else a rollout of a workload means, given all objects after
@@ -64,6 +68,8 @@ class Product:
     discovery: Discovery | None = None
     secrets: frozenset[str] = frozenset()
     durable_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    initial_settings: Mapping[str, str] = field(default_factory=dict)
     data_risks: Callable[[Manifest, Manifest | None], Iterable[str]] = _nothing
+    remarks: Callable[[Manifest, Manifest], Iterable[str]] = _nothing
     versions: Mapping[str, VersionRule] = field(default_factory=dict)
     rollout_remarks: Callable[[Manifest, Objects], Iterable[str]] = _nothing

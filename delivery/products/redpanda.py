@@ -44,6 +44,16 @@ def _topic_risks(before: Manifest, after: Manifest | None) -> Iterator[str]:
             )
 
 
+def _topic_remarks(before: Manifest, after: Manifest) -> Iterator[str]:
+    """Return what a larger topic needs: Flink looks for partitions at its start only."""
+    was, now = _topic(before), _topic(after)
+    if was and now and was.name == now.name and was.partitions < now.partitions:
+        yield (
+            f"from {was.partitions} to {now.partitions} partitions: Flink reads the new ones "
+            "after its next start"
+        )
+
+
 def _topic(manifest: Manifest) -> _Topic | None:
     if manifest["kind"] not in workloads.KINDS:
         return None
@@ -76,5 +86,7 @@ REDPANDA = Product(
             "data_directory": "the broker looks for its data elsewhere and starts empty",
         },
     },
+    initial_settings={".bootstrap.yaml": "rpk cluster config set"},
     data_risks=_topic_risks,
+    remarks=_topic_remarks,
 )

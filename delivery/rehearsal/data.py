@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from delivery.manifests import workloads
-from delivery.manifests.fields import transition
+from delivery.manifests.fields import MISSING, transition
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Key
 from delivery.manifests.workloads import Objects
@@ -24,6 +24,13 @@ def risks(outcome: Outcome, after: Objects) -> list[str]:
         *_version_risks(outcome),
         *_scale_risks(outcome, after),
     ]
+
+
+def remarks(outcome: Outcome) -> Iterator[str]:
+    """Return what products say about a change besides its risks."""
+    if outcome.was and outcome.wanted:
+        for product in PRODUCTS:
+            yield from product.remarks(outcome.was.manifest, outcome.wanted.manifest)
 
 
 def of_new_name(key: Key) -> str | None:
@@ -94,13 +101,20 @@ def _setting_risks(outcome: Outcome) -> Iterator[str]:
     was = outcome.was.manifest.get("data") or {}
     now = outcome.wanted.manifest.get("data") or {}
     for product in PRODUCTS:
-        for file, reasons in product.durable_settings.items():
-            if file in was and file in now:
-                before, after = settings(was[file]), settings(now[file])
-                for name, reason in reasons.items():
-                    if before.get(name) != after.get(name):
-                        change = transition(before.get(name), after.get(name))
-                        yield f"{name} in {file}: {change}: {reason}"
+        for file in sorted(was.keys() & now.keys()):
+            reasons = dict(product.durable_settings.get(file, {}))
+            before, after = settings(was[file]), settings(now[file])
+            if file in product.initial_settings:
+                reasons = dict.fromkeys(
+                    sorted(before.keys() | after.keys()),
+                    "only a new cluster reads it: run "
+                    f"`{product.initial_settings[file]}`, then allow this change",
+                )
+            for name, reason in reasons.items():
+                was_set, is_set = before.get(name, MISSING), after.get(name, MISSING)
+                if was_set != is_set:
+                    change = transition(was_set, is_set)
+                    yield f"{name} in {file}: {change}: {reason}"
 
 
 def _version_risks(outcome: Outcome) -> Iterator[str]:

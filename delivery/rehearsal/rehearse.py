@@ -125,6 +125,9 @@ def rehearse(
         Consequence(key, "is defined more than once: Argo CD applies the last definition only")
         for key in target.repeated
     ]
+    notes += [
+        Consequence(key, text) for key, each in outcomes.items() for text in data.remarks(each)
+    ]
     judged = [_allow(finding, allowances) for finding in _renamed(findings, outcomes, after)]
     order = list(Verdict)
     return Rehearsal(

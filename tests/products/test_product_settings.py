@@ -18,3 +18,8 @@ from delivery.products.settings import settings
 def test_settings_are_read_in_each_format(text: str, found: dict[str, str]) -> None:
     """A setting that is not read is never compared, and a volume is lost without a word."""
     assert settings(text).items() >= found.items()
+
+
+def test_comments_are_not_settings() -> None:
+    """A reworded comment changes nothing."""
+    assert settings("# free space\n  # dir: /\n\ndir /data\n") == {"dir": "/data"}

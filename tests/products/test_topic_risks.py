@@ -36,6 +36,20 @@ def test_a_greater_topic_is_no_risk(after: Manifest) -> None:
     assert list(REDPANDA.data_risks(maker(), after)) == []
 
 
+def test_more_partitions_are_remarked() -> None:
+    """A running job of Flink reads none of their transactions, silently."""
+    [remark] = REDPANDA.remarks(maker(), maker(PARTITIONS="12"))
+    assert remark.startswith("from 6 to 12 partitions: Flink reads the new ones after")
+
+
+@pytest.mark.parametrize(
+    "after", [maker(), maker(PARTITIONS="3"), maker(TOPIC="x", PARTITIONS="12")]
+)
+def test_a_topic_that_does_not_grow_is_not_remarked(after: Manifest) -> None:
+    """A note that is always there is not read."""
+    assert list(REDPANDA.remarks(maker(), after)) == []
+
+
 @pytest.mark.parametrize("before", [maker(PARTITIONS="many"), {"kind": "ConfigMap"}])
 def test_other_objects_are_left_alone(before: Manifest) -> None:
     """Any service may have a variable of that name."""

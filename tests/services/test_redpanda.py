@@ -2,7 +2,11 @@
 
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fraud_detection.platform.pods import Resources
+from fraud_detection.services.redpanda import SEGMENT_BYTES
 from rendering import LIVE, Manifest, Manifests, container, large, small, variables
 from settings import SMALL
 
@@ -161,6 +165,41 @@ def test_ready_means_that_the_broker_reports_it() -> None:
     main = _broker(_stateful_set(small))
     for probe in ("startupProbe", "readinessProbe"):
         assert main[probe]["exec"]["command"] == ["bash", "/files/ready.sh"]
+
+
+@given(volume=st.integers(3, 10_000), partitions=st.integers(1, 500))
+def test_full_partitions_leave_room_on_the_volume(volume: int, partitions: int) -> None:
+    """A full volume stops every producer; Redpanda's default keeps seven days of any size."""
+    settings = replace(SMALL.redpanda, volume=volume)
+    try:
+        retention = settings.retention(partitions=partitions)
+    except ValueError:
+        assert volume * 2**30 < 2 * 2**30 + (partitions + 1) * 4 * SEGMENT_BYTES
+        return
+    assert retention >= SEGMENT_BYTES
+    _assert_fits(volume, partitions, retention)
+
+
+def test_the_topic_fits_on_the_volumes() -> None:
+    """Added up from what is rendered: any broker may have a replica of every partition."""
+    for system in (small, large, *LIVE):
+        pods = system.get("Deployment", "flink-jobmanager")["spec"]["template"]
+        values = variables(container(pods, "ensure-topic"))
+        config = dict(pair.split("=") for pair in values["TOPIC_CONFIG"].split())
+        assert int(config["segment.bytes"]) == SEGMENT_BYTES
+        _assert_fits(
+            system.environment.redpanda.volume,
+            int(values["PARTITIONS"]),
+            int(config["retention.bytes"]),
+        )
+
+
+def _assert_fits(volume: int, partitions: int, retention: int) -> None:
+    """Add up a broker's volume: data with two more files each, indexes, internal topics, spare."""
+    data = partitions * (retention + 2 * SEGMENT_BYTES) * 1.1
+    internal = 16 * 32 * 2**20 + 512 * 2**20
+    never_filled = 2**30
+    assert data + internal + never_filled <= volume * 2**30
 
 
 def test_data_is_a_claim_that_nothing_deletes() -> None:

@@ -42,6 +42,17 @@ _DRAIN_SECONDS = 45
 _UNDRAIN_SECONDS = 300
 """A broker that recovers much data takes long to answer after its start."""
 _CORE = 1000
+_GIBIBYTE = 2**30
+_FREE = 1
+"""GiB that a broker keeps free: `storage_min_free_bytes`."""
+_INTERNAL = 1
+"""GiB for the topics and logs of the cluster itself: most of it is the space that each of the 16
+partitions of the consumer offsets reserves, 32 MiB."""
+_INDEXED_SHARE = 0.9
+"""Share of the rest that is data; indexes and logs of the file system come on top."""
+SEGMENT_BYTES = 128 * 2**20
+"""Size of a file of a partition. Only whole files are deleted, so that a partition exceeds its
+limit by the file in use and by one that waits for its deletion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +71,24 @@ class RedpandaSettings:
     resources: Resources
     volume: int
     storage_class: str | None = None
+
+    def retention(self, *, partitions: int) -> int:
+        """Return the bytes that each partition may keep, so that no volume fills up.
+
+        Args:
+            partitions: Partitions of the one topic; a broker has a replica of each at most.
+
+        Raises:
+            ValueError: If the volume is too small.
+        """
+        data = (self.volume - _FREE - _INTERNAL) * _GIBIBYTE * _INDEXED_SHARE
+        retention = int(data / partitions) - 2 * SEGMENT_BYTES
+        if retention < SEGMENT_BYTES:
+            raise ValueError(
+                f"A broker's volume of {self.volume} GiB is too small for {partitions} partitions: "
+                "give it a larger volume or the topic fewer partitions."
+            )
+        return retention
 
 
 class Redpanda(Construct):

@@ -13,6 +13,7 @@ from fraud_detection.platform.pods import (
     container,
     environment_variables,
 )
+from fraud_detection.services.redpanda import SEGMENT_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Topic:
         name: Name of the topic, for producers and consumers.
         image: Image with `rpk`.
         broker: The brokers.
+        retention: Size of a partition, in bytes, beyond which its oldest transactions are deleted.
         settings: The layout.
     """
 
@@ -45,6 +47,7 @@ class Topic:
     name: str
     image: Image
     broker: Endpoint
+    retention: int
     settings: TopicSettings
 
     def ensure(self, client: Component, *, files: MountedFiles, tmp: Mount) -> k8s.Container:
@@ -70,6 +73,9 @@ class Topic:
                     "TOPIC": self.name,
                     "PARTITIONS": str(self.settings.partitions),
                     "REPLICAS": str(self.settings.replicas),
+                    # Deletes the oldest transactions before a volume is full.
+                    "TOPIC_CONFIG": f"retention.bytes={self.retention} "
+                    f"segment.bytes={SEGMENT_BYTES}",
                     "HOME": tmp.path,
                 }
             ),

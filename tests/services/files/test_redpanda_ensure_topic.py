@@ -32,6 +32,7 @@ commands = parser.add_subparsers(dest="group").add_parser("topic").add_subparser
 describe = commands.add_parser("describe")
 describe.add_argument("topic")
 describe.add_argument("-s", "--print-summary", action="store_true")
+describe.add_argument("-c", "--print-configs", action="store_true")
 create = commands.add_parser("create")
 create.add_argument("topic")
 create.add_argument("-p", "--partitions", type=int)
@@ -76,6 +77,11 @@ if arguments.command == "describe":
         "NAME        transactions",
         f"PARTITIONS  {cluster['partitions']}",
         f"REPLICAS    {cluster['replicas']}",
+        "",
+        "CONFIGS",
+        "=======",
+        "KEY                   VALUE       SOURCE",
+        *(f"{key}  {value}  DYNAMIC_TOPIC_CONFIG" for key, value in cluster["configs"].items()),
     )
 if arguments.command == "create":
     if cluster["rival"]:
@@ -90,8 +96,10 @@ elif cluster["asks"] and not arguments.no_confirm:
     leave(1, "Confirm? EOF")
 elif cluster["alters"]:
     key, value = arguments.set.split("=")
-    assert key == "replication.factor"
-    cluster["replicas"] = int(value)
+    if key == "replication.factor":
+        cluster["replicas"] = int(value)
+    else:
+        cluster["configs"][key] = int(value)
 table()
 '''
 
@@ -104,6 +112,7 @@ class Cluster:
             "brokers": 3,
             "partitions": 0,
             "replicas": 0,
+            "configs": {"retention.bytes": 1000, "max.retention.bytes": 5, "segment.bytes": 10},
             "down": 0,  # that many calls fail
             "hangs": False,  # no call returns
             "rival": False,  # somebody else creates the topic just before the script does
@@ -117,6 +126,7 @@ class Cluster:
             "TOPIC": "transactions",
             "PARTITIONS": "6",
             "REPLICAS": "3",
+            "TOPIC_CONFIG": "retention.bytes=1000 segment.bytes=10",
         }
         self._folder = folder
         (folder / "rpk.py").write_text(RPK)
@@ -205,6 +215,21 @@ def test_the_number_of_replicas_is_changed(cluster: Cluster, replicas: int) -> N
     cluster.state |= {"partitions": 6, "replicas": replicas}
     assert cluster.ensure().returncode == 0
     assert cluster.layout == (6, 3)
+
+
+@pytest.mark.parametrize("retention", [-1, 500, 10000])
+def test_its_settings_are_changed(cluster: Cluster, retention: int) -> None:
+    """Without a limit in bytes the topic fills the volumes, and then nobody can produce."""
+    cluster.state |= {"partitions": 6, "replicas": 3}
+    cluster.state["configs"] |= {"retention.bytes": retention, "max.retention.bytes": 1000}
+    assert cluster.ensure().returncode == 0
+    assert cluster.state["configs"]["retention.bytes"] == 1000
+
+
+def test_a_setting_that_is_refused_is_reported(cluster: Cluster) -> None:
+    """The message names it."""
+    cluster.state |= {"partitions": 6, "replicas": 3, "alters": False, "configs": {}}
+    cluster.wait("it lacks retention.bytes=1000, and rpk topic alter-config answered")
 
 
 def test_a_version_that_asks_for_confirmation_gets_the_flag(cluster: Cluster) -> None:

@@ -6,6 +6,7 @@
 #
 # RPK_BROKERS: host:port of the brokers, also read by rpk.
 # TOPIC, PARTITIONS, REPLICAS: the topic and its layout. Surplus partitions stay.
+# TOPIC_CONFIG: settings of the topic with numeric values, as "key=value key=value".
 set -euo pipefail
 
 # The first process of a container otherwise ignores the signal, and its pod ends only when killed.
@@ -21,12 +22,21 @@ step() {
   state="it $found, and rpk topic $1 answered: ${answer##*$'\n'}"
 }
 
+alter() {
+  local no_confirm=()
+  # Newer versions of rpk ask for confirmation; older ones do not know the flag.
+  rpk_topic alter-config --help
+  [[ $answer == *--no-confirm* ]] && no_confirm=(--no-confirm)
+  step alter-config "$TOPIC" --set "$1" "${no_confirm[@]}"
+}
+
 is_as_configured() {
-  local partition_count=0 replica_count=0 no_confirm=()
-  if ! rpk_topic describe "$TOPIC" --print-summary; then
+  local partition_count=0 replica_count=0 setting described
+  if ! rpk_topic describe "$TOPIC" --print-summary --print-configs; then
     state="the brokers at $RPK_BROKERS do not answer: ${answer##*$'\n'}"
     return 1
   fi
+  described=$answer
   # The summary of a missing topic has neither line.
   [[ $answer =~ PARTITIONS[[:space:]]+([0-9]+) ]] && partition_count=${BASH_REMATCH[1]}
   [[ $answer =~ REPLICAS[[:space:]]+([0-9]+) ]] && replica_count=${BASH_REMATCH[1]}
@@ -38,11 +48,15 @@ is_as_configured() {
   elif ((partition_count < PARTITIONS)); then
     step add-partitions "$TOPIC" --num $((PARTITIONS - partition_count))
   elif ((replica_count != REPLICAS)); then
-    # Newer versions of rpk ask for confirmation; older ones do not know the flag.
-    rpk_topic alter-config --help
-    [[ $answer == *--no-confirm* ]] && no_confirm=(--no-confirm)
-    step alter-config "$TOPIC" --set "replication.factor=$REPLICAS" "${no_confirm[@]}"
+    alter "replication.factor=$REPLICAS"
   else
+    for setting in $TOPIC_CONFIG; do
+      if ! [[ $described =~ $'\n'"${setting%=*}"[[:space:]]+"${setting#*=}"[[:space:]] ]]; then
+        found="lacks $setting"
+        alter "$setting"
+        return 1
+      fi
+    done
     state="it $found"
     if ((partition_count > PARTITIONS)); then
       state+="; $PARTITIONS are configured, but Kafka cannot remove partitions"
