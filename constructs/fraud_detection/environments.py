@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fraud_detection.platform.dns import KUBE_DNS, Dns
 from fraud_detection.platform.namespace import NamespaceSettings
 from fraud_detection.platform.pods import Resources
 from fraud_detection.services.alert_monitor import AlertMonitorSettings
@@ -30,6 +31,8 @@ class Environment:
         topic: Layout of the topic of the transactions.
         redis: Settings of Redis.
         prober: Settings of the prober, whose frauds appear among the alerts. Default: none.
+        dns: Where pods resolve names; `platform/dns.py` has that of common clusters. Default: that
+            of most clusters.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Environment:
     topic: TopicSettings
     redis: RedisSettings
     prober: ProberSettings | None = None
+    dns: Dns = KUBE_DNS
 
 
 DEV = Environment(

@@ -35,7 +35,7 @@ class System:
             )
 
         network = Network()
-        Namespace(chart("namespace"), "namespace", settings=environment.limits)
+        Namespace(chart("namespace"), "namespace", settings=environment.limits, dns=environment.dns)
         redis = Redis(
             chart("redis"),
             "redis",

@@ -11,7 +11,8 @@ from delivery.manifests.applications import FOLDER, declared, parse, require_man
 from delivery.manifests.manifest import Labels, Manifest, selects
 from delivery.manifests.tree import folders, read_dist
 from delivery.network.addresses import Container
-from delivery.network.policy import Network
+from delivery.network.policy import Network, Pod
+from delivery.network.resolvers import Resolver, resolvers
 from delivery.network.workload import Workload
 
 
@@ -87,6 +88,23 @@ class Cluster:
             for workload in self.workloads
             for manifest in workload.containers
         ]
+
+    @cached_property
+    def resolvers(self) -> dict[str, list[Resolver]]:
+        """The resolvers that the pods of each namespace use."""
+        policies = self.kind("NetworkPolicy")
+        return {
+            namespace: resolvers(
+                [each for each in policies if each["metadata"].get("namespace") == namespace]
+            )
+            for namespace in self.namespaces
+        }
+
+    @property
+    def resolving_pods(self) -> list[Pod]:
+        """The resolvers that are pods, each once."""
+        peers = dict.fromkeys(each.peer for found in self.resolvers.values() for each in found)
+        return [peer for peer in peers if isinstance(peer, Pod)]
 
     def kind(self, kind: str) -> list[Manifest]:
         """Return all objects of a kind, of all environments."""

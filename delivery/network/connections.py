@@ -5,7 +5,6 @@ Everything is read from the rendered manifests; the Python that renders them doe
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import ip_network
 from itertools import product
 
 from delivery.manifests.manifest import Manifest
@@ -18,8 +17,9 @@ from delivery.network.connection import (
     unless_listening,
 )
 from delivery.network.discovery import discovered, unadvertised
-from delivery.network.policy import Direction, Pod, peer_name
-from delivery.network.routes import KUBE_SYSTEM, Routes
+from delivery.network.policy import Direction, peer_name
+from delivery.network.resolvers import DNS
+from delivery.network.routes import Routes
 from delivery.network.services import (
     broken_probes,
     broken_services,
@@ -30,12 +30,6 @@ from delivery.network.services import (
 from delivery.network.surplus import surplus
 from delivery.products.catalog import PRODUCTS
 
-DNS = "cluster DNS"
-"""Name of the cluster's resolver."""
-_RESOLVER = Pod(name=DNS, namespace=KUBE_SYSTEM, labels={"k8s-app": "kube-dns"})
-# The cache on each node is on the host's network, where no pod selector finds it.
-_NODE_LOCAL_RESOLVER = ip_network("169.254.20.10/32")
-_DNS_PORTS = {("UDP", 53), ("TCP", 53)}
 _IMAGE_ADDRESSES = {
     image: names for each in PRODUCTS for image, names in each.image_addresses.items()
 }
@@ -68,7 +62,7 @@ def analyze(folders: Mapping[str, Sequence[Manifest]]) -> Iterator[Connection]:
     yield from ungoverned_stateful_sets(cluster)
     yield from deadlocks(routes)
     yield from _open(routes)
-    yield from surplus(routes, [_RESOLVER])
+    yield from surplus(routes)
 
 
 def _configured(routes: Routes) -> Iterator[Connection]:
@@ -126,19 +120,20 @@ def _advertised(routes: Routes) -> Iterator[Connection]:
 
 
 def _dns(routes: Routes) -> Iterator[Connection]:
-    """Judge the way to DNS, which every pod needs; a cluster may have either resolver."""
-    resolvers = (_RESOLVER, _NODE_LOCAL_RESOLVER)
-    for pod, resolver in product([*routes.pods, *routes.strangers], resolvers):
-        routes.uses[pod, resolver] |= _DNS_PORTS
-    for workload, resolver in product(routes.cluster.workloads, resolvers):
-        row = given(workload, "every pod", f"{peer_name(resolver)}:53")
-        row = replace(row, servers=(DNS,), port=53)
-        try:
-            for protocol, port in sorted(_DNS_PORTS):
-                routes.require_allowed(workload, resolver, protocol, port)
-        except UnreachableError as error:
-            row = error.judge(row)
-        yield row
+    """Judge the way to DNS, which every pod needs; a cluster may have several resolvers."""
+    for pod in [*routes.pods, *routes.strangers]:
+        for resolver in routes.cluster.resolvers[pod.namespace]:
+            routes.uses[pod, resolver.peer] |= resolver.ports
+    for workload in routes.cluster.workloads:
+        for resolver in routes.cluster.resolvers[workload.namespace]:
+            row = given(workload, "every pod", f"{peer_name(resolver.peer)}:{resolver.port}")
+            row = replace(row, servers=(DNS,), port=resolver.port)
+            try:
+                for protocol, port in sorted(resolver.ports):
+                    routes.require_allowed(workload, resolver.peer, protocol, port)
+            except UnreachableError as error:
+                row = error.judge(row)
+            yield row
 
 
 def _open(routes: Routes) -> Iterator[Connection]:

@@ -9,7 +9,8 @@ from delivery.manifests.manifest import Manifest, selects
 from delivery.manifests.tree import annotation
 from delivery.manifests.workloads import read
 from delivery.network.cluster import Cluster
-from delivery.network.connections import DNS, analyze
+from delivery.network.connections import analyze
+from delivery.network.resolvers import DNS
 from delivery.network.services import OUTSIDE
 from delivery.network.workload import Workload
 from delivery.text import on_one_line
@@ -85,7 +86,7 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
     for volume, users in _volumes(own, manifests):
         nodes[volume.name] = volume
         edges |= {(user, volume.name): () for user in users}
-    for name, line in ((OUTSIDE, "browsers and clients"), (DNS, "every pod, port 53")):
+    for name, line in ((OUTSIDE, "browsers and clients"), (DNS, "every pod")):
         if any(name in edge for edge in edges):
             nodes[name] = Node(name=name, lines=(name, line), shape=Shape.OUTSIDE)
     # Connections among the pods of one workload, and to DNS, are text inside of a node: a line from

@@ -15,8 +15,6 @@ from delivery.network.workload import Workload
 
 Uses: TypeAlias = Mapping[tuple[Peer, Peer], set[tuple[str, int]]]
 """Protocols and ports in use, by client and server."""
-KUBE_SYSTEM = "kube-system"
-"""Namespace of the cluster's own pods."""
 _ELSEWHERE = "another-namespace"
 
 
@@ -34,7 +32,9 @@ class Routes:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.network = cluster.network([KUBE_SYSTEM, _ELSEWHERE])
+        self.network = cluster.network(
+            [*{each.namespace for each in cluster.resolving_pods}, _ELSEWHERE]
+        )
         self.uses: Uses = defaultdict(set)
         """Protocols and ports that were used, by client and server."""
         self.waits_for: dict[tuple[Workload, Workload], Service] = {}

@@ -9,7 +9,7 @@ from delivery.network.policy import Direction, Grant, Network, Peer, Pod, peer_n
 from delivery.network.routes import Routes, Uses
 
 
-def surplus(routes: Routes, others: Sequence[Pod]) -> Iterator[Connection]:
+def surplus(routes: Routes) -> Iterator[Connection]:
     """Return every grant that allows more than is used.
 
     Each grant is tried on the pods that exist, and on pods that could exist: without labels, or
@@ -17,10 +17,9 @@ def surplus(routes: Routes, others: Sequence[Pod]) -> Iterator[Connection]:
 
     Args:
         routes: Routes of the cluster, after every connection was recorded.
-        others: Known pods that the manifests do not make.
     """
     network = routes.network
-    existing = [*routes.pods, *others, *routes.strangers]
+    existing = [*routes.pods, *routes.cluster.resolving_pods, *routes.strangers]
     candidates = [*existing, *_lookalikes(network, existing)]
     for policy in network.policies:
         subjects = [

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
-from fraud_detection.platform.network import OutsidePods
-from fraud_detection.platform.values import number, quantity
-
-_CLUSTER_DNS = OutsidePods(namespace="kube-system", labels={"k8s-app": "kube-dns"})
-_NODE_LOCAL_DNS = "169.254.20.10/32"
-"""NodeLocal DNSCache listens on the host network, where no pod selector finds it."""
+from fraud_detection.platform.dns import DECLARATION, Dns
+from fraud_detection.platform.values import quantity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +38,7 @@ class NamespaceSettings:
 class Namespace(Construct):
     """The rules of the namespace of an environment; Argo CD creates the namespace itself."""
 
-    def __init__(self, scope: Construct, id: str, *, settings: NamespaceSettings) -> None:
+    def __init__(self, scope: Construct, id: str, *, settings: NamespaceSettings, dns: Dns) -> None:
         super().__init__(scope, id)
 
         everything = k8s.LabelSelector()
@@ -55,22 +51,9 @@ class Namespace(Construct):
         k8s.KubeNetworkPolicy(
             self,
             "dns",
-            metadata=k8s.ObjectMeta(name="dns"),
+            metadata=k8s.ObjectMeta(name="dns", annotations={DECLARATION: dns.declaration}),
             spec=k8s.NetworkPolicySpec(
-                pod_selector=everything,
-                policy_types=["Egress"],
-                egress=[
-                    k8s.NetworkPolicyEgressRule(
-                        to=[
-                            _CLUSTER_DNS.peer,
-                            k8s.NetworkPolicyPeer(ip_block=k8s.IpBlock(cidr=_NODE_LOCAL_DNS)),
-                        ],
-                        ports=[
-                            k8s.NetworkPolicyPort(protocol=protocol, port=number(53))
-                            for protocol in ("UDP", "TCP")
-                        ],
-                    )
-                ],
+                pod_selector=everything, policy_types=["Egress"], egress=[dns.egress]
             ),
         )
         k8s.KubeResourceQuota(
