@@ -42,11 +42,12 @@ class Redis:
     def replace_program(self, name: str, body: str) -> None:
         """Let the launcher and the probes run a shell script instead of a program."""
         program = self._folder / name
-        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.write_text(f"#!/usr/bin/env bash\n{body}\n")
         program.chmod(0o755)
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the launcher and the probes."""
         return {
             "PATH": f"{self._folder}:{os.environ['PATH']}",
             "DATA_DIR": str(self.data),
@@ -67,7 +68,7 @@ class Redis:
                 command,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env=self.environment,
                 start_new_session=True,
                 restore_signals=False,
             )
@@ -131,5 +132,5 @@ class Redis:
     def probe(self, name: str) -> bool:
         """Return whether a probe succeeds."""
         command = ["bash", str(FILES / name)]
-        done = subprocess.run(command, env=self._environment, check=False, timeout=_SECONDS)
+        done = subprocess.run(command, env=self.environment, check=False, timeout=_SECONDS)
         return done.returncode == 0

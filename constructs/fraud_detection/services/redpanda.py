@@ -109,6 +109,9 @@ class Redpanda(Construct):
         """The endpoint to which clients connect first; the answer names all brokers."""
         rpc = Endpoint(component=component, host=_BROKERS, port=_RPC_PORT)
         Connection(client=component, endpoint=rpc)
+        # For rpk in a broker's pod, which asks the leader of each partition.
+        any_broker = Endpoint(component=component, host=_BROKERS, port=_KAFKA_PORT)
+        rpk = Connection(client=component, endpoint=any_broker)
         expose(
             self,
             name=self.kafka.host,
@@ -190,6 +193,7 @@ class Redpanda(Construct):
                                 variable_from_field("POD_NAME", "metadata.name"),
                                 *environment_variables(
                                     {
+                                        "RPK_BROKERS": rpk.address,
                                         "ADMIN_API": f"127.0.0.1:{_ADMIN_PORT}",
                                         "DRAIN_SECONDS": str(_DRAIN_SECONDS),
                                         "UNDRAIN_SECONDS": str(_UNDRAIN_SECONDS),
