@@ -19,7 +19,7 @@ def risks(outcome: Outcome, after: Objects) -> list[str]:
     return [
         *_store_risks(outcome),
         *_mount_risks(outcome),
-        *_product_risks(outcome),
+        *_product_risks(outcome, after),
         *_setting_risks(outcome),
         *_version_risks(outcome),
         *_scale_risks(outcome, after),
@@ -88,11 +88,16 @@ def _mount_risks(outcome: Outcome) -> Iterator[str]:
         yield f"its containers no longer find the claim {use.claim}{part} at {use.path}"
 
 
-def _product_risks(outcome: Outcome) -> Iterator[str]:
-    if outcome.was is not None:
-        wanted = outcome.wanted.manifest if outcome.wanted else None
-        for product in PRODUCTS:
-            yield from product.data_risks(outcome.was.manifest, wanted)
+def _product_risks(outcome: Outcome, after: Objects) -> Iterator[str]:
+    if outcome.was is None:
+        return
+    was = outcome.was.manifest
+    # What does the same for the data may take the place of an object that is gone.
+    others = [each for key, each in after.items() if key != outcome.key]
+    for product in PRODUCTS:
+        found = list(product.data_risks(was, outcome.wanted.manifest if outcome.wanted else None))
+        if outcome.wanted or all(list(product.data_risks(was, each)) for each in others):
+            yield from found
 
 
 def _setting_risks(outcome: Outcome) -> Iterator[str]:
