@@ -19,7 +19,7 @@ from delivery.control_plane.build import (
     locate_api_server,
 )
 from delivery.control_plane.client import Client
-from delivery_by_argocd import FirstSync, first_synced
+from delivery_by_argocd import FirstSync, first_synced, retry_quickly, with_unkind_pods
 
 T = TypeVar("T")
 
@@ -56,6 +56,20 @@ def first_sync(
 ) -> Iterator[FirstSync]:
     """All environments after their first sync by Argo CD, for all tests of a module."""
     with first_synced(assets, tmp_path_factory.mktemp("git")) as first_sync:
+        yield first_sync
+
+
+@pytest.fixture(scope="session")
+def unkind_sync(
+    assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FirstSync]:
+    """All environments after their first sync, where some images do not run and retries are quick.
+
+    For the tests of all modules in one xdist group.
+    """
+    programs = with_unkind_pods(assets, tmp_path_factory.mktemp("stages"))
+    git = tmp_path_factory.mktemp("git")
+    with first_synced(programs, git, change=retry_quickly) as first_sync:
         yield first_sync
 
 

@@ -25,10 +25,10 @@ pytestmark = [pytest.mark.xdist_group("argocd-protection"), pytest.mark.timeout(
 
 
 @pytest.fixture
-def system(first_sync: FirstSync) -> System:
+def system(unkind_sync: FirstSync) -> System:
     """All environments, synced to the same commit."""
-    first_sync.system.go_back()
-    return first_sync.system
+    unkind_sync.system.go_back()
+    return unkind_sync.system
 
 
 def test_a_deleted_file_is_pruned_but_no_claim_is(system: System) -> None:

@@ -1,12 +1,10 @@
 """Git alone fixes what Git broke, and a broken service holds back no other release.
 
-One cluster serves all tests, with the pods of both environments. They are simulated: one whose
-image has the tag `broken` never starts, and with the tag `crashing` it fails once it was ready.
+One cluster serves all tests, with the pods of both environments.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,38 +12,18 @@ import pytest
 import yaml
 
 from delivery.clusters.argocd import refresh
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.client import Reference
 from delivery.manifests.manifest import Manifest
-from delivery_by_argocd import FirstSync, System, first_synced
+from delivery_by_argocd import BROKEN, CRASHING, FirstSync, System
 from fraud_detection.environments import DEV, ENVIRONMENTS, Environment
 from repository import REPOSITORY
 
-pytestmark = [pytest.mark.xdist_group("argocd-repair"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("argocd-protection"), pytest.mark.timeout(300)]
 
-REPAIR_SECONDS = 60
-"""From the good commit until everything is healthy again; 10 s here."""
-RELEASE_SECONDS = 60
-"""From a release beside broken services until it runs; 5 s here."""
-CRASH = """
-apiVersion: kwok.x-k8s.io/v1alpha1
-kind: Stage
-metadata: {name: pod-crash}
-spec:
-  resourceRef: {apiGroup: v1, kind: Pod}
-  selector:
-    matchExpressions:
-      - {key: .metadata.deletionTimestamp, operator: DoesNotExist}
-      - {key: '.spec.containers.[].image | select(endswith(":crashing"))', operator: Exists}
-      - key: '.status.conditions.[] | select( .type == "Ready" ) | .status'
-        operator: In
-        values: ["True"]
-  next:
-    statusTemplate: |
-      conditions:
-      - {type: Ready, status: "False"}
-      - {type: ContainersReady, status: "False"}
-"""
-
+REPAIR_SECONDS = 90
+"""From the good commit until everything is healthy again."""
+RELEASE_SECONDS = 90
+"""From a release beside broken services until it runs."""
 Fault = Callable[[Manifest], None]
 
 
@@ -71,8 +49,8 @@ def _nothing(_workload: Manifest) -> None:
 
 
 FAULTS: Mapping[str, Fault] = {
-    "never starts": partial(_tag, "broken"),
-    "crashes": partial(_tag, "crashing"),
+    "never starts": partial(_tag, BROKEN),
+    "crashes": partial(_tag, CRASHING),
     "bad setting": _too_large,
 }
 
@@ -99,39 +77,11 @@ def edit(environment: Environment, changes: Mapping[str, Fault], repository: Pat
         file.write_text(yaml.safe_dump_all(manifests), encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def repaired(
-    assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[FirstSync]:
-    """All environments, on kubelets for which some images do not run, with quick retries."""
-    folder = tmp_path_factory.mktemp("stages")
-    for stage in assets.kwok_stages:
-        manifest = yaml.safe_load(stage.read_bytes())
-        if manifest["metadata"]["name"] == "pod-ready":
-            runs = '.spec.containers.[].image | select(endswith(":broken"))'
-            expressions = manifest["spec"]["selector"]["matchExpressions"]
-            expressions.append({"key": runs, "operator": "DoesNotExist"})
-        (folder / stage.name).write_text(yaml.safe_dump(manifest), encoding="utf-8")
-    (folder / "pod-crash.yaml").write_text(CRASH, encoding="utf-8")
-
-    def retry_quickly(repository: Path) -> None:
-        for file in (repository / "dist" / "argocd").iterdir():
-            text = file.read_text(encoding="utf-8")
-            for slow, quick in (("duration: 10s", "duration: 1s"), ("factor: 2", "factor: 1")):
-                text = text.replace(slow, quick)
-            file.write_text(text, encoding="utf-8")
-
-    programs = replace(assets, kwok_stages=tuple(sorted(folder.iterdir())))
-    git = tmp_path_factory.mktemp("git")
-    with first_synced(programs, git, change=retry_quickly) as first_sync:
-        yield first_sync
-
-
 @pytest.fixture
-def system(repaired: FirstSync) -> System:
+def system(unkind_sync: FirstSync) -> System:
     """All environments, synced and healthy, whatever earlier tests did."""
-    repaired.system.go_back()
-    return repaired.system
+    unkind_sync.system.go_back()
+    return unkind_sync.system
 
 
 class Release:
@@ -164,10 +114,15 @@ class Release:
     def repair(self) -> None:
         """Commit what was there before, and nothing else; all must be healthy in time."""
         start = time.monotonic()
-        for environment in ENVIRONMENTS:
-            self._system.origin.commit(environment, partial(_restore, environment, self._system))
+        self.restore()
         self._system.settle(*ENVIRONMENTS)
         assert time.monotonic() - start < REPAIR_SECONDS
+
+    def restore(self) -> None:
+        """Commit what was there before, and have Argo CD see it."""
+        for environment in ENVIRONMENTS:
+            self._system.origin.commit(environment, partial(_restore, environment, self._system))
+            refresh(self._system.client, environment.application)
 
     def _runs(self, environment: Environment, workload: str, tag: str) -> bool:
         pods = self._system.client.list("v1", "Pod", namespace=environment.namespace)
@@ -227,6 +182,11 @@ def _is_retried(system: System, environment: Environment) -> bool:
     return bool(system.operation(environment).get("retryCount"))
 
 
+def _is_refused(system: System, environment: Environment) -> bool:
+    message: str = system.operation(environment).get("message", "")
+    return "updates to statefulset spec" in message
+
+
 def _is_given_up(system: System, environment: Environment) -> bool:
     return system.operation(environment).get("phase") == "Failed"
 
@@ -248,3 +208,27 @@ def test_refused_manifests_hold_back_neither_a_release_nor_their_repair(
         system.wait(partial(state, system, environment), f"{environment.name} did not fail")
     release.roll(released)
     release.repair()
+
+
+def test_a_stateful_set_is_replaced_without_its_pod(system: System) -> None:
+    """docs/upgrades.md: the order in which its pods start is immutable, and Redis's had another."""
+
+    def redis(environment: Environment) -> dict[str, str]:
+        claims = system.client.list("v1", "PersistentVolumeClaim", namespace=environment.namespace)
+        uids = {each["metadata"]["name"]: each["metadata"]["uid"] for each in claims}
+        return {"pod": system.state(environment).pods["redis-0"], "claim": uids["data-redis-0"]}
+
+    def start_in_order(workload: Manifest) -> None:
+        workload["spec"]["podManagementPolicy"] = "OrderedReady"
+
+    before = {each.name: redis(each) for each in ENVIRONMENTS}
+    release = Release(system)
+    for change in (partial(release.commit, {"redis": start_in_order}), release.restore):
+        change()
+        for environment in ENVIRONMENTS:
+            refused = partial(_is_refused, system, environment)
+            system.wait(refused, f"{environment.name} was not refused")
+            reference = Reference("apps/v1", "StatefulSet", "redis", environment.namespace)
+            system.client.delete(reference, propagation="Orphan")
+        system.settle(*ENVIRONMENTS)
+    assert {each.name: redis(each) for each in ENVIRONMENTS} == before

@@ -7,9 +7,12 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import yaml
 
 from delivery.clusters.argocd import (
     API_VERSION,
@@ -31,6 +34,29 @@ from working_tree import commit_all, copy_working_tree
 
 WAIT_SECONDS = 120
 MANAGER = "a-person"
+BROKEN = "broken"
+"""Tag of images that never start, where some do not run."""
+CRASHING = "crashing"
+"""Tag of images whose containers fail once they were ready, where some do not run."""
+_CRASH = f"""
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {{name: pod-crash}}
+spec:
+  resourceRef: {{apiGroup: v1, kind: Pod}}
+  selector:
+    matchExpressions:
+      - {{key: .metadata.deletionTimestamp, operator: DoesNotExist}}
+      - {{key: '.spec.containers.[].image | select(endswith(":{CRASHING}"))', operator: Exists}}
+      - key: '.status.conditions.[] | select( .type == "Ready" ) | .status'
+        operator: In
+        values: ["True"]
+  next:
+    statusTemplate: |
+      conditions:
+      - {{type: Ready, status: "False"}}
+      - {{type: ContainersReady, status: "False"}}
+"""
 _WATCHED = {
     "networkpolicies": "apis/networking.k8s.io/v1",
     "resourcequotas": "api/v1",
@@ -278,6 +304,33 @@ def first_synced(
         }
         statuses = {each.name: system.application(each)["status"] for each in ENVIRONMENTS}
         yield FirstSync(system, statuses, created)
+
+
+def with_unkind_pods(assets: ControlPlaneAssets, folder: Path) -> ControlPlaneAssets:
+    """Return programs of a cluster in which images with some tags do not run.
+
+    Args:
+        assets: The programs.
+        folder: Empty folder for the life cycles of the pods.
+    """
+    for stage in assets.kwok_stages:
+        manifest = yaml.safe_load(stage.read_bytes())
+        if manifest["metadata"]["name"] == "pod-ready":
+            never = f'.spec.containers.[].image | select(endswith(":{BROKEN}"))'
+            expressions = manifest["spec"]["selector"]["matchExpressions"]
+            expressions.append({"key": never, "operator": "DoesNotExist"})
+        (folder / stage.name).write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    (folder / "pod-crash.yaml").write_text(_CRASH, encoding="utf-8")
+    return replace(assets, kwok_stages=tuple(sorted(folder.iterdir())))
+
+
+def retry_quickly(repository: Path) -> None:
+    """Let Argo CD retry failed syncs every second, so that it soon gives up."""
+    for file in (repository / FOLDER).iterdir():
+        text = file.read_text(encoding="utf-8")
+        for slow, quick in (("duration: 10s", "duration: 1s"), ("factor: 2", "factor: 1")):
+            text = text.replace(slow, quick)
+        file.write_text(text, encoding="utf-8")
 
 
 def deployed(environment: Environment, name: str) -> Reference:
