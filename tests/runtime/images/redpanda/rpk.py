@@ -19,7 +19,12 @@ from typing import Any, NoReturn
 
 import yaml
 from kafka import KafkaAdminClient, TopicPartition  # type: ignore[import-not-found] # in the image
-from kafka.admin import NewPartitions, NewTopic  # type: ignore[import-not-found] # in the image
+from kafka.admin import (  # type: ignore[import-not-found] # in the image
+    ConfigResource,
+    ConfigResourceType,
+    NewPartitions,
+    NewTopic,
+)
 from kafka.errors import (  # type: ignore[import-not-found] # in the image
     KafkaError,
     TopicAlreadyExistsError,
@@ -31,6 +36,8 @@ JARS = "/opt/kafka/*"
 CLUSTER_ID = "c3RhbmQtaW4tcmVkcGFuZA"
 """Any 16 bytes, in base64."""
 NODE_ID = 0
+OWN_SETTING = 1
+"""Kafka's number for a setting of a topic."""
 
 COUNTERPARTS = {"auto_create_topics_enabled": "auto.create.topics.enable"}
 WITHOUT_COUNTERPART = {
@@ -83,6 +90,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     describe = topics.add_parser("describe")
     describe.add_argument("topic")
     describe.add_argument("--print-summary", required=True, action="store_true")
+    describe.add_argument("--print-configs", required=True, action="store_true")
     create = topics.add_parser("create")
     create.add_argument("topic")
     create.add_argument("--partitions", required=True, type=int)
@@ -95,6 +103,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     trim.add_argument("--offset", required=True, choices=["end"])
     trim.add_argument("--no-confirm", required=True, action="store_true")
     trim.add_argument("-X", required=True, dest="option", type=_brokers)
+    alter_config = topics.add_parser("alter-config")
+    alter_config.add_argument("topic")
+    alter_config.add_argument("--set", required=True)
     return parser.parse_args(arguments)
 
 
@@ -242,6 +253,13 @@ def start(flags: argparse.Namespace) -> int:
     return status if status >= 0 else 128 - status
 
 
+def configs(admin: KafkaAdminClient, name: str) -> dict[str, str]:
+    """Return the settings of a topic that are its own, not the broker's."""
+    [answer] = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    [(*_, entries)] = answer.resources
+    return {key: value for key, value, _, source, *_ in entries if source == OWN_SETTING}
+
+
 def topic(flags: argparse.Namespace) -> int:
     """Show or change a topic, and print it as rpk does.
 
@@ -255,10 +273,14 @@ def topic(flags: argparse.Namespace) -> int:
         partitions = found["partitions"]
         if flags.command == "describe":
             if partitions:
-                last = f"REPLICAS    {len(partitions[0]['replicas'])}"
+                own = configs(admin, flags.topic).items()
+                rest = [
+                    f"REPLICAS    {len(partitions[0]['replicas'])}",
+                    *(f"{key}  {value}  DYNAMIC_TOPIC_CONFIG" for key, value in own),
+                ]
             else:
-                last = "ERROR       UNKNOWN_TOPIC_OR_PARTITION"
-            say(f"NAME        {flags.topic}", f"PARTITIONS  {len(partitions)}", last)
+                rest = ["ERROR       UNKNOWN_TOPIC_OR_PARTITION"]
+            say(f"NAME        {flags.topic}", f"PARTITIONS  {len(partitions)}", *rest)
             return 0
         if flags.command == "create":
             admin.create_topics([NewTopic(flags.topic, flags.partitions, flags.replicas)])
@@ -266,6 +288,12 @@ def topic(flags: argparse.Namespace) -> int:
             # -1 is the end of the partition.
             ends = {TopicPartition(flags.topic, each["partition_index"]): -1 for each in partitions}
             admin.delete_records(ends)
+        elif flags.command == "alter-config":
+            key, _, value = flags.set.partition("=")
+            # Kafka's request replaces all settings; rpk changes one.
+            changed = {**configs(admin, flags.topic), key: value}
+            resource = ConfigResource(ConfigResourceType.TOPIC, flags.topic, changed)
+            admin.alter_configs([resource])
         else:
             total = NewPartitions(len(partitions) + flags.num)
             admin.create_partitions({flags.topic: total})
