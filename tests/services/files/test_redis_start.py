@@ -213,6 +213,15 @@ def test_a_large_copy_on_a_small_volume_is_deleted(stopped: Redis) -> None:
     assert "it took more than 1/4 of the volume" in stopped.output
 
 
+def test_a_copy_that_cannot_be_written_keeps_nothing_down(stopped: Redis) -> None:
+    """A full volume has no room for it, and may be the very cause of the damage."""
+    stopped.replace_program("tail", "exit 1")
+    _zero_the_end(_part(stopped, ".incr.aof"))
+    stopped.start()
+    assert len(stopped.alerts()) > len(OLD)
+    assert "could not copy the damaged end" in stopped.output
+
+
 def test_a_whole_log_is_started_at_once(stopped: Redis) -> None:
     """A restart must not cost more than loading the data."""
     stopped.replace_program("redis-check-aof", "exit 1")
