@@ -152,11 +152,13 @@ def test_alerts_after_a_fallback_survive_the_next_crash(stopped: Redis) -> None:
     assert stopped.alerts() == [*OLD, "later"]
 
 
-def test_a_restored_snapshot_is_loaded(redis: Redis, stopped: Redis) -> None:
+@pytest.mark.parametrize("is_folder_left", [False, True])
+def test_a_snapshot_without_a_log_is_loaded(stopped: Redis, *, is_folder_left: bool) -> None:
     """A backup is one file; Redis alone ignores it when it keeps a log."""
-    for file in (redis.data / "appendonlydir").iterdir():
-        file.unlink()
-    (redis.data / "appendonlydir").rmdir()
+    log = stopped.data / "appendonlydir"
+    shutil.rmtree(log)
+    if is_folder_left:
+        log.mkdir()
     stopped.start()
     assert stopped.alerts() == OLD
 

@@ -93,10 +93,10 @@ cut_damaged_end() {
   return "$cut"
 }
 
-# Redis starts empty, silently, with an empty base or with files that no manifest lists.
+# Redis starts empty, silently, with an empty base or without a manifest.
 is_incomplete() {
   [[ -d $log ]] || return 1
-  [[ -e $manifest ]] || [[ -z $(ls -A -- "$log") ]] || return 0
+  [[ -e $manifest ]] || return 0
   [[ -n $(find "$log" -maxdepth 1 -name '*.base.*' -size 0) ]]
 }
 
