@@ -42,6 +42,8 @@ def _edges(system: Manifests, direction: str, peers: str) -> set[tuple[str, str,
 FLOW = {
     ("payment-api", "redpanda", 9093),
     ("redpanda", "redpanda", 33145),
+    # rpk in a broker's pod.
+    ("redpanda", "redpanda", 9093),
     ("flink-jobmanager", "redpanda", 9093),
     ("flink-jobmanager", "redis", 6379),
     ("alert-monitor", "redis", 6379),
