@@ -33,14 +33,9 @@ EVERYWHERE = {
 }
 """Complaints that are acceptable for every workload, with the reason."""
 KNOWN = {
-    # A TaskManager that is evicted costs seconds from the checkpoint; a budget of one would block
-    # every drain of its node.
-    "deployment-has-poddisruptionbudget": {"flink-taskmanager"},
     # Recreate: two JobManagers would run the job twice, and two alert-monitors would each get part
     # of the alerts.
     "deployment-strategy": {"alert-monitor", "flink-jobmanager"},
-    # A quiet night needs one TaskManager.
-    "horizontalpodautoscaler-replicas": {"flink-taskmanager"},
     # Its clients need a stable address, which a headless Service does not have.
     "statefulset-has-servicename": {"redis"},
 }

@@ -491,7 +491,7 @@ EVERYDAY = [
         "flink.yaml",
         IMAGE.format("[a-z-]+"),
         COMMIT,
-        {"Deployment/flink-jobmanager": ROLLS, "Deployment/flink-taskmanager": ROLLS},
+        {"Deployment/flink-jobmanager": ROLLS},
     ),
     Commit("redis.yaml", r"(image: \S+/redis):\S+", r"\1:7.2.{}", {"StatefulSet/redis": ROLLS}),
     Commit(

@@ -42,3 +42,11 @@ def test_a_mixed_cluster_runs_pods_where_their_images_can_run(system: Manifests)
             "kubernetes.io/arch": "amd64",
             "kubernetes.io/os": "linux",
         }, name
+
+
+@EVERY
+def test_a_cluster_without_ipv4_refuses_every_service(system: Manifests) -> None:
+    """Our servers listen on IPv4: accepted there, the Services would lead to closed ports."""
+    for service in system.kind("Service"):
+        assert service["spec"]["ipFamilies"] == ["IPv4"]
+        assert service["spec"]["ipFamilyPolicy"] == "SingleStack"

@@ -213,6 +213,9 @@ def expose(
         spec=k8s.ServiceSpec(
             type="ClusterIP",
             cluster_ip="None" if headless else None,
+            # Our servers listen on IPv4 alone: a cluster without it refuses the Service.
+            ip_families=["IPv4"],
+            ip_family_policy="SingleStack",
             publish_not_ready_addresses=publish_not_ready or None,
             selector=component.labels,
             ports=[
