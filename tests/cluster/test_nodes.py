@@ -56,6 +56,14 @@ class Cluster:
             and node in ("", pod["spec"].get("nodeName"))
         ]
 
+    def disruptions_allowed(self, budget: str) -> int:
+        """Return how many ready pods may leave; 0 without such a budget."""
+        return sum(
+            each["status"]["disruptionsAllowed"]
+            for each in self.client.list("policy/v1", "PodDisruptionBudget")
+            if (each["metadata"]["namespace"], each["metadata"]["name"]) == (self.namespace, budget)
+        )
+
     def missing(self, nodes: int) -> list[str]:
         """Return the workloads with fewer running pods than they can have on some nodes."""
         running = [
@@ -81,7 +89,7 @@ class Cluster:
             lambda: not self.missing(nodes),
             programs=self.simulated.programs,
             seconds=SECONDS,
-            what=f"{self.missing(nodes)} did not run again",
+            what=f"some pods in {self.namespace} did not run again",
         )
 
 
@@ -194,3 +202,22 @@ def test_every_pod_runs_again(
         with event(cluster, node):
             cluster.wait(len(cluster.nodes) - 1)
         cluster.wait(len(cluster.nodes))
+
+
+def test_broken_brokers_do_not_block_a_drain(cluster: Cluster) -> None:
+    """Two of three use up the budget, and by default neither may leave: no drain would end."""
+    broken = [
+        pod for pod in cluster.pods() if pod["metadata"]["name"] in {"redpanda-0", "redpanda-1"}
+    ]
+    status = {"conditions": [{"type": "Ready", "status": "False"}]}
+    for pod in broken:
+        cluster.client.merge(Reference.of(pod), {"status": status}, subresource="status")
+    wait_until(
+        lambda: not cluster.disruptions_allowed("redpanda"),
+        programs=cluster.simulated.programs,
+        seconds=SECONDS,
+        what="the budget still counted them as healthy",
+    )
+    with drained(cluster, broken[0]["spec"]["nodeName"]):
+        cluster.client.delete(Reference.of(broken[-1]))
+    cluster.wait(len(cluster.nodes))
