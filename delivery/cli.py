@@ -206,11 +206,13 @@ def synth() -> None:
 def check() -> None:
     """Prove that dist is what the sources render, and committed.
 
+    If HEAD merges a promotion, it must also be the very tree that was reviewed and rehearsed.
+
     \b
     Example:
       delivery check
     Exit codes:
-      1  a file is stale, missing, orphaned, untracked or unmerged
+      1  a file is stale, missing, orphaned, untracked or unmerged, or not what was promoted
     """
     repository = _repository()
     with dist.rendered(repository) as fresh:
@@ -221,6 +223,11 @@ def check() -> None:
         _echo("dist does not match its sources: run `make synth` and commit it.", err=True)
         sys.exit(1)
     _echo("dist is proved")
+    altered = promotion.altered(repository)
+    if altered:
+        _echo(f"This is not the promotion that was reviewed: {', '.join(altered)}.", err=True)
+        _echo("Refresh it with `delivery promote`, or undo this merge.", err=True)
+        sys.exit(1)
     missing = digests.without_digest(images_of(repository))
     if missing:
         _echo(f"No digest yet: {', '.join(missing)}; run `delivery refresh`.", err=True)
@@ -716,6 +723,11 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
     help="Also write the full text to this file; GitHub may show only part of it.",
 )
 @click.option(
+    "--body",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the part that GitHub takes as a description to this file.",
+)
+@click.option(
     "--verdict",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Quote this file, written by `delivery rehearse --markdown`.",
@@ -731,6 +743,7 @@ def promote(
     dry_run: bool,
     bundle: Path | None,
     output: Path | None,
+    body: Path | None,
     verdict: Path | None,
     refresh: bool,
     overrule: str | None,
@@ -751,9 +764,10 @@ def promote(
     """
     repository = _repository()
     pairs = promotion.pairs(environments(repository), target=environment)
-    if (verdict or bundle or overrule) and len(pairs) > 1:
+    if (verdict or bundle or body or overrule) and len(pairs) > 1:
         raise click.UsageError(
-            "--verdict, --bundle and --overrule are about one environment: add --environment."
+            "--verdict, --bundle, --body and --overrule are about one environment: "
+            "add --environment."
         )
     quoted = None if verdict is None else verdict.read_text("utf-8", "replace")
     if not pairs:
@@ -785,6 +799,7 @@ def promote(
             continue
         texts.append(proposal.text)
         _write(filter(None, [output]), "\n".join(texts))
+        _write(filter(None, [body]), proposal.body)
         if dry_run:
             _echo(f"{proposal.title}\n\n{proposal.body}")
         else:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import remotes
+from delivery.releases import changes, landing, resolve
 from delivery.temporary import temporary_folder
 
 
@@ -51,6 +52,13 @@ def git_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the Git configuration of the person who runs the tests."""
     for name, value in remotes.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Release the services of the tests' remotes: the live ones may change at any time."""
+    for module in (changes, landing, resolve):
+        monkeypatch.setattr(module, "SERVICES", remotes.SERVICES)
 
 
 class _Unauthorized(BaseHTTPRequestHandler):

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from delivery.cli import main
 from delivery.manifests import dist
 from delivery.manifests.dist import Finding, Flaw, RenderError
+from delivery.releases import promotion
 from repository import REPOSITORY
 
 
@@ -188,6 +189,17 @@ def render(monkeypatch: pytest.MonkeyPatch) -> None:
         yield repository / "fresh"
 
     monkeypatch.setattr(dist, "rendered", rendered)
+    monkeypatch.setattr(promotion, "altered", lambda _: [])
+
+
+@pytest.mark.usefixtures("render")
+def test_check_fails_for_another_tree_than_was_reviewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It renders, but nobody has read or rehearsed it."""
+    monkeypatch.setattr(dist, "prove", lambda *_: [])
+    monkeypatch.setattr(promotion, "altered", lambda _: ["images.yaml"])
+    result = run("check")
+    assert result.exit_code == 1
+    assert "This is not the promotion that was reviewed: images.yaml.\n" in result.stderr
 
 
 @pytest.mark.usefixtures("render")

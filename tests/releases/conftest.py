@@ -2,12 +2,7 @@
 
 import pytest
 
-import remotes
-from delivery.releases import changes, landing, resolve
-
 
 @pytest.fixture(autouse=True)
-def services(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Release the services of the tests' remotes: the live ones may change at any time."""
-    for module in (changes, landing, resolve):
-        monkeypatch.setattr(module, "SERVICES", remotes.SERVICES)
+def _services(services: None) -> None:
+    """Release the services of the tests' remotes."""

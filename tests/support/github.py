@@ -18,17 +18,29 @@ from remotes import Remote, run_git
 
 _PROGRAM = """\
 #!{python}
-import json, pathlib, subprocess, sys, urllib.parse
+import argparse, json, pathlib, subprocess, sys, urllib.parse
 
 here, bare = pathlib.Path(__file__).parent, {bare!r}
 with (here / "calls").open("a") as calls:
     calls.write(" ".join(sys.argv[1:]) + "\\n")
 if (here / "refusal").exists():
     sys.exit((here / "refusal").read_text())
-if sys.argv[1:3] != ["api", "--method"]:
+if sys.argv[1] != "api":
     sys.exit("GraphQL: Projects (classic) is deprecated (repository.pullRequest.projectCards)")
-method, path, *given = sys.argv[3:]
-given = json.load(sys.stdin) if given == ["--input", "-"] else None
+parser = argparse.ArgumentParser()
+parser.add_argument("--method", default="GET")
+parser.add_argument("--input", choices=["-"])
+parser.add_argument("--jq", default=".")
+parser.add_argument("--raw-field", action="append", default=[])
+parser.add_argument("--field", action="append", default=[])
+parser.add_argument("path")
+asked = parser.parse_args(sys.argv[2:])
+given = json.load(sys.stdin) if asked.input else dict(f.split("=", 1) for f in asked.raw_field)
+for field in asked.field:
+    key, _, file = field.partition("=@")
+    given[key] = pathlib.Path(file).read_text()
+method, path = asked.method, asked.path.replace("owner/name", "{{owner}}/{{repo}}")
+path = path.replace("head=owner:", "head={{owner}}:")
 pulls = json.loads((here / "pulls.json").read_text())
 url = urllib.parse.urlsplit(path)
 query = dict(urllib.parse.parse_qsl(url.query))
@@ -49,7 +61,7 @@ def shown(pull):
 
 
 assert url.path.startswith("repos/{{owner}}/{{repo}}/pulls"), url.path
-same = [p for p in pulls if given and p["open"] and p["head"] == given.get("head")]
+same = [p for p in pulls if p["open"] and p["head"] == given.get("head")]
 if method == "GET" and url.path.endswith("/reviews"):
     answer = json.loads((here / "reviews.json").read_text())
 elif method == "GET":
@@ -68,7 +80,11 @@ else:
     pulls.append({{**given, "number": len(pulls) + 7, "open": True}})
     answer = shown(pulls[-1])
 (here / "pulls.json").write_text(json.dumps(pulls))
-print(json.dumps(answer))
+if asked.jq == ".":
+    print(json.dumps(answer))
+else:
+    jq = ["jq", "--raw-output", asked.jq]
+    subprocess.run(jq, input=json.dumps(answer), text=True, check=True)
 """
 
 

@@ -48,12 +48,12 @@ def test_main_takes_reviewed_pull_requests_alone() -> None:
 
 
 def test_a_promotion_is_a_merge() -> None:
-    """After a squash develop and main would have no commits in common, and would conflict for ever.
+    """A squash would hide what was promoted, and main must get the very tree that was reviewed.
 
-    For the same reason develop need not be up to date with main, whose merges it lacks.
+    Its first parent is main, so that it is up to date until main moves.
     """
     assert rules("main")["pull_request"]["allowed_merge_methods"] == ["merge"]
-    assert not rules("main")["required_status_checks"]["strict_required_status_checks_policy"]
+    assert rules("main")["required_status_checks"]["strict_required_status_checks_policy"]
 
 
 @pytest.mark.parametrize("name", sorted(RULESETS))

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Make the commit of a promotion and the text that argues its case, in a job without secrets.
+#
+#   offer.sh ENVIRONMENT BUNDLE BODY TEXT
+#
+# promote.yml runs it from a checkout of the branch that is promoted. Without anything to promote it
+# writes nothing.
+set -euo pipefail
+
+environment=$1 bundle=$2 body=$3 text=$4
+
+promote() {
+    .venv/bin/delivery promote --environment="$environment" --bundle="$bundle" "$@"
+}
+
+offered() {
+    git bundle list-heads "$bundle" | cut -d ' ' -f 1
+}
+
+promote
+[[ -e $bundle ]] || exit 0
+commit=$(offered)
+# The very tree that would land.
+git checkout --quiet --detach "$commit"
+# A blocking verdict must be read in the pull request, whose own check it fails.
+.venv/bin/delivery rehearse "$commit^1" --environment="$environment" --markdown=rehearsal.md || true
+promote --verdict=rehearsal.md --body="$body" --output="$text"
+if [[ $(offered) != "$commit" ]]; then
+    echo "offer: a branch has moved meanwhile; its own run offers the newer commit" >&2
+    rm "$bundle"
+fi
