@@ -432,6 +432,8 @@ def rehearse_change(
     if len(allowed) != len(reasons):
         raise click.UsageError("Each --allow needs its own --reason.")
     try:
+        if base is None:
+            _warn_of_others(_repository())
         allowances = [Allowance.parse(*each) for each in zip(allowed, reasons, strict=True)]
         with _progress() as report:
             rehearsals = rehearsal.run(
@@ -452,6 +454,17 @@ def rehearse_change(
     _echo(rehearsal_report.FORMATS[form](rehearsals))
     if any(each.blocks for each in rehearsals):
         sys.exit(1)
+
+
+def _warn_of_others(repository: Path) -> None:
+    """Say so if a comparison with the remote shows the work of others backwards."""
+    place, commits = chain.lacking(repository, "origin", environments(repository))
+    if commits:
+        _echo(
+            f"This checkout lacks {counted(commits, 'commit')} of {place}, which appear below as "
+            f"if it undid them: run `git merge {place}` first.",
+            err=True,
+        )
 
 
 def _write(pages: Iterable[Path], text: str) -> None:
@@ -701,6 +714,8 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
       delivery diff origin/main -e staging
     """
     repository = _repository()
+    if base is None:
+        _warn_of_others(repository)
     found: list[diff.Difference] = []
     for each in select(environments(repository), environment):
         since = base or f"origin/{each.branch}"

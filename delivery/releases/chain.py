@@ -1,10 +1,11 @@
 """The branches of the chain of environments that every release passes."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from delivery.errors import DeliveryError
-from delivery.git import git, resolve
+from delivery.git import GitError, git, resolve
 from delivery.manifests.applications import Environment
 
 
@@ -33,3 +34,19 @@ def fetch(repository: Path, remote: str, environments: Sequence[Environment]) ->
         refs = [f"+refs/heads/{branch}:refs/remotes/{remote}/{branch}" for branch in branches]
         git(repository, "fetch", "--quiet", "--no-tags", "--", remote, *refs)
     return {branch: resolve(repository, f"refs/remotes/{remote}/{branch}") for branch in branches}
+
+
+def lacking(repository: Path, remote: str, environments: Sequence[Environment]) -> tuple[str, int]:
+    """Return the branch that a checkout is nearest to, and how many of its commits it lacks.
+
+    Only what was fetched counts; 0 where nothing was.
+    """
+    distances = []
+    for branch in dict.fromkeys(each.branch for each in environments):
+        ref = f"refs/remotes/{remote}/{branch}"
+        with suppress(GitError):
+            span = ("--left-right", "--count", f"HEAD...{ref}")
+            own, others = map(int, git(repository, "rev-list", *span).split())
+            distances.append((own, others, f"{remote}/{branch}"))
+    _, lacks, place = min(distances, default=(0, 0, ""))
+    return place, lacks

@@ -9,6 +9,7 @@ from delivery.products.catalog import version_risks
 from delivery.releases.edit import check_build, check_reason, unknown_service
 from delivery.releases.history import Order, order
 from delivery.releases.timeline import RELEASE, SOURCE_RUN
+from delivery.text import short
 from fraud_detection.images import SERVICES, Pin, Release, Releases
 from fraud_detection.platform.image import Image
 
@@ -128,7 +129,7 @@ def bump(
                     _require_newer(releases, build, history)
         return {build.service: _bumped(releases, build, prove) for build in new}
 
-    what = ", ".join(f"{build.service} to {build.tag[:12]}" for build in builds)
+    what = ", ".join(f"{build.service} to {short(build.tag)}" for build in builds)
     topic = f"bump/{builds[0].service}"
     return Change(topic=topic, subject=f"Bump {what}", trailers=trailers, edit=edit)
 
@@ -226,7 +227,7 @@ def pin(
 
     return Change(
         topic=f"pin/{build.service}",
-        subject=f"Pin {build.service} in {environment} to {build.tag[:12]}",
+        subject=f"Pin {build.service} in {environment} to {short(build.tag)}",
         trailers=[("Pin", f"{environment} {build}")],
         body=reason,
         environment=environment,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from delivery.releases.changes import Build, Change, ReleaseError, pin, require_order
 from delivery.releases.edit import unknown_service
 from delivery.releases.timeline import RELEASE, State, changes
+from delivery.text import short
 from fraud_detection.images import Release, Releases
 from fraud_detection.platform.image import Image
 
@@ -81,7 +82,7 @@ def rollback(
     return replace(
         what,
         topic=f"rollback/{service}",
-        subject=f"Roll back {service} in {environment} to {to.tag[:12]}",
+        subject=f"Roll back {service} in {environment} to {short(to.tag)}",
         trailers=what.trailers if pinned else [(RELEASE, str(build))],
         edit=edit,
     )

@@ -6,7 +6,8 @@ import pytest
 
 import remotes
 from delivery.git import GitError
-from delivery.releases.chain import ChainError, fetch
+from delivery.releases.chain import ChainError, fetch, lacking
+from promoting import bump, promote
 from remotes import DEV, PRODUCTION, STAGING, Remote, run_git
 
 pytestmark = pytest.mark.usefixtures("git_environment")
@@ -91,3 +92,25 @@ def test_a_shallow_clone_is_refused(remote: Remote, tmp_path: Path) -> None:
     other = clone(remote, tmp_path, "--depth=1")
     with pytest.raises(ChainError, match="run `git fetch --unshallow origin`"):
         fetch(other, "origin", [DEV])
+
+
+def test_a_checkout_is_compared_with_the_branch_that_it_began_from(remote: Remote) -> None:
+    """The promotions that only main has are not work of others that develop lacks."""
+    bump(remote, "3" * 40)
+    promote(remote)
+    for letter in "45":
+        bump(remote, letter * 40)
+    for start, expected in (
+        ("origin/develop", ("origin/develop", 0)),
+        ("origin/develop~1", ("origin/develop", 1)),
+        ("origin/main", ("origin/main", 0)),
+    ):
+        run_git(remote.clone, "switch", "--quiet", "--detach", start)
+        remotes.commit(remote.clone, "Mine")
+        assert lacking(remote.clone, "origin", [DEV, STAGING]) == expected
+
+
+def test_without_anything_fetched_nothing_is_lacking(tmp_path: Path) -> None:
+    """A first commit has no remote yet."""
+    run_git(tmp_path, "init", "--quiet")
+    assert lacking(tmp_path, "origin", [DEV, STAGING]) == ("", 0)

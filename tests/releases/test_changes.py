@@ -105,6 +105,13 @@ def test_each_commit_message_has_the_change_and_the_reason(
     assert run_git(remote.bare, "log", "-1", "--format=%B", "develop") == message
 
 
+def test_a_version_is_not_shortened_in_a_subject(remote: Remote) -> None:
+    """Part of 7.2.15-bookworm would be another version; the start of a commit is enough."""
+    land(remote, bump(Build(service="redis", tag="7.2.15-bookworm")))
+    subject = run_git(remote.bare, "log", "-1", "--format=%s", "develop")
+    assert subject == "Bump redis to 7.2.15-bookworm"
+
+
 def test_several_services_are_one_commit(remote: Remote) -> None:
     """Two services that need each other's new version must not run with the old one."""
     builds = [Build(service=name, tag=NEW) for name in ("payment-api", "alert-monitor")]

@@ -463,3 +463,18 @@ def test_status_fails_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "status", fail)
     result = run("status")
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, "Error: There is no kubectl.")
+
+
+def test_work_of_others_is_not_shown_backwards_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout behind its remote looks as if it undid what others did."""
+    (tmp_path / "behind").mkdir()
+    remote = remotes.Remote.create(tmp_path / "behind")
+    remotes.run_git(remote.clone, "switch", "--quiet", "--detach")
+    newer = remotes.commit(remote.clone, "Others")
+    remotes.run_git(remote.clone, "push", "--quiet", "origin", f"{newer}:develop", f"{newer}:main")
+    remotes.run_git(remote.clone, "switch", "--quiet", "develop")
+    monkeypatch.chdir(remote.clone)
+    assert "This checkout lacks 1 commit of origin/develop, which" in run("diff").stderr
+    assert "lacks" not in run("diff", "HEAD").stderr
