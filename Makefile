@@ -76,6 +76,11 @@ test: lint ## Lint, check types and run all tests
 test-extension: $(SETUP) ## Add a service and an environment to a copy, and run the fast tests there
 	pytest -n 2 --dist loadfile -m extension tests/extension
 
+.PHONY: test-workflows
+test-workflows: $(SETUP) ## Run the workflows under act, with stand-ins for GitHub
+	uv sync --quiet --locked --group workflows
+	pytest -n 2 --dist load -m workflows tests/workflows/test_act.py
+
 .PHONY: test-packages
 test-packages: ## Install Redis, which some tests start, from Debian or Ubuntu
 	@command -v redis-server > /dev/null || { $(AS_ROOT) apt-get update && \
