@@ -35,6 +35,8 @@ moved() {
 git fetch --quiet --no-tags --no-recurse-submodules origin "+refs/heads/$branch:refs/land/branch"
 head=$(git rev-parse refs/land/branch)
 
+# A link could name a file of this job, such as its environment.
+[[ -f $bundle && ! -L $bundle ]] || refuse "there is no bundle"
 commit=$(git bundle list-heads "$bundle" | cut -d ' ' -f 1)
 [[ $(git bundle list-heads "$bundle") == "$commit refs/heads/$branch" ]] ||
     refuse "the bundle must hold refs/heads/$branch and nothing else"

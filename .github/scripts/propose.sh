@@ -4,6 +4,11 @@
 #   propose.sh BASE HEAD TITLE TEXT_FILE
 set -euo pipefail
 
+# A link could name a file of this job, such as its environment, which would be published.
+[[ -f $4 && ! -L $4 ]] || {
+    echo "propose: there is no text" >&2
+    exit 1
+}
 number=$(gh pr list --repo="$GITHUB_REPOSITORY" --base="$1" --head="$2" --state=open \
     --json=number --jq='.[].number')
 if [[ -z $number ]]; then

@@ -33,11 +33,13 @@ git checkout --quiet --force -B "$branch" "origin/$branch" && git clean -ffdxq
 """,
     "actions/upload-artifact": """
 for each in $INPUT_PATH; do
-    [ ! -e "$each" ] || cp "$each" "$RECORDS/artifacts/"
+    [ ! -e "$each" ] || cp --parents "$each" "$RECORDS/artifacts/"
     [ ! -e "$each" ] || echo artifact-id=1 >> "$GITHUB_OUTPUT"
 done
 """,
-    "actions/download-artifact": 'cp "$RECORDS"/artifacts/* .',
+    "actions/download-artifact": """
+mkdir -p "${INPUT_PATH:-.}" && cp -r "$RECORDS/artifacts/." "${INPUT_PATH:-.}"
+""",
     "actions/create-github-app-token": f'echo "token={TOKEN}" >> "$GITHUB_OUTPUT"',
     "marocchino/sticky-pull-request-comment": """
 text=${INPUT_MESSAGE:-$(cat "$INPUT_PATH")}

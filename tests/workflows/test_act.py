@@ -102,6 +102,20 @@ def test_hostile_code_lands_nothing(github: GitHub) -> None:
     assert github.remote.head() == before
 
 
+def test_hostile_code_replaces_no_script(github: GitHub) -> None:
+    """It decides what is handed over: a later step sees the variables that it sets."""
+    github.answer(
+        "delivery",
+        """
+        echo 'echo "$GH_TOKEN" > "$RECORDS/stolen"' > .github/scripts/land.sh
+        echo BUNDLE=.github/scripts/land.sh >> "$GITHUB_ENV"
+        """,
+    )
+    done = github.run(WORKFLOWS / "operate.yml", "repository_dispatch", dispatched())
+    assert done.jobs == {"prepare": True, "land": False}, done.log
+    assert not (github.records / "stolen").exists()
+
+
 def test_nothing_to_do_is_no_commit(github: GitHub) -> None:
     """The same build again."""
     done = github.run(WORKFLOWS / "operate.yml", "repository_dispatch", dispatched())

@@ -240,6 +240,14 @@ def test_the_ref_is_the_branch(release: Release) -> None:
     assert "refs/heads/main" in release.refused("main")
 
 
+def test_a_link_is_no_bundle(release: Release) -> None:
+    """It could name any file of the job that has the token."""
+    release.pack()
+    release.bundle.rename(release.bundle.with_name("elsewhere"))
+    release.bundle.symlink_to("elsewhere")
+    assert "no bundle" in release.refused()
+
+
 def test_what_is_not_a_bundle_is_refused(release: Release) -> None:
     """The file comes from a job that may be hostile."""
     release.bundle.write_bytes(b"# v2 git bundle\n" + b"\0" * 100)

@@ -45,6 +45,13 @@ def test_no_cache_reaches_a_secret(path: Path) -> None:
 
 
 @each_release
+def test_what_was_prepared_is_kept_apart(path: Path) -> None:
+    """An artifact may hold any file: a `land.sh` of its own would be run with the token."""
+    [download] = using(path, "actions/download-artifact")
+    assert download["with"]["path"] == "${{ runner.temp }}/prepared"
+
+
+@each_release
 def test_only_protected_branches_have_the_key(path: Path) -> None:
     """A workflow on any branch could read a secret of the repository."""
     assert [job["environment"] for job in holders(path)] == ["release"]

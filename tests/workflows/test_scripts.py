@@ -158,6 +158,7 @@ def test_an_unknown_action_is_refused(programs: Programs, action: str) -> None:
 def test_a_pull_request_is_opened_once(programs: Programs, number: str) -> None:
     """A second one from the same branch is refused by GitHub; the open one gets the new text."""
     programs.add("bin/gh", f'[ "$2" != list ] || echo "{number}"')
+    (programs.folder / "text.md").touch()
     done = programs.run("propose.sh", "develop", "images", "A title", "text.md")
     assert done.returncode == 0, done.stderr
     (_, looked), (_, made) = programs.calls
@@ -171,6 +172,14 @@ def test_a_pull_request_is_opened_once(programs: Programs, number: str) -> None:
     else:
         assert made[:2] == ["pr", "create"]
         assert {"--base=develop", "--head=images", "--body-file=text.md"} < set(made)
+
+
+def test_no_file_of_the_job_is_published(programs: Programs) -> None:
+    """The text comes from a job that may be hostile, and the token is in the environment."""
+    programs.add("bin/gh")
+    (programs.folder / "text.md").symlink_to("/proc/self/environ")
+    assert programs.run("propose.sh", "develop", "images", "A title", "text.md").returncode == 1
+    assert not (programs.folder / "calls").exists()
 
 
 @pytest.fixture
