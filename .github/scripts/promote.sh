@@ -21,6 +21,11 @@ remote_commit() {
     git ls-remote origin "refs/heads/$1" | cut -f 1
 }
 
+# A link could name a file of this job, such as its environment, which would be published.
+for each in "$bundle" "$body"; do
+    [[ -f $each && ! -L $each ]] || refuse "$each is not there"
+done
+
 git fetch --quiet --no-tags --no-recurse-submodules origin \
     "+refs/heads/$source:refs/promote/source" "+refs/heads/$target:refs/promote/target"
 head=$(git rev-parse refs/promote/target)

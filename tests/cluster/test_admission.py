@@ -71,8 +71,9 @@ def test_every_image_of_ours_runs_by_digest(guarded: Client) -> None:
         OURS,
         "redis",
         f"evil.test/ghcr.io/mordris/payment-api@{DIGEST}",
-        f"ghcr.io/mordris/payment-api.evil@{DIGEST}",
+        f"ghcr.io/mordris-evil/payment-api@{DIGEST}",
         f"ghcrXio/mordris/payment-api@{DIGEST}",
+        f"docker.io/library/redis-evil@{DIGEST}",
         f"{OURS}@{DIGEST}0",
     ],
 )

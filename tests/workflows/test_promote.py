@@ -106,6 +106,15 @@ def test_the_promotion_is_opened_and_refreshed(job: Job) -> None:
     assert job.remote.head("promote/staging") == offered
 
 
+@pytest.mark.parametrize("name", ["promotion.bundle", "body.md"])
+def test_no_file_of_the_job_is_published(job: Job, name: str) -> None:
+    """Both come from a job that may be hostile, and the token is in the environment."""
+    job.offer()
+    (job.checkout / name).unlink()
+    (job.checkout / name).symlink_to("/proc/self/environ")
+    assert name in job.refused()
+
+
 @needs_jq
 def test_an_approved_promotion_stays_until_its_target_moves(job: Job) -> None:
     """A reviewer gets what they have read; the summary says what waits."""

@@ -118,6 +118,10 @@ BUILD = ["--history=owner/application", "--source-run=https://github.test/run/1"
             ["--reason=slow", "--", "payment-api", "staging", "a" * 40],
         ),
         ({"ACTION": "unpin"}, ["--", "payment-api", "staging"]),
+        (
+            {"ACTION": "rollback", "REASON": "slow"},
+            ["--reason=slow", "--", "payment-api", "staging"],
+        ),
     ],
 )
 def test_an_operation_is_one_command(
