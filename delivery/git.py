@@ -4,12 +4,13 @@ import io
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import NamedTuple
 
+from delivery import processes
 from delivery.errors import DeliveryError
 
 _KEPT = re.compile(
@@ -68,9 +69,16 @@ _SETTINGS = {
     "push.pushOption": "",
     "push.recurseSubmodules": "no",
     "trailer.separators": ":",
+    # Bytes a second and seconds: a remote that is slower is as good as silent. Git prefers the
+    # variables GIT_HTTP_LOW_SPEED_LIMIT and GIT_HTTP_LOW_SPEED_TIME.
+    "http.lowSpeedLimit": "100",
+    "http.lowSpeedTime": "60",
 }
 """Settings of ours, so that those of the user decide about access and identity, not answers."""
 _PLAINLY = [part for setting in _SETTINGS.items() for part in ("-c", "=".join(setting))]
+_REMOTE_COMMANDS = frozenset({"fetch", "ls-remote", "push"})
+_REMOTE_SECONDS = 300
+"""Time limit of a command that talks to a remote: ssh waits without end for a silent server."""
 _NO = 1
 """Exit code of the answer "no"; standard error may hold warnings or a trace in any case."""
 
@@ -118,20 +126,25 @@ def _run(
     environment: Mapping[str, str] | None = None,
     given: bytes = b"",
 ) -> bytes:
-    command = next((a for a in arguments if not a.startswith("-") and "=" not in a), "")
+    command, *operands = [a for a in arguments if not a.startswith("-") and "=" not in a]
     try:
-        done = subprocess.run(  # noqa: S603 - no shell
-            ["git", *_PLAINLY, *arguments],  # noqa: S607 - the user's own Git
-            cwd=folder,
-            env={
+        done = processes.run(
+            ["git", *_PLAINLY, *arguments],
+            folder=folder,
+            environment={
                 **{name: value for name, value in os.environ.items() if _KEPT.match(name)},
                 **_VARIABLES,
                 **(environment or {}),
             },
-            input=given,
-            capture_output=True,
-            check=False,
+            given=given,
+            limit=_REMOTE_SECONDS if command in _REMOTE_COMMANDS else None,
         )
+    except TimeoutExpired as error:
+        message = (
+            f"{operands[0]} did not answer within {error.timeout:g} seconds; check the network, "
+            "and for SSH that `ssh-add -l` lists your key; then try again"
+        )
+        raise GitError(command, message) from error
     except OSError as error:
         if error.filename == "git":
             raise GitError(command, "there is no git on the PATH; install Git") from error

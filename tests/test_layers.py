@@ -18,6 +18,7 @@ LAYERS = (
     {"control_plane"},
     {"manifests"},
     {"commands", "git", "temporary", "text"},
+    {"processes"},
     {"errors"},
 )
 """Packages and modules of delivery, the topmost layer first."""

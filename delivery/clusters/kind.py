@@ -23,6 +23,8 @@ _OLDEST = (0, 24)
 """First version whose network enforces NetworkPolicies (kubernetes-sigs/kind#842)."""
 _SECONDS = 20 * 60
 """Time limit of an Application; pulling images takes most of it."""
+_PROGRAM_SECONDS = 20 * 60
+"""Time limit of a program that pulls images, waits for them, or collects logs."""
 _POLL_SECONDS = 5
 _PARAMETERS = {
     "apiVersion": "v1",
@@ -149,6 +151,7 @@ def _make_cluster(repository: Path, report: Callable[[str], None]) -> None:
         f"--config={repository / 'docs' / 'kind' / 'cluster.yaml'}",
         "--wait=5m",
         remedy=_REMEDY,
+        limit=_PROGRAM_SECONDS,
     )
 
 
@@ -176,6 +179,7 @@ def _install(repository: Path, report: Callable[[str], None]) -> None:
             f"--namespace={namespace}",
             "--for=condition=Available",
             "--timeout=10m",
+            limit=_PROGRAM_SECONDS,
         )
 
 
@@ -220,7 +224,7 @@ def _collect(chosen: Sequence[Environment], logs: Path) -> None:
     logs.mkdir(parents=True, exist_ok=True)
     for name, command in commands.items():
         try:
-            text = run(*command, remedy=_REMEDY)
+            text = run(*command, remedy=_REMEDY, limit=_PROGRAM_SECONDS)
         except CommandError as error:
             text = f"{error}\n"
         (logs / name).write_text(text, encoding="utf-8")

@@ -30,6 +30,7 @@ for refusal in refuse-*; do
     test -e "$refusal" || continue
     case "$call" in "$(cat "$refusal")"*) echo "refused: $refusal" >&2; exit 1; esac
 done
+test "$call" != "$(cat hanging 2> /dev/null)" || exec sleep 60
 case "$call" in
 "kind version") cat version ;;
 "kind get clusters") cat clusters ;;
@@ -296,6 +297,17 @@ def test_a_refused_call_is_shown_with_its_reason(machine: Machine) -> None:
     assert result.exit_code == 2
     assert "`kind create cluster" in result.stderr
     assert "refused: refuse-kind create" in result.stderr
+
+
+def test_a_call_that_hangs_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker may stop answering."""
+    monkeypatch.setattr(kind, "_PROGRAM_SECONDS", 0.5)
+    logs = f"kind export logs --name={kind.NAME} logs/nodes"
+    machine.says(hanging=logs)
+    machine.states(("Unknown", "Unknown", "Error"))
+    assert machine.run("--logs=logs").exit_code == 2
+    collected = (machine.folder / "logs" / "export.txt").read_text(encoding="utf-8")
+    assert collected == f"`{logs}` did not answer within 0.5 seconds: try again.\n"
 
 
 def test_it_waits_until_everything_works(machine: Machine) -> None:

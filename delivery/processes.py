@@ -1,0 +1,63 @@
+"""Programs that run to their end, or to a limit, and leave no process behind."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+_GRACE_SECONDS = 5
+"""Time between SIGTERM and SIGKILL, in which a program can remove its temporary files."""
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    given: bytes = b"",
+    limit: float | None = None,
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program to its end; whatever interrupts it also ends the programs that it started.
+
+    It has a session of its own, so that it can never ask a question on the terminal: nobody would
+    see it, as we capture the output.
+
+    Args:
+        command: Program and arguments; no shell sees them.
+        folder: Working directory. Default: the current one.
+        environment: Environment variables. Default: our own.
+        given: Standard input. Default: empty.
+        limit: Seconds after which it is ended. Default: none.
+
+    Raises:
+        OSError: If it cannot be started.
+        subprocess.TimeoutExpired: If it exceeds the limit.
+    """
+    with subprocess.Popen(  # noqa: S603 - no shell
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(given, limit)
+        except BaseException:
+            _end(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(_GRACE_SECONDS)
+    finally:
+        # Its children may ignore SIGTERM, and a second Ctrl-C must not spare it.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
