@@ -9,7 +9,7 @@ import re
 import time
 
 from delivery.control_plane.client import Client, Reference
-from delivery.control_plane.programs import wait_until
+from delivery.control_plane.programs import StartError
 from delivery.manifests.manifest import Manifest
 
 RULES = frozenset({"LimitRange", "ResourceQuota", "StorageClass"})
@@ -55,19 +55,19 @@ class Admission:
 
     def wait(self) -> None:
         """Wait until the plugins apply all noted rules; StartError after half a minute."""
-        if self._unseen:
-            wait_until(
-                self._has_seen,
-                programs=[],
-                seconds=_SECONDS,
-                what=f"the API server still ignores a new {' or '.join(sorted(self._unseen))}",
-                pause=0,
-            )
-            self._unseen.clear()
+        deadline = time.monotonic() + _SECONDS
+        while self._unseen and not self._has_seen():
+            if time.monotonic() > deadline:
+                kinds = " or ".join(sorted(self._unseen))
+                raise StartError(f"the API server still ignores a new {kinds} after {_SECONDS} s")
+        self._unseen.clear()
 
     def _has_seen(self) -> bool:
         seen = dict(_SEEN.findall(self._client.text("/metrics")))
         if not seen:
             time.sleep(_GRACE_SECONDS)
             return True
-        return all(float(seen[kind.lower()]) >= version for kind, version in self._unseen.items())
+        # A plugin reports nothing of a kind before its first look.
+        return all(
+            float(seen.get(kind.lower(), 0)) >= version for kind, version in self._unseen.items()
+        )

@@ -3,9 +3,11 @@
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from email.message import Message
 from http import HTTPStatus
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -14,8 +16,14 @@ from delivery.errors import DeliveryError
 from delivery.manifests.manifest import Manifest
 
 _TIMEOUT_SECONDS = 60
-_OVERLOADED = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+_OVERLOADED = frozenset(
+    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+)
 """The answers of an API server that has lost its store, for example: they refuse nothing."""
+_CONFLICTS = 5
+_SHORTEST_PAUSE_SECONDS = 0.1
+_DROPPED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""The errors of a connection that the server closes after it was idle for long."""
 
 
 class UnreachableError(DeliveryError, ConnectionError):
@@ -80,7 +88,8 @@ class Client:
     """A client for one API server; not safe for use by two threads at once.
 
     Every method raises ApiError if the server refuses a request, with the reason `NotFound` if an
-    object or its kind does not exist, and UnreachableError if the server does not answer.
+    object or its kind does not exist, and UnreachableError if the server does not answer within a
+    minute. It repeats what the server asks it to repeat, as after a start or under load.
 
     Args:
         url: Address, such as `https://127.0.0.1:6443`.
@@ -210,21 +219,31 @@ class Client:
             "Accept": "application/json",
             "Content-Type": f"application/{patch}",
         }
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        for attempt in count():
+            response, text = self._exchange(method, target, content, headers)
+            if response.status < HTTPStatus.BAD_REQUEST:
+                return text, response.headers
+            refusal = ApiError(_status(response, text))
+            pause = _pause(response, refusal, attempt)
+            if pause is None or time.monotonic() + pause > deadline:
+                break
+            time.sleep(pause)
+        raise self._unreachable(refusal) if response.status in _OVERLOADED else refusal
+
+    def _exchange(
+        self, method: str, target: str, content: str | None, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         try:
             try:
                 response = self._respond(method, target, content, headers)
-            except ConnectionError:
-                # The server closes a connection that was idle for long.
+            except _DROPPED:
                 self._connection.close()
                 response = self._respond(method, target, content, headers)
-            text = response.read()
+            return response, response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise self._unreachable(" ".join(str(error).split()) or repr(error)) from error
-        if response.status >= HTTPStatus.BAD_REQUEST:
-            refusal = ApiError(_status(response, text))
-            raise self._unreachable(refusal) if response.status in _OVERLOADED else refusal
-        return text, response.headers
 
     def _unreachable(self, reason: object) -> UnreachableError:
         return UnreachableError(f"The API server at {self._url} does not answer: {reason}.")
@@ -252,6 +271,18 @@ def _root(api_version: str) -> str:
 
 def _options(*, dry_run: bool) -> dict[str, str]:
     return {"fieldValidation": "Strict", "dryRun": "All" if dry_run else ""}
+
+
+def _pause(response: http.client.HTTPResponse, refusal: ApiError, attempt: int) -> float | None:
+    """Return the seconds after which the same request may succeed; None if it never will."""
+    seconds = response.headers.get("Retry-After", "")
+    if seconds.isdecimal():
+        return max(float(seconds), _SHORTEST_PAUSE_SECONDS)
+    # Of two writes at once one is not made. Another manager's field is a cause, and stays one.
+    causes = refusal.status.get("details", {}).get("causes")
+    if refusal.reason == "Conflict" and not causes and attempt < _CONFLICTS:
+        return _SHORTEST_PAUSE_SECONDS
+    return None
 
 
 def _status(response: http.client.HTTPResponse, text: bytes) -> Manifest:

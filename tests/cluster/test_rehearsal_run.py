@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner, Result
@@ -135,6 +135,13 @@ def test_the_documented_report_is_what_is_printed(
     assert steady(report.read_text(encoding="utf-8")) == steady(result.stdout)
 
 
+def rehearsals(result: Result, *, exit_code: int = 0) -> list[Any]:
+    """Return the report in JSON; a rehearsal that failed shows why."""
+    assert result.exit_code == exit_code, result.stderr
+    found: list[Any] = json.loads(result.stdout)
+    return found
+
+
 def steady(report: str) -> str:
     """Return a report without what every other change of the repository changes."""
     return re.sub(r"\.py:\d+|\d+ unchanged|v\d+\.\d+\.\d+", "", report)
@@ -143,8 +150,7 @@ def steady(report: str) -> str:
 def test_nothing_blocks_where_nothing_changes(run: Callable[..., Result]) -> None:
     """Most pull requests do not concern an environment at all."""
     result = run("HEAD", "--format", "json")
-    assert result.exit_code == 0
-    for rehearsal in json.loads(result.stdout):
+    for rehearsal in rehearsals(result):
         assert {each["verdict"] for each in rehearsal["findings"]} == {"unchanged"}
         assert rehearsal["consequences"] == []
 
@@ -171,7 +177,7 @@ def test_it_is_compared_with_what_each_environment_tracks(
     result = run("--format", "json")
     found = {
         each["environment"]: (each["base"], {f["verdict"] for f in each["findings"]})
-        for each in json.loads(result.stdout)
+        for each in rehearsals(result)
     }
     assert found == {
         "dev": ("origin/develop", {"unchanged"}),
@@ -200,10 +206,9 @@ def test_all_of_an_environment_is_new_before_its_branch_exists(
     checkout.git("push", "--quiet", "origin", f":refs/heads/{branches[first]}")
     checkout.git("fetch", "--quiet", "--prune", "origin")
     result = run("--format", "json")
-    assert result.exit_code == 0, result.output
-    rehearsals = {each["environment"]: each for each in json.loads(result.stdout)}
-    assert rehearsals[first]["base"] == (f"nothing (origin/{branches[first]} does not exist yet)")
-    verdicts = {name: {f["verdict"] for f in each["findings"]} for name, each in rehearsals.items()}
+    found = {each["environment"]: each for each in rehearsals(result)}
+    assert found[first]["base"] == (f"nothing (origin/{branches[first]} does not exist yet)")
+    verdicts = {name: {f["verdict"] for f in each["findings"]} for name, each in found.items()}
     assert verdicts == {first: {"created"}, **{name: {"unchanged"} for name in others}}
 
 
@@ -249,8 +254,8 @@ def shrink(checkout: Checkout) -> None:
 
 
 def blocked(result: Result) -> dict[str, bool]:
-    """Return whether something blocks, by environment."""
-    return {each["environment"]: each["blocks"] for each in json.loads(result.stdout)}
+    """Return whether something blocks, by environment; in one of them it does."""
+    return {each["environment"]: each["blocks"] for each in rehearsals(result, exit_code=1)}
 
 
 def test_a_commit_allows_a_verdict_in_one_environment(
@@ -261,7 +266,6 @@ def test_a_commit_allows_a_verdict_in_one_environment(
     checkout.commit(f"Shrink\n\nRehearsal-Allow: dev {CLAIM} it may start empty")
     result = run("HEAD^", "--format", "json")
     assert blocked(result) == {"dev": False, "staging": True}
-    assert result.exit_code == 1
     assert re.search(r"it may start empty \(Somebody, [0-9a-f]{12}\)", result.stdout)
 
 
@@ -341,7 +345,7 @@ def test_what_the_root_application_applies_is_named(
 ) -> None:
     """No environment's own sync applies dist/argocd."""
     checkout.edit("argocd/fraud-detection.yaml", "selfHeal: true", "selfHeal: false")
-    [rehearsal] = json.loads(run("HEAD", "--environment", "dev", "--format", "json").stdout)
+    [rehearsal] = rehearsals(run("HEAD", "--environment", "dev", "--format", "json"))
     assert [each["name"] for each in rehearsal["consequences"]] == [
         "fraud-detection-system",
         "fraud-detection-system-staging",
@@ -356,7 +360,7 @@ def test_what_is_gone_has_its_source_in_the_base(
     system = checkout.folder / "constructs/fraud_detection/system.py"
     text = system.read_text(encoding="utf-8")
     system.write_text(text.replace('chart("alert-monitor")', 'chart("other")'), encoding="utf-8")
-    [rehearsal] = json.loads(run("HEAD", "--environment", "dev", "--format", "json").stdout)
+    [rehearsal] = rehearsals(run("HEAD", "--environment", "dev", "--format", "json"))
     [gone] = [
         each
         for each in rehearsal["findings"]
@@ -415,7 +419,7 @@ def test_each_version_rehearses_everything(
     versions = ["--kubernetes=1.36", "--kubernetes=v1.37.2"]
     typed = ["rehearse", "HEAD", "--environment=dev", "--format=json", *versions]
     result = CliRunner().invoke(main, typed)
-    assert [each["environment"] for each in json.loads(result.stdout)] == ["dev", "dev"]
+    assert [each["environment"] for each in rehearsals(result)] == ["dev", "dev"]
     started = (folder / "started").read_text(encoding="utf-8")
     assert started.splitlines() == ["1.36.1", "1.37.2"]
     del checkout
@@ -433,7 +437,7 @@ def test_environments_do_not_collide(checkout: Checkout, run: Callable[..., Resu
         path = checkout.folder / "dist" / name / "fixed.yaml"
         path.write_text(json.dumps(service), encoding="utf-8")
     for _ in range(3):
-        found = json.loads(run("HEAD", "--format", "json").stdout)
+        found = rehearsals(run("HEAD", "--format", "json"))
         verdicts = [
             (each["name"], each["verdict"])
             for rehearsal in found

@@ -4,8 +4,10 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 
+from delivery.control_plane import admission as module
 from delivery.control_plane.admission import Admission
-from delivery.control_plane.client import Client
+from delivery.control_plane.client import Client, UnreachableError
+from delivery.control_plane.programs import StartError
 from delivery.manifests.manifest import Manifest
 
 
@@ -85,3 +87,31 @@ def test_an_older_api_server_gets_a_moment(monkeypatch: pytest.MonkeyPatch) -> N
     admission.note(live("StorageClass", 7))
     admission.wait()
     assert max(slept) >= 0.5
+
+
+def test_a_rule_of_a_kind_that_is_not_reported_yet_is_waited_for() -> None:
+    """Right after the start of an API server, a plugin may not have looked at all."""
+    looks = client(metrics(7, 1), metrics(7, 9).replace("resourcequotas", "storageclasss"))
+    admission = Admission(looks)
+    admission.note(live("StorageClass", 9))
+    admission.wait()
+    assert looks.text.call_count == 2
+
+
+def test_a_rule_that_is_never_seen_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its store an API server reports the same for ever."""
+    monkeypatch.setattr(module, "_SECONDS", 0)
+    admission = Admission(client(metrics(7, 1), metrics(7, 1)))
+    admission.note(live("LimitRange", 8))
+    with pytest.raises(StartError, match="ignores a new LimitRange after 0 s"):
+        admission.wait()
+
+
+def test_a_lost_server_is_not_waited_for() -> None:
+    """It will never report the rule."""
+    looks = client()
+    looks.text.side_effect = UnreachableError("gone")
+    admission = Admission(looks)
+    admission.note(live("LimitRange", 8))
+    with pytest.raises(UnreachableError, match="gone"):
+        admission.wait()

@@ -1,6 +1,7 @@
 """The client of an API server that dies, hangs or is none: one sentence, and never a refusal."""
 
 import http.client
+import json
 import socket
 import ssl
 import threading
@@ -18,10 +19,18 @@ KINDS = b'{"resources": [{"name": "nodes", "kind": "Node", "namespaced": false}]
 NODE = Reference("v1", "Node", "some")
 
 
-def answer(body: bytes, *, status: str = "200 OK", length: int | None = None) -> bytes:
+def answer(
+    body: bytes, *, status: str = "200 OK", length: int | None = None, header: str = ""
+) -> bytes:
     """Return an HTTP response, which may promise more than it has."""
     size = len(body) if length is None else length
-    return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\n\r\n".encode() + body
+    return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\n{header}\r\n".encode() + body
+
+
+def conflict(**details: object) -> bytes:
+    """Return the refusal of a write."""
+    status = {"reason": "Conflict", "message": "written at once", "details": details}
+    return answer(json.dumps(status).encode(), status="409 Conflict")
 
 
 @pytest.fixture
@@ -111,3 +120,67 @@ def test_a_failed_lookup_is_not_an_unknown_kind(serve: Callable[[list[bytes]], C
     forbidden = answer(b'{"reason": "Forbidden", "message": "no"}', status="403 Forbidden")
     with closing(serve([forbidden])) as client, pytest.raises(ApiError, match="no"):
         client.resource("v1", "Node")
+
+
+@pytest.mark.parametrize(
+    "status", ["429 Too Many Requests", "503 Service Unavailable", "500 Internal Server Error"]
+)
+def test_what_the_server_defers_is_repeated(
+    serve: Callable[[list[bytes]], Client], status: str
+) -> None:
+    """While its storage is initializing, and under load, it asks for another attempt."""
+    deferred = answer(b'{"message": "later"}', status=status, header="Retry-After: 0\r\n")
+    with closing(serve([answer(KINDS), deferred, deferred, answer(b"{}")])) as client:
+        assert client.get(NODE) == {}
+
+
+def test_a_server_that_always_defers_does_not_answer(
+    serve: Callable[[list[bytes]], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal would be taken for a verdict on the change."""
+    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 5)
+    wait = "Retry-After: 60\r\n"
+    later = answer(b'{"message": "later"}', status="429 Too Many Requests", header=wait)
+    with closing(serve([later])) as client, pytest.raises(UnreachableError, match="later"):
+        client.get(NODE)
+
+
+def test_a_write_that_lost_to_another_is_repeated(serve: Callable[[list[bytes]], Client]) -> None:
+    """Two rehearsals write the same StorageClass at the same time."""
+    with closing(serve([answer(KINDS), conflict(), answer(b"{}")])) as client:
+        assert client.merge(NODE, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("details", "answers"),
+    [({}, 10), ({"causes": [{"reason": "FieldManagerConflict"}]}, 1)],
+    ids=["always", "another manager's field"],
+)
+def test_a_lasting_conflict_is_a_refusal(
+    serve: Callable[[list[bytes]], Client], details: dict[str, object], answers: int
+) -> None:
+    """An outdated resourceVersion never matches; without a limit, it would for a minute."""
+    with (
+        closing(serve([answer(KINDS), *[conflict(**details)] * answers])) as client,
+        pytest.raises(ApiError, match="written at once"),
+    ):
+        client.merge(NODE, {})
+
+
+@pytest.mark.parametrize("error", [ssl.SSLEOFError, ssl.SSLZeroReturnError, BrokenPipeError])
+def test_a_connection_that_was_dropped_while_idle_is_opened_again(
+    serve: Callable[[list[bytes]], Client],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[OSError],
+) -> None:
+    """TLS has errors of its own for it, which depend on how far the server came."""
+    with closing(serve([answer(KINDS), answer(b"{}")])) as client:
+        client.resource("v1", "Node")
+        send = http.client.HTTPConnection.send
+
+        def fail_once(*_: object) -> None:
+            monkeypatch.setattr(http.client.HTTPConnection, "send", send)
+            raise error(8, "EOF occurred in violation of protocol")
+
+        monkeypatch.setattr(http.client.HTTPConnection, "send", fail_once)
+        assert client.get(NODE) == {}
