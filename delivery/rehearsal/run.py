@@ -91,7 +91,8 @@ def run(
     rehearsals: list[Rehearsal] = []
     for server in servers:
         report("start an API server")
-        with server() as connect, ThreadPoolExecutor(len(chosen)) as threads:
+        # The server ends first: whatever still waits for it then fails at once.
+        with ThreadPoolExecutor(len(chosen)) as threads, server() as connect:
             names = ", ".join(dict.fromkeys(each.name for each in bases.values()))
             report(f"sync {names}, then the working tree")
             rehearsals += threads.map(partial(play, connect, cluster_lock=Lock()), chosen)
