@@ -1,20 +1,35 @@
 """The rendered manifests under `dist/`: replacing them, and proving that they are current."""
 
 import os
-import signal
-import subprocess
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePosixPath
+from subprocess import TimeoutExpired
 
+from delivery import processes
 from delivery.errors import DeliveryError
 from delivery.git import GitError, git
 from delivery.manifests.applications import FOLDER, parse
 from delivery.manifests.tree import DIST, manifests, read_dist, read_folder
 from delivery.temporary import temporary_folder
+
+_KEPT = re.compile(
+    # Programs, and the libraries of a Python that is not the system's.
+    r"PATH|LD_LIBRARY_PATH"
+    # jsii keeps the unpacked cdk8s there; without it each render unpacks it again.
+    r"|HOME"
+    # Encoding of the files that are read.
+    r"|LANG|LC_[A-Z]+"
+    # Settings of the two runtimes, such as the Node to use.
+    r"|JSII_\w+|PYTHON\w*"
+)
+"""Variables that a render inherits: any other may hold a secret, and any branch may read it."""
+_SECONDS = 10 * 60
+"""Time limit of a render, which takes three seconds."""
 
 
 class RenderError(DeliveryError):
@@ -113,33 +128,28 @@ def _synth(repository: Path, output: Path) -> None:
     temporary = output.with_name("tmp")
     temporary.mkdir()
     try:
-        process = subprocess.Popen(  # noqa: S603 - a program of this repository's own environment
+        done = processes.run(
             [programs / "cdk8s", "synth", "--check-upgrade", "false", "--output", output],
-            cwd=repository,
-            env={
-                **os.environ,
+            folder=repository,
+            environment={
+                **{name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)},
                 "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
                 # The installed package may be that of another working tree.
                 "PYTHONPATH": str(repository / "constructs"),
                 # What cdk8s and jsii leave there goes with the render.
                 "TMPDIR": str(temporary),
             },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+            limit=_SECONDS,
         )
     except FileNotFoundError as error:
         raise RenderError("cdk8s is not installed here: run `make setup`.") from error
-    with process:
-        try:
-            errors = process.communicate()[1]
-        except BaseException:
-            # With its children, which could otherwise still write into the folder while it is
-            # removed.
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if process.returncode != 0:
+    except TimeoutExpired as error:
+        raise RenderError(
+            f"The render did not end within {error.timeout:g} seconds: "
+            "run `cdk8s synth` to see where it waits."
+        ) from error
+    if done.returncode != 0:
+        errors = done.stderr.decode(errors="replace")
         # The message of main.py comes first, then a stack trace of the command line itself.
         message = errors.partition('Error: command "')[0].strip()
         raise RenderError(message or errors)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from delivery.manifests import dist
 from delivery.manifests.dist import Finding, Flaw, RenderError, prove, rendered, synthesize
 from repository import REPOSITORY
 
@@ -313,6 +314,20 @@ def test_dist_is_put_back_when_its_successor_cannot_take_its_place(
 
     monkeypatch.setattr(Path, "rename", fail_once)
     with pytest.raises(interruption):
+        synthesize(repository)
+    assert untouched()
+
+
+def test_a_render_that_never_ends_leaves_dist(
+    repository: Path,
+    cdk8s: Callable[[str], None],
+    untouched: Callable[[], bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A branch may wait for something that exists on its author's machine only."""
+    monkeypatch.setattr(dist, "_SECONDS", 0.5)
+    cdk8s("sleep 60")
+    with pytest.raises(RenderError, match=r"did not end within 0\.5 seconds"):
         synthesize(repository)
     assert untouched()
 
