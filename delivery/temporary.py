@@ -1,4 +1,4 @@
-"""Temporary folders that do not outlive their run for long, whatever ends it."""
+"""Temporary files and folders that do not outlive their run for long, whatever ends it."""
 
 import fcntl
 import os
@@ -39,6 +39,20 @@ def temporary_folder(
         if not keep:
             _remove(folder)
         os.close(lock)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace the content of a file: it has the old or the new one, whatever happens.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    # On the same file system, so that the old file stays until the new one is complete.
+    with temporary_folder(".new-", parent=path.parent) as folder:
+        new = folder / path.name
+        new.write_bytes(text.encode())
+        shutil.copymode(path, new)
+        new.replace(path)
 
 
 def _locked_folder(prefix: str, parent: Path) -> tuple[Path, int]:

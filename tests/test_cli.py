@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,6 +126,19 @@ def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "synthesize", fail)
     result = run("synth")
     assert (result.exit_code, result.stderr) == (2, "Error: No space left on device: dist/dev\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a device that is always full")
+def test_a_full_standard_output_is_one_sentence() -> None:
+    """A truncated report would be taken for the whole one."""
+    done = subprocess.run(
+        ["sh", "-c", f"{Path(sys.executable).with_name('delivery')} graph > /dev/full"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, "Error: No space left on device\n")
 
 
 def test_synth_says_how_much_it_rendered(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Temporary folders: gone after each run, whatever ends it, and never taken from another run."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from delivery.manifests.dist import RenderError, rendered
-from delivery.temporary import temporary_folder
+from delivery.temporary import replace_file, temporary_folder
 
 # Renders in a working tree with the `cdk8s` that lies in it.
 RENDER = """
@@ -156,3 +157,22 @@ def test_logs_stay_until_the_next_run(tmp_path: Path) -> None:
     assert kept.exists()
     with temporary_folder("some-", parent=tmp_path):
         assert not kept.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
+def test_a_file_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Half an images.yaml or README.md would have to be restored from Git."""
+    file = tmp_path / "README.md"
+    file.write_text("old\n", encoding="utf-8")
+
+    def half(path: Path, content: bytes) -> int:
+        path.write_text(content[:2].decode(), encoding="utf-8")
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        replace_file(file, "new\n")
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_text(encoding="utf-8") == "old\n"

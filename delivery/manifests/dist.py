@@ -28,6 +28,7 @@ _KEPT = re.compile(
     r"|JSII_\w+|PYTHON\w*"
 )
 """Variables that a render inherits: any other may hold a secret, and any branch may read it."""
+_DISK = re.compile(r"no space left on device|disk quota exceeded|i(nput)?/o(utput)? error")
 _SECONDS = 10 * 60
 """Time limit of a render, which takes three seconds."""
 
@@ -150,6 +151,9 @@ def _synth(repository: Path, output: Path) -> None:
         ) from error
     if done.returncode != 0:
         errors = done.stderr.decode(errors="replace")
+        # Python, Node and jsii each surround it with a stack trace.
+        if cause := _DISK.search(errors.lower()):
+            raise RenderError(f"Cannot render in {repository}: {cause[0]}; free or fix the disk.")
         # The message of main.py comes first, then a stack trace of the command line itself.
         message = errors.partition('Error: command "')[0].strip()
         raise RenderError(message or errors)

@@ -6,6 +6,7 @@ from pathlib import Path
 from delivery.errors import DeliveryError
 from delivery.manifests.applications import environments
 from delivery.network import cluster, graph
+from delivery.temporary import replace_file
 from delivery.text import fenced
 
 README = "README.md"
@@ -46,5 +47,5 @@ def redraw(repository: Path) -> bool:
 
     after = _PICTURE.sub(draw, before)
     if after != before:
-        page.write_text(after, encoding="utf-8")
+        replace_file(page, after)
     return after != before

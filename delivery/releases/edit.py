@@ -7,15 +7,14 @@ lays out again what a person had laid out otherwise.
 import io
 import json
 import re
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ruamel.yaml.nodes import MappingNode, Node
 
+from delivery.temporary import replace_file
 from fraud_detection.images import (
     DIGEST,
     REASON,
@@ -99,7 +98,7 @@ def update_images(
             "give plain names of services and environments."
         )
     if text != old.text:
-        _replace(path, text)
+        replace_file(path, text)
 
 
 def _entries(releases: Releases) -> Entries:
@@ -165,12 +164,3 @@ def _entry(name: str, value: str | Mapping[str, Any], *, indent: int, ending: st
 def _quoted(text: str) -> str:
     """Return a text in double quotes: YAML reads some SHAs as numbers, and JSON's escapes."""
     return json.dumps(text, ensure_ascii=not text.isprintable())
-
-
-def _replace(path: Path, text: str) -> None:
-    # On the same file system, so that the old file stays until the new one is complete.
-    with TemporaryDirectory(prefix=".images-", dir=path.parent) as folder:
-        new = Path(folder) / path.name
-        new.write_bytes(text.encode())
-        shutil.copymode(path, new)
-        new.replace(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from delivery.errors import DeliveryError
 from delivery.git import git
+from delivery.temporary import replace_file
 
 REPOSITORIES = "constructs/fraud_detection/repositories.py"
 CODEOWNERS = ".github/CODEOWNERS"
@@ -57,7 +58,7 @@ def rename(repository: Path, *, configuration: str, application: str, reviewer: 
         if path == CODEOWNERS:
             after = re.sub(r"@\S+", reviewer, after)
         if after != before:
-            file.write_text(after, encoding="utf-8")
+            replace_file(file, after)
             changed.append(path)
     return changed
 

@@ -1,5 +1,6 @@
 """dist is replaced by a complete render or not at all, and proved to be current."""
 
+import errno
 import os
 import shutil
 import signal
@@ -294,13 +295,16 @@ def test_a_render_without_an_applied_folder_leaves_dist(
 
 
 @pytest.mark.usefixtures("working_render")
-@pytest.mark.parametrize("interruption", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "interruption",
+    [OSError(errno.EIO, "broken"), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()],
+)
 def test_dist_is_put_back_when_its_successor_cannot_take_its_place(
     repository: Path,
     fresh: Path,
     untouched: Callable[[], bool],
     monkeypatch: pytest.MonkeyPatch,
-    interruption: type[BaseException],
+    interruption: BaseException,
 ) -> None:
     """Between the two renames there is no dist."""
     write(fresh, {"dev/api.yaml": manifest(2)})
@@ -313,8 +317,34 @@ def test_dist_is_put_back_when_its_successor_cannot_take_its_place(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", fail_once)
-    with pytest.raises(interruption):
+    with pytest.raises(type(interruption)):
         synthesize(repository)
+    assert untouched()
+
+
+@pytest.mark.parametrize(
+    ("errors", "cause"),
+    [
+        ("RuntimeError: Error: ENOSPC: no space left on device, write", "no space left on device"),
+        ("OSError: [Errno 28] No space left on device", "no space left on device"),
+        ("OSError: [Errno 122] Disk quota exceeded", "disk quota exceeded"),
+        ("Error: EIO: i/o error, write", "i/o error"),
+        ("OSError: [Errno 5] Input/output error: 'dist/dev'", "input/output error"),
+    ],
+    ids=["full in Node", "full in Python", "quota", "broken in Node", "broken in Python"],
+)
+def test_a_disk_that_fails_leaves_dist(
+    repository: Path,
+    cdk8s: Callable[[str], None],
+    untouched: Callable[[], bool],
+    errors: str,
+    cause: str,
+) -> None:
+    """The cause was one line of forty, somewhere in a stack trace of jsii."""
+    cdk8s(f'mkdir "$5"; printf "Traceback:\\n  %s\\nAborted\\n" "{errors}" >&2; exit 1')
+    with pytest.raises(RenderError) as caught:
+        synthesize(repository)
+    assert str(caught.value) == (f"Cannot render in {repository}: {cause}; free or fix the disk.")
     assert untouched()
 
 
