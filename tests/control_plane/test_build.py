@@ -459,12 +459,17 @@ def has_ended(pid: int) -> bool:
     return False
 
 
-def test_a_stopped_build_stops_go(go: Go, start: Callable[[], "subprocess.Popen[str]"]) -> None:
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT], ids=lambda n: n.name
+)
+def test_a_stopped_build_stops_go(
+    go: Go, start: Callable[[], "subprocess.Popen[str]"], number: signal.Signals
+) -> None:
     """Its compilers would otherwise run on for minutes."""
     go.set("hang", "kubectl")
     process = start()
     hanging = go.pid()
-    process.terminate()
+    process.send_signal(number)
     output, _ = process.communicate()
     assert process.returncode == INTERRUPTED
     assert output.splitlines()[-1] == "Interrupted."
