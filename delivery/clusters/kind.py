@@ -21,6 +21,8 @@ CONTEXT = f"kind-{NAME}"
 
 _OLDEST = (0, 24)
 """First version whose network enforces NetworkPolicies (kubernetes-sigs/kind#842)."""
+OLDEST_ARGO_CD = (3, 3)
+"""First version whose projects can allow a cluster-scoped object by its name (decision 21)."""
 _SECONDS = 20 * 60
 """Time limit of an Application; pulling images takes most of it."""
 _PROGRAM_SECONDS = 20 * 60
@@ -65,6 +67,7 @@ def up(
     chosen = select(environments(repository), environment)
     wanted = _wanted(repository, chosen, revised=environment is not None)
     _require_kind()
+    _require_argo_cd()
     try:
         _make_cluster(repository, report)
         _install(repository, report)
@@ -129,13 +132,29 @@ def _revision(repository: Path) -> str:
 
 def _require_kind() -> None:
     version = run("kind", "version", remedy=_REMEDY)
-    found = re.match(r"kind v(\d+)\.(\d+)", version)
-    if not found or tuple(map(int, found.groups())) < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
+    if _is_older(version, _OLDEST):
         raise KindError(
             f"{version.split(' go')[0].strip()} does not enforce NetworkPolicies: install kind "
-            f"v{oldest} or newer."
+            f"v{_dotted(_OLDEST)} or newer."
         )
+
+
+def _require_argo_cd() -> None:
+    version = pinned("argo-cd").version
+    if _is_older(version, OLDEST_ARGO_CD):
+        raise KindError(
+            f"Argo CD {version} cannot allow a Namespace by its name, and would allow every one: "
+            f"pin v{_dotted(OLDEST_ARGO_CD)} or newer in tools/control-plane/argo-cd/go.mod."
+        )
+
+
+def _is_older(version: str, oldest: tuple[int, int]) -> bool:
+    found = re.search(r"v(\d+)\.(\d+)", version)
+    return not found or tuple(map(int, found.groups())) < oldest
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
 
 
 def _make_cluster(repository: Path, report: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from delivery.cli import main
 from delivery.clusters import kind
 from delivery.clusters.kind import KindError, fetch_address
-from delivery.control_plane.build import pinned
+from delivery.control_plane.build import Requirement, pinned
 from delivery.manifests.applications import environments
 from repository import REPOSITORY
 
@@ -194,6 +194,27 @@ def test_argo_cd_has_the_version_that_the_tests_run(machine: Machine) -> None:
     version = pinned("argo-cd").version
     [call] = [call for call in machine.calls if "install.yaml" in call]
     assert f"/argo-cd/{version}/manifests/install.yaml" in call
+
+
+@pytest.mark.parametrize("version", ["v3.2.12", "v2.14.0"])
+def test_an_argo_cd_that_allows_every_namespace_is_refused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """It ignores the names in the root project, where it does not refuse the project."""
+    monkeypatch.setattr(kind, "pinned", lambda name: Requirement(name, version))
+    result = machine.run()
+    assert result.exit_code == 2
+    assert f"Argo CD {version} cannot allow a Namespace by its name" in result.stderr
+    assert not any(call.startswith("kind create") for call in machine.calls)
+
+
+@pytest.mark.parametrize("version", ["v3.3.0", "v4.0.0"])
+def test_an_argo_cd_that_knows_names_is_accepted(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """Newer ones keep working."""
+    monkeypatch.setattr(kind, "pinned", lambda name: Requirement(name, version))
+    assert machine.run().exit_code == 0
 
 
 def test_the_autoscalers_have_their_metrics(machine: Machine) -> None:
