@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from delivery.clusters import demo, kind
-from delivery.control_plane import build
+from delivery.control_plane import provide
+from delivery.control_plane.assets import needed
+from delivery.control_plane.parts import PARTS
 from delivery.errors import BUG, INTERRUPTED, DeliveryError, describe
 from delivery.git import lacks_branch
 from delivery.manifests import diff, dist
@@ -322,17 +324,35 @@ def draw_graph(environment: str | None, since: str | None, form: str) -> None:
 
 
 @main.command("control-plane")
-def build_control_plane() -> None:
-    """Build the programs of the throwaway control plane with Go.
+@click.option("--write-sums", is_flag=True, help="Build what has no sum, and write all sums.")
+@click.option("--pack", "mirror", type=Path, metavar="FOLDER", help="Write a mirror of all parts.")
+@click.option("--reproduce", is_flag=True, help="Build all again; are they the same bytes?")
+def get_control_plane(*, write_sums: bool, mirror: Path | None, reproduce: bool) -> None:
+    """Get the throwaway control plane, and verify all of it.
 
-    Once per machine and version, into a cache that all clones share; an interrupted build goes on
-    where it was.
+    Each program must have its committed SHA-256 sum. It comes from the cache, which all clones
+    share; from $CONTROL_PLANE_MIRROR, an address or a folder that --pack wrote; from this
+    repository's release; or is built with Go. An API server in $KUBEBUILDER_ASSETS replaces ours.
+    What was interrupted goes on where it was.
 
     \b
     Example:
       delivery control-plane
+    Exit codes:
+      1  --reproduce: other bytes
     """
-    build.build(_console())
+    console = _console()
+    if write_sums + (mirror is not None) + reproduce > 1:
+        raise click.UsageError("--write-sums, --pack and --reproduce exclude each other.")
+    if write_sums:
+        provide.write_sums(console)
+    elif mirror is not None:
+        provide.pack(mirror, console)
+    elif not reproduce:
+        provide.provide(needed(PARTS), console)
+        _echo("The control plane is complete.")
+    elif provide.reproduce(console):
+        sys.exit(1)
 
 
 @main.command("demo")
@@ -345,7 +365,9 @@ def run_demo() -> None:
     Example:
       delivery demo
     """
-    demo.run(_repository(), _console())
+    repository, console = _repository(), _console()
+    provide.provide(needed(PARTS), console)
+    demo.run(repository, console)
 
 
 @main.command("kind")
@@ -435,10 +457,11 @@ def rehearse_change(
         if base is None:
             _warn_of_others(_repository())
         allowances = [Allowance.parse(*each) for each in zip(allowed, reasons, strict=True)]
-        with _progress() as report:
+        console = _console(stderr=True)
+        with _progress(console) as report:
             rehearsals = rehearsal.run(
                 [
-                    partial(control_planes.connect, version=version, kubeconfig=kubeconfig)
+                    partial(control_planes.connect, console, version=version, kubeconfig=kubeconfig)
                     for version in versions or (None,)
                 ],
                 _repository(),
@@ -893,14 +916,14 @@ class _Console(Console):
         return super().render_str(visible(text), **options)
 
 
-def _console() -> Console:
-    return _Console(emoji=False, highlight=False, markup=False, soft_wrap=True)
+def _console(*, stderr: bool = False) -> Console:
+    return _Console(emoji=False, highlight=False, markup=False, soft_wrap=True, stderr=stderr)
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def _progress(console: Console | None = None) -> Iterator[Callable[[str], None]]:
     """Show what is going on: as one changing line on a terminal, else as lines."""
-    console = Console(stderr=True)
+    console = console or _console(stderr=True)
     if console.is_terminal:
         with console.status("start") as status:
             # As it is: an address may look like the markup of rich.

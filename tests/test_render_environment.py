@@ -12,7 +12,7 @@ import pytest
 
 import remotes
 from delivery.manifests.dist import RenderError, rendered
-from delivery.releases import changes
+from delivery.releases import changes, landing
 from remotes import ENVIRONMENT, Remote, commit, run_git
 
 SECRETS = (
@@ -88,14 +88,15 @@ def test_the_render_of_a_landing_has_no_secrets(
     main: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The branch decides what runs there, beside the token that pushes."""
-    monkeypatch.setattr(changes, "SERVICES", remotes.SERVICES)
+    for module in (changes, landing):
+        monkeypatch.setattr(module, "SERVICES", remotes.SERVICES)
     remote = Remote.create(tmp_path)
     file = main(remote.clone)
     commit(remote.clone, "Read everything")
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
     change = changes.hold("redis", reason="slow")
     with pytest.raises(RenderError):
-        changes.land(remote.clone, change, remote="origin", branch="develop")
+        landing.land(remote.clone, change, remote="origin", branch="develop")
     assert_without_secrets(file)
 
 

@@ -12,7 +12,7 @@ import trustme
 
 from delivery.clusters.simulated import SimulatedCluster, simulated_cluster
 from delivery.commands import run
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import Program, serve, start, wait_until
 from delivery.manifests.applications import FOLDER, parse

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from delivery.clusters.argocd import API_VERSION, NAMESPACE, ArgoCd, applications, argocd, refresh
-from delivery.control_plane.build import locate
+from delivery.control_plane.assets import locate
 from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import require_running
 from delivery.git import git

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from delivery.clusters.argocd import NAMESPACE, applications
 from delivery.commands import CommandError, kubectl, run
-from delivery.control_plane.build import pinned
+from delivery.control_plane.parts import pinned
 from delivery.errors import DeliveryError
 from delivery.git import git, resolve
 from delivery.manifests.applications import Environment, environments, select

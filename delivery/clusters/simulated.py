@@ -10,7 +10,7 @@ from pathlib import Path
 
 from delivery.clusters.metrics import Millicores, serve_metrics
 from delivery.control_plane.api_server import ApiServer, api_server
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Client
 from delivery.control_plane.programs import Program, start, wait_until
 from delivery.manifests.manifest import Manifest

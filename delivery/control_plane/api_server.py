@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery.control_plane.build import ApiServerAssets
+from delivery.control_plane.assets import ApiServerAssets
 from delivery.control_plane.client import ApiError, Client
 from delivery.control_plane.programs import Program, StartError, serve, start
 from delivery.temporary import temporary_folder

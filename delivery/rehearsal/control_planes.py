@@ -9,26 +9,43 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
+from rich.console import Console
 
 from delivery.commands import run
 from delivery.control_plane.api_server import api_server
-from delivery.control_plane.build import ApiServerAssets, ControlPlaneError, locate_api_server
+from delivery.control_plane.assets import (
+    ApiServerAssets,
+    api_server_folders,
+    locate_api_server,
+    needed,
+)
+from delivery.control_plane.cache import ControlPlaneError
 from delivery.control_plane.client import ApiError, Client, UnreachableError
+from delivery.control_plane.parts import API_SERVER
 from delivery.control_plane.programs import require_running
+from delivery.control_plane.provide import provide
 
 Connect: TypeAlias = Callable[[], Client]
 """Function that makes a client of an API server, to be closed; each thread needs its own."""
 
 
 def connect(
-    *, version: str | None = None, kubeconfig: Path | None = None
+    console: Console, *, version: str | None = None, kubeconfig: Path | None = None
 ) -> AbstractContextManager[Connect]:
     """Start an API server of a Kubernetes version, or use the running one of a kubeconfig.
+
+    Args:
+        console: Gets a line per program that has to be fetched or built first.
+        version: As for `find`.
+        kubeconfig: File that names the running one.
 
     Raises:
         ControlPlaneError: If there is no such API server.
     """
-    return own(find(version)) if kubeconfig is None else given(kubeconfig)
+    if kubeconfig is not None:
+        return given(kubeconfig)
+    provide(needed(API_SERVER), console)
+    return own(find(version))
 
 
 def find(version: str | None = None) -> ApiServerAssets:
@@ -44,12 +61,11 @@ def find(version: str | None = None) -> ApiServerAssets:
         return assets
     wanted = f"v{version.removeprefix('v')}"
     found = set()
-    # Both our cache and setup-envtest keep a folder for each version in one place.
-    for kube_apiserver in sorted(assets.kube_apiserver.parent.parent.glob("*/kube-apiserver")):
-        installed = _version(kube_apiserver)
+    for folder in api_server_folders():
+        installed = _version(folder / "kube-apiserver")
         found.add(installed)
         if installed == wanted or installed.startswith(f"{wanted}."):
-            return ApiServerAssets.in_folder(kube_apiserver.parent)
+            return ApiServerAssets.in_folder(folder)
     raise ControlPlaneError(
         f"There is no Kubernetes {version} here, only {', '.join(sorted(found))}: install it "
         "with setup-envtest, and set KUBEBUILDER_ASSETS to its folder."

@@ -11,13 +11,13 @@ from typing import TypeVar
 import pytest
 
 from delivery.control_plane.api_server import ApiServer, api_server
-from delivery.control_plane.build import (
+from delivery.control_plane.assets import (
     ApiServerAssets,
     ControlPlaneAssets,
-    ControlPlaneError,
     locate,
     locate_api_server,
 )
+from delivery.control_plane.cache import ControlPlaneError
 from delivery.control_plane.client import Client
 from delivery_by_argocd import FirstSync, first_synced, retry_quickly, with_unkind_pods
 

@@ -14,7 +14,7 @@ import pytest
 
 from delivery.control_plane.admission import Admission
 from delivery.control_plane.api_server import ApiServer, api_server, make_namespace
-from delivery.control_plane.build import ApiServerAssets
+from delivery.control_plane.assets import ApiServerAssets
 from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import StartError
 from delivery.manifests.manifest import Manifest

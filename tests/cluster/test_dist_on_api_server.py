@@ -13,7 +13,7 @@ import yaml
 
 from delivery.control_plane.admission import Admission
 from delivery.control_plane.api_server import api_server, make_namespace
-from delivery.control_plane.build import ApiServerAssets
+from delivery.control_plane.assets import ApiServerAssets
 from delivery.control_plane.client import Answer, Client, Reference
 from delivery.manifests.manifest import Manifest
 from fraud_detection.environments import ENVIRONMENTS

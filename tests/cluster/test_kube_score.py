@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.assets import ControlPlaneAssets
 from fraud_detection.environments import ENVIRONMENTS
 from repository import REPOSITORY
 

@@ -12,7 +12,7 @@ import kubernetes_validate  # type: ignore[import-untyped] # it ships no types
 import pytest
 import yaml
 
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.assets import ControlPlaneAssets
 from fraud_detection.environments import ENVIRONMENTS
 from rendering import Manifest
 from repository import REPOSITORY

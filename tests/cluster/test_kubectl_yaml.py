@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdk8s_yaml import STRINGS, places, written
-from delivery.control_plane.build import ApiServerAssets
+from delivery.control_plane.assets import ApiServerAssets
 from delivery.manifests.documents import documents
 from rendering import Manifest
 from yaml_corpus import Case, cases, differing, listed, listing, meanings, number, own_fields

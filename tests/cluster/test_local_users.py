@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from delivery.clusters.argocd import ArgoCd, argocd
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.assets import ControlPlaneAssets
 
 pytestmark = [pytest.mark.xdist_group("argocd-local-users"), pytest.mark.timeout(180)]
 

@@ -9,7 +9,7 @@ from operator import attrgetter
 import pytest
 
 from delivery.clusters.simulated import SimulatedCluster, simulated_cluster
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
 from delivery.manifests.manifest import Manifest

@@ -9,7 +9,7 @@ import yaml
 
 from delivery.clusters.kind import OLDEST_ARGO_CD
 from delivery.control_plane.api_server import api_server, make_namespace
-from delivery.control_plane.build import ApiServerAssets
+from delivery.control_plane.assets import ApiServerAssets
 from delivery.control_plane.client import ApiError, Client
 from delivery.control_plane.programs import wait_until
 from delivery.manifests.manifest import Manifest

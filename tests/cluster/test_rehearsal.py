@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from delivery.clusters.argocd import API_VERSION, NAMESPACE, ArgoCd, argocd, refresh
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import ApiError, Client, Reference
 from delivery.control_plane.programs import StartError, wait_until
 from delivery.manifests.applications import Environment

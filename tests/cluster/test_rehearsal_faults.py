@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from delivery.control_plane.api_server import api_server
-from delivery.control_plane.build import ApiServerAssets
+from delivery.control_plane.assets import ApiServerAssets
 from delivery.control_plane.programs import wait_until
 from delivery.errors import INTERRUPTED, DeliveryError
 from repository import REPOSITORY

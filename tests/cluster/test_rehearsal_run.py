@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from delivery.cli import main
 from delivery.control_plane.api_server import ApiServer, make_namespace
-from delivery.control_plane.build import ApiServerAssets
+from delivery.control_plane.assets import ApiServerAssets
 from delivery.control_plane.client import Client
 from delivery.manifests.applications import declared, select
 from delivery.manifests.tree import Desired, Files, manifests, read_dist, tree

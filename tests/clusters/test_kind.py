@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from delivery.cli import main
 from delivery.clusters import kind
 from delivery.clusters.kind import KindError, fetch_address
-from delivery.control_plane.build import Requirement, pinned
+from delivery.control_plane.parts import Requirement, pinned
 from delivery.manifests.applications import environments
 from repository import REPOSITORY
 

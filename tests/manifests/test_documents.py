@@ -10,7 +10,7 @@ import pytest
 from cdk8s import App, Testing
 
 from cdk8s_yaml import STRINGS, UNQUOTED, places, written
-from delivery.control_plane.build import PINS
+from delivery.control_plane.parts import PINS
 from delivery.manifests.documents import DocumentError, documents
 from fraud_detection.environments import ENVIRONMENTS, Environment
 from fraud_detection.system import System

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from delivery.control_plane.api_server import ApiServer
-from delivery.control_plane.build import ApiServerAssets, ControlPlaneError
+from delivery.control_plane.assets import ApiServerAssets
+from delivery.control_plane.cache import ControlPlaneError
 from delivery.control_plane.client import UnreachableError
 from delivery.control_plane.programs import StartError, start
 from delivery.rehearsal import control_planes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.control_plane.build import locate
+from delivery.control_plane.assets import locate
 from tests.runtime.images.build import Image
 from tests.runtime.images.build import build as build_images
 from tests.runtime.node.build import build as build_node

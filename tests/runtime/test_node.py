@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.control_plane.build import locate
+from delivery.control_plane.assets import locate
 from delivery.control_plane.client import Reference
 from delivery.control_plane.programs import StartError, wait_until
 from tests.runtime.node import pods

@@ -21,7 +21,7 @@ from delivery.clusters.argocd import (
     argocd,
     refresh,
 )
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
 from delivery.manifests.applications import FOLDER

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from delivery.clusters.simulated import is_ready, make_volumes
 from delivery.control_plane.api_server import ApiServer, api_server
-from delivery.control_plane.build import ControlPlaneAssets
+from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Reference
 from delivery.control_plane.programs import Program, start, wait_until
 from delivery.manifests.manifest import Manifest
