@@ -1,6 +1,7 @@
 """Argo CD without its user interface: repo-server, application controller and their cache."""
 
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -83,6 +84,8 @@ class ArgoCd:
             # In seconds; half the default.
             "ARGOCD_SYNC_WAVE_DELAY": "1",
             "ARGOCD_ASK_PASS_SOCK": f"{own}/ask-pass.sock",
+            # In the environment, which other users cannot read, as they can arguments.
+            "REDIS_PASSWORD": secrets.token_urlsafe(),
             "HOME": str(own),
             "TMPDIR": str(own),
         }

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,6 +10,7 @@ import trustme
 
 from delivery.clusters.argocd import ArgoCd, argocd
 from delivery.control_plane.assets import ControlPlaneAssets
+from delivery.control_plane.programs import wait_until
 
 pytestmark = [pytest.mark.xdist_group("argocd-local-users"), pytest.mark.timeout(180)]
 
@@ -24,12 +26,29 @@ def argo(assets: ControlPlaneAssets) -> Iterator[ArgoCd]:
         yield argo
 
 
+def arguments_of(argo: ArgoCd, name: str) -> list[str]:
+    """Return the arguments of a running program, which every user can read."""
+    [program] = [each for each in argo.programs if each.name == name]
+    assert isinstance(program.process.args, list)
+    return [str(each) for each in program.process.args[1:]]
+
+
 def port_of(argo: ArgoCd) -> int:
     """Return the port of the repo-server."""
-    [program] = [each for each in argo.programs if each.name == "argocd-repo-server"]
-    assert isinstance(program.process.args, list)
-    [option] = [each for each in program.process.args if str(each).startswith("--port=")]
+    options = arguments_of(argo, "argocd-repo-server")
+    [option] = [each for each in options if each.startswith("--port=")]
     return int(option.removeprefix("--port="))
+
+
+def answer_of_redis(argo: ArgoCd, *commands: str) -> list[str]:
+    """Return what Redis answers to each command of one client."""
+    host, _, port = arguments_of(argo, "redis")[0].partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        answers = client.makefile(encoding="utf-8")
+        for words in map(str.split, commands):
+            parts = [f"*{len(words)}", *(f"${len(word)}\r\n{word}" for word in words), ""]
+            client.sendall("\r\n".join(parts).encode())
+        return [answers.readline().strip() for _ in commands]
 
 
 def is_served(port: int, context: ssl.SSLContext | None) -> bool:
@@ -86,3 +105,43 @@ def test_the_repo_server_serves_whoever_can_read_its_folder(argo: ArgoCd) -> Non
 def test_other_users_cannot_read_the_certificate(argo: ArgoCd) -> None:
     """Its key is all that the repo-server asks for."""
     assert argo.cluster.server.folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("commands", [["KEYS *"], ["AUTH guessed", "KEYS *"]])
+def test_redis_refuses_other_users(argo: ArgoCd, commands: list[str]) -> None:
+    """Whoever changes its cache changes what Argo CD applies."""
+    answers = answer_of_redis(argo, *commands)
+    assert answers[-1].startswith("-NOAUTH")
+    assert "+OK" not in answers
+
+
+def test_argo_cd_uses_its_redis(argo: ArgoCd) -> None:
+    """It would also run without, only slower and with errors in its log."""
+    password = argo._environment["REDIS_PASSWORD"]  # noqa: SLF001 - nothing else may know it
+    wait_until(
+        lambda: answer_of_redis(argo, f"AUTH {password}", "DBSIZE")[1] not in {"", ":0"},
+        programs=argo.programs,
+        seconds=90,
+        what="nothing was in Redis",
+    )
+
+
+def test_the_password_is_no_argument(argo: ArgoCd) -> None:
+    """Every user can list those of all processes."""
+    password = argo._environment["REDIS_PASSWORD"]  # noqa: SLF001 - nothing else may know it
+    for program in argo.programs:
+        assert password not in " ".join(arguments_of(argo, program.name))
+
+
+def test_redis_does_not_start_without_a_password(assets: ControlPlaneAssets) -> None:
+    """A forgotten variable would leave it open."""
+    started = subprocess.run(
+        [assets.redis, "127.0.0.1:0"],
+        check=False,
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert started.returncode != 0
+    assert "REDIS_PASSWORD is not set" in started.stderr
