@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
@@ -127,9 +127,11 @@ class _Go:
         with self._lock:
             self._stopped = True
             for process in self._running:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+                # It may end by itself right now.
+                with suppress(ProcessLookupError):
+                    if process.poll() is None:
+                        os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def _require_toolchain(answer: str) -> None:

@@ -36,6 +36,8 @@ _PATIENCE = 30.0
 _SLOWEST = 8 * 1024
 """Bytes per second: with less, building is quicker."""
 _CHUNK = 1 << 16
+_NAMES = 3
+"""Parts that a sentence names; the others are counted."""
 
 
 class _SourceError(Exception):
@@ -119,8 +121,10 @@ def fetch(missing: Sequence[Part], address: str, cache: Cache, console: Console)
         take = partial(_take, _Source(address=address), cache, progress)
         side_by_side(take, missing, note, at_once=_AT_ONCE)
     for reason, parts in failed.items():
-        names = ", ".join(part.name for part in parts)
-        console.print(f"{address}: {reason} ({names}): trying the next source")
+        names = [part.name for part in parts[:_NAMES]]
+        if len(parts) > _NAMES:
+            names.append(f"{len(parts) - _NAMES} more")
+        console.print(f"{address}: {reason} ({', '.join(names)}): trying the next source")
 
 
 def _take(source: _Source, cache: Cache, progress: Progress, part: Part) -> str | None:
