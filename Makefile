@@ -101,7 +101,7 @@ kind: $(SETUP) ## Bring the system up in a kind cluster (needs Docker)
 	@delivery kind
 
 .PHONY: control-plane
-control-plane: $(SETUP) ## Build a throwaway control plane with Go, once per machine and version
+control-plane: $(SETUP) ## Get and verify a throwaway control plane, once per machine and version
 	@delivery control-plane
 
 .PHONY: confirm
@@ -124,5 +124,5 @@ node-packages: ## Install what test-runtime needs from Debian or Ubuntu
 		$(if $(shell command -v mvn),,maven) $(if $(shell command -v runc),,runc)
 
 .PHONY: demo
-demo: control-plane ## Bring up all environments on this machine until Ctrl-C
+demo: $(SETUP) ## Bring up all environments on this machine until Ctrl-C
 	@delivery demo

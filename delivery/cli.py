@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from delivery.clusters import demo, kind
-from delivery.control_plane import provide
+from delivery.control_plane import parts, provide
 from delivery.control_plane.assets import needed
 from delivery.control_plane.parts import PARTS
 from delivery.errors import BUG, INTERRUPTED, DeliveryError, describe
@@ -325,7 +325,9 @@ def draw_graph(environment: str | None, since: str | None, form: str) -> None:
 
 @main.command("control-plane")
 @click.option("--write-sums", is_flag=True, help="Build what has no sum, and write all sums.")
-@click.option("--pack", "mirror", type=Path, metavar="FOLDER", help="Write a mirror of all parts.")
+@click.option(
+    "--pack", "mirror", type=Path, metavar="FOLDER", help="Write a mirror, and print its release."
+)
 @click.option("--reproduce", is_flag=True, help="Build all again; are they the same bytes?")
 def get_control_plane(*, write_sums: bool, mirror: Path | None, reproduce: bool) -> None:
     """Get the throwaway control plane, and verify all of it.
@@ -347,7 +349,9 @@ def get_control_plane(*, write_sums: bool, mirror: Path | None, reproduce: bool)
     if write_sums:
         provide.write_sums(console)
     elif mirror is not None:
-        provide.pack(mirror, console)
+        provide.pack(mirror, _console(stderr=True))
+        # As an output of a workflow's step.
+        _echo(f"release={parts.release()}")
     elif not reproduce:
         provide.provide(needed(PARTS), console)
         _echo("The control plane is complete.")

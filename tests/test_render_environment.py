@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import remotes
 from delivery.manifests.dist import RenderError, rendered
 from delivery.releases import changes, landing
 from remotes import ENVIRONMENT, Remote, commit, run_git
@@ -84,12 +83,11 @@ def test_a_render_has_no_secrets(main: Callable[[Path], Path], tmp_path: Path) -
     assert_without_secrets(file)
 
 
+@pytest.mark.usefixtures("services")
 def test_the_render_of_a_landing_has_no_secrets(
-    main: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    main: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     """The branch decides what runs there, beside the token that pushes."""
-    for module in (changes, landing):
-        monkeypatch.setattr(module, "SERVICES", remotes.SERVICES)
     remote = Remote.create(tmp_path)
     file = main(remote.clone)
     commit(remote.clone, "Read everything")

@@ -108,7 +108,8 @@ def this_platform() -> str:
 
 def release() -> str:
     """Return the name of all parts together: it changes with each of them."""
-    return hashlib.sha256(" ".join(part.file() for part in PARTS).encode()).hexdigest()[:16]
+    names = " ".join(part.file() for part in PARTS)
+    return f"control-plane-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
 
 
 def _program(name: str, pin: str, source: str | None) -> Part:

@@ -148,7 +148,7 @@ def _addresses() -> list[str]:
     """Return the mirrors to ask, in their order."""
     named = os.environ.get("CONTROL_PLANE_MIRROR")
     mirrors = [] if not named else [named if "://" in named else Path(named).absolute().as_uri()]
-    return [*(each.rstrip("/") for each in mirrors), f"{RELEASES}/control-plane-{release()}"]
+    return [*(each.rstrip("/") for each in mirrors), f"{RELEASES}/{release()}"]
 
 
 def _compile(missing: Sequence[Part], cache: Cache, console: Console) -> None:

@@ -55,7 +55,7 @@ def test_a_mirror_may_be_a_folder(
 
 def test_without_a_mirror_the_release_is_asked(machine: Path, console: Console) -> None:
     """That is all a newcomer needs."""
-    (machine / "mirror").rename(machine / "releases" / f"control-plane-{release()}")
+    (machine / "mirror").rename(machine / "releases" / release())
     provide(PARTS, console)
     assert Cache.of_pins().lacking(PARTS) == []
 
@@ -64,7 +64,7 @@ def test_what_a_mirror_lacks_comes_from_the_release(
     machine: Path, served: Mirror, console: Console
 ) -> None:
     """One part alone."""
-    folder = machine / "releases" / f"control-plane-{release()}"
+    folder = machine / "releases" / release()
     folder.mkdir()
     (served.folder / KUBECTL.packed()).rename(folder / KUBECTL.packed())
     provide(PARTS, console)
