@@ -104,6 +104,10 @@ kind: $(SETUP) ## Bring the system up in a kind cluster (needs Docker)
 control-plane: $(SETUP) ## Get and verify a throwaway control plane, once per machine and version
 	@delivery control-plane
 
+.PHONY: api-server
+api-server: $(SETUP) ## Get and verify what a rehearsal needs of it
+	@delivery control-plane --api-server
+
 .PHONY: confirm
 confirm: control-plane ## Let a real Argo CD confirm the rehearsal's verdicts; takes minutes
 	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster/test_rehearsal.py

@@ -17,7 +17,7 @@ from rich.text import Text
 from delivery.clusters import demo, kind
 from delivery.control_plane import parts, provide
 from delivery.control_plane.assets import needed
-from delivery.control_plane.parts import PARTS
+from delivery.control_plane.parts import API_SERVER, PARTS
 from delivery.errors import BUG, INTERRUPTED, DeliveryError, describe
 from delivery.git import lacks_branch
 from delivery.manifests import diff, dist
@@ -324,12 +324,15 @@ def draw_graph(environment: str | None, since: str | None, form: str) -> None:
 
 
 @main.command("control-plane")
+@click.option("--api-server", is_flag=True, help="Get only what a rehearsal needs.")
 @click.option("--write-sums", is_flag=True, help="Build what has no sum, and write all sums.")
 @click.option(
     "--pack", "mirror", type=Path, metavar="FOLDER", help="Write a mirror, and print its release."
 )
 @click.option("--reproduce", is_flag=True, help="Build all again; are they the same bytes?")
-def get_control_plane(*, write_sums: bool, mirror: Path | None, reproduce: bool) -> None:
+def get_control_plane(
+    *, api_server: bool, write_sums: bool, mirror: Path | None, reproduce: bool
+) -> None:
     """Get the throwaway control plane, and verify all of it.
 
     Each program must have its committed SHA-256 sum. It comes from the cache, which all clones
@@ -344,8 +347,10 @@ def get_control_plane(*, write_sums: bool, mirror: Path | None, reproduce: bool)
       1  --reproduce: other bytes
     """
     console = _console()
-    if write_sums + (mirror is not None) + reproduce > 1:
-        raise click.UsageError("--write-sums, --pack and --reproduce exclude each other.")
+    if api_server + write_sums + (mirror is not None) + reproduce > 1:
+        raise click.UsageError(
+            "--api-server, --write-sums, --pack and --reproduce exclude each other."
+        )
     if write_sums:
         provide.write_sums(console)
     elif mirror is not None:
@@ -353,8 +358,8 @@ def get_control_plane(*, write_sums: bool, mirror: Path | None, reproduce: bool)
         # As an output of a workflow's step.
         _echo(f"release={parts.release()}")
     elif not reproduce:
-        provide.provide(needed(PARTS), console)
-        _echo("The control plane is complete.")
+        provide.provide(needed(API_SERVER if api_server else PARTS), console)
+        _echo("The API server is complete." if api_server else "The control plane is complete.")
     elif provide.reproduce(console):
         sys.exit(1)
 
