@@ -597,7 +597,7 @@ def test_a_version_that_the_data_forbids_is_refused(remote: Remote, tag: str, re
     build, head = Build(service="redis", tag=tag), remote.head()
     for change in (
         bump(build),
-        changes.pin(build, "staging", reason="slow", prove=remotes.trust),
+        changes.pin(build, "dev", reason="slow", prove=remotes.trust),
     ):
         with pytest.raises(changes.OlderError, match=reason) as error:
             land(remote, change)
@@ -608,9 +608,9 @@ def test_a_version_that_the_data_forbids_is_refused(remote: Remote, tag: str, re
 def test_an_unpin_to_a_version_that_the_data_forbids_is_refused(remote: Remote) -> None:
     """The pinned version has rewritten the data in its own format."""
     build = Build(service="redis", tag="7.4.1")
-    land(remote, changes.pin(build, "staging", reason="fast", prove=remotes.trust))
+    land(remote, changes.pin(build, "dev", reason="fast", prove=remotes.trust))
     with pytest.raises(changes.OlderError, match=r"from 7\.4\.1 to 7\.2\.16"):
-        land(remote, changes.unpin("redis", "staging", reason=None))
+        land(remote, changes.unpin("redis", "dev", reason=None))
 
 
 def test_a_version_that_the_data_forbids_can_be_allowed(remote: Remote) -> None:
@@ -618,14 +618,14 @@ def test_a_version_that_the_data_forbids_can_be_allowed(remote: Remote) -> None:
     build = Build(service="redis", tag="7.0.15")
     land(
         remote,
-        changes.pin(build, "staging", reason="r", prove=remotes.trust, allow_older=True),
+        changes.pin(build, "dev", reason="r", prove=remotes.trust, allow_older=True),
     )
-    assert "redis:7.0.15" in remote.file("dist/staging/redis.yaml")
+    assert "redis:7.0.15" in remote.file("dist/dev/redis.yaml")
     land(remote, changes.bump([build], prove=remotes.trust, allow_older=True))
     newer = Build(service="redis", tag="7.4.1")
-    land(remote, changes.pin(newer, "staging", reason="r", prove=remotes.trust))
-    land(remote, changes.unpin("redis", "staging", reason=None, allow_older=True))
-    assert "redis:7.0.15" in remote.file("dist/staging/redis.yaml")
+    land(remote, changes.pin(newer, "dev", reason="r", prove=remotes.trust))
+    land(remote, changes.unpin("redis", "dev", reason=None, allow_older=True))
+    assert "redis:7.0.15" in remote.file("dist/dev/redis.yaml")
 
 
 def test_a_service_has_one_build() -> None:

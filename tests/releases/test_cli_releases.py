@@ -74,10 +74,10 @@ def test_a_bump_reports_where_it_landed(landed: list[dict[str, Any]], repository
 def test_several_builds_are_pairs(landed: list[dict[str, Any]]) -> None:
     """The digests have the same order."""
     digests = [f"--digest=sha256:{letter * 64}" for letter in "bc"]
-    assert run(*BUMP, "redis", "1.0.0", *digests).exit_code == 0
+    assert run(*BUMP, "redis", "7.2.17", *digests).exit_code == 0
     assert landed[0]["change"].trailers == [
         ("Release", f"payment-api {TAG}@sha256:{'b' * 64}"),
-        ("Release", f"redis 1.0.0@sha256:{'c' * 64}"),
+        ("Release", f"redis 7.2.17@sha256:{'c' * 64}"),
     ]
 
 
@@ -143,19 +143,19 @@ def test_refresh_names_what_could_not_be_proved(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are written all the same."""
-    image = Image(repository="r.test/redis", tag="1.0.1", digest="sha256:0")
+    image = Image(repository="r.test/redis", tag="7.2.20", digest="sha256:0")
     found = Refreshed(releases={"redis": Release(image=image)}, problems=["app stays as it is."])
     monkeypatch.setattr(digests, "refresh_images", lambda *_, **__: found)
     monkeypatch.setattr(dist, "synthesize", lambda folder: [folder])
     remotes.write_applications(repository, [DEV])
     result = run("refresh")
-    assert (result.exit_code, result.stdout) == (2, "redis: r.test/redis:1.0.1@sha256:0\n")
+    assert (result.exit_code, result.stdout) == (2, "redis: r.test/redis:7.2.20@sha256:0\n")
     assert "app stays as it is.\nError: 1 service could not be refreshed.\n" in result.stderr
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["payment-api"], [*BUMP[1:], "redis"], [*BUMP[1:], "redis", "1.0.0", "--digest=sha256:0"]],
+    [["payment-api"], [*BUMP[1:], "redis"], [*BUMP[1:], "redis", "7.2.17", "--digest=sha256:0"]],
     ids=["no-tag", "odd", "digests"],
 )
 def test_an_incomplete_pair_is_refused(arguments: list[str]) -> None:
@@ -232,7 +232,7 @@ def test_malicious_text_is_refused() -> None:
     [
         (["hold", "redis", "--reason=slow"], "Hold redis"),
         (["unhold", "redis"], "Unhold redis"),
-        (["pin", "redis", "staging", "1.0.0", "--reason=slow"], "Pin redis in staging to 1.0.0"),
+        (["pin", "redis", "staging", "7.2.17", "--reason=slow"], "Pin redis in staging to 7.2.17"),
         (["unpin", "redis", "staging"], "Unpin redis in staging"),
     ],
 )
@@ -251,8 +251,8 @@ def test_each_command_lands_its_change(
         (BUMP, "develop"),
         (["hold", "redis", "--reason=slow"], "develop"),
         (["unhold", "redis"], "develop"),
-        (["pin", "redis", "staging", "1.0.0", "--reason=slow"], "main"),
-        (["pin", "redis", "dev", "1.0.0", "--reason=slow"], "develop"),
+        (["pin", "redis", "staging", "7.2.17", "--reason=slow"], "main"),
+        (["pin", "redis", "dev", "7.2.17", "--reason=slow"], "develop"),
         (["unpin", "redis", "staging"], "main"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_pull_request_is_linked(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ["hold", "redis"],
         ["unhold", "redis"],
-        ["pin", "redis", "staging", "1.0.0"],
+        ["pin", "redis", "staging", "7.2.17"],
         ["unpin", "redis", "staging"],
     ],
 )
@@ -291,11 +291,11 @@ def test_a_reason_reaches_the_commit(landed: list[dict[str, Any]], arguments: li
 def test_a_pin_may_name_a_digest(landed: list[dict[str, Any]]) -> None:
     """A tag of somebody else may move."""
     digest = f"sha256:{'b' * 64}"
-    run("pin", "redis", "staging", "1.0.0", f"--digest={digest}", "--reason=slow")
-    assert landed[0]["change"].trailers == [("Pin", f"staging redis 1.0.0@{digest}")]
+    run("pin", "redis", "staging", "7.2.17", f"--digest={digest}", "--reason=slow")
+    assert landed[0]["change"].trailers == [("Pin", f"staging redis 7.2.17@{digest}")]
 
 
-@pytest.mark.parametrize("arguments", [["hold", "redis"], ["pin", "redis", "staging", "1.0.0"]])
+@pytest.mark.parametrize("arguments", [["hold", "redis"], ["pin", "redis", "staging", "7.2.17"]])
 def test_a_hold_and_a_pin_require_a_reason(arguments: list[str]) -> None:
     """In a month nobody remembers it."""
     assert run(*arguments).exit_code == 2

@@ -51,21 +51,21 @@ def flaws(remote: Remote, tmp_path: Path) -> set[Flaw]:
 def test_bumps_of_two_services_merge(remote: Remote, tmp_path: Path) -> None:
     """Each branch bumped another service; the rendered dist has both."""
     bump(remote, "payment-api", "a" * 40, "develop")
-    bump(remote, "redis", "1.0.0", "main")
+    bump(remote, "redis", "7.2.17", "main")
     merge(remote)
     remotes.render(remote.clone)
     run_git(remote.clone, "add", "dist")
     run_git(remote.clone, "diff", "--quiet")
     dev = remote.clone / "dist" / "dev"
     assert "a" * 40 in (dev / "payment-api.yaml").read_text(encoding="utf-8")
-    assert "redis:1.0.0" in (dev / "redis.yaml").read_text(encoding="utf-8")
+    assert "redis:7.2.17" in (dev / "redis.yaml").read_text(encoding="utf-8")
     assert flaws(remote, tmp_path) == set()
 
 
 def test_bumps_of_the_same_service_are_a_conflict(remote: Remote) -> None:
     """Only a person knows which of the two is right."""
-    bump(remote, "redis", "1.0.1", "develop")
-    bump(remote, "redis", "1.0.0", "main")
+    bump(remote, "redis", "7.2.20", "develop")
+    bump(remote, "redis", "7.2.17", "main")
     assert merge(remote) != 0
     unmerged = run_git(remote.clone, "diff", "--name-only", "--diff-filter=U")
     assert "images.yaml" in unmerged.splitlines()
@@ -73,8 +73,8 @@ def test_bumps_of_the_same_service_are_a_conflict(remote: Remote) -> None:
 
 def test_a_resolved_conflict_is_rendered_again(remote: Remote, tmp_path: Path) -> None:
     """The three steps of CONTRIBUTING.md: resolve, render, add."""
-    bump(remote, "redis", "1.0.1", "develop")
-    bump(remote, "redis", "1.0.0", "main")
+    bump(remote, "redis", "7.2.20", "develop")
+    bump(remote, "redis", "7.2.17", "main")
     merge(remote)
     run_git(remote.clone, "checkout", "--theirs", "images.yaml")
     run_git(remote.clone, "checkout", "--theirs", "dist")
@@ -85,8 +85,8 @@ def test_a_resolved_conflict_is_rendered_again(remote: Remote, tmp_path: Path) -
 
 def test_a_merge_that_kept_one_side_of_dist_is_refused(remote: Remote, tmp_path: Path) -> None:
     """Keeping one side is the quickest resolution, and wrong."""
-    bump(remote, "redis", "1.0.1", "develop")
-    bump(remote, "redis", "1.0.0", "main")
+    bump(remote, "redis", "7.2.20", "develop")
+    bump(remote, "redis", "7.2.17", "main")
     merge(remote)
     run_git(remote.clone, "checkout", "--theirs", "images.yaml")
     run_git(remote.clone, "checkout", "--ours", "dist")
@@ -96,8 +96,8 @@ def test_a_merge_that_kept_one_side_of_dist_is_refused(remote: Remote, tmp_path:
 
 def test_an_unfinished_merge_is_refused(remote: Remote, tmp_path: Path) -> None:
     """A file in conflict is not committed, whatever its content."""
-    bump(remote, "redis", "1.0.1", "develop")
-    bump(remote, "redis", "1.0.0", "main")
+    bump(remote, "redis", "7.2.20", "develop")
+    bump(remote, "redis", "7.2.17", "main")
     merge(remote)
     run_git(remote.clone, "checkout", "--theirs", "images.yaml")
     assert Flaw.UNMERGED in flaws(remote, tmp_path)

@@ -96,19 +96,19 @@ def test_it_has_the_files_of_the_source_and_both_parents(remote: Remote) -> None
 def test_pins_of_the_target_stay_beside_bumps_of_the_same_service(remote: Remote) -> None:
     """Git makes a conflict of their neighboring lines, whose resolution loses one of the two."""
     pin(remote)
-    bump(remote, "2.0.0", service="redis")
+    bump(remote, "7.2.18", service="redis")
     for number in (1, 2):
         promote(remote)
         images = images_of(remote.clone, "origin/main").services["redis"]
-        assert (images.image.tag, images.pins["staging"].tag) == (f"{number + 1}.0.0", "1.0.0")
-        assert staging(remote, "redis", "origin/main") == "1.0.0"
-        bump(remote, "3.0.0", service="redis")
+        assert (images.image.tag, images.pins["staging"].tag) == (f"7.2.{number + 17}", "7.2.17")
+        assert staging(remote, "redis", "origin/main") == "7.2.17"
+        bump(remote, "7.2.19", service="redis")
 
 
 def test_after_an_unpin_the_released_image_is_promoted(remote: Remote) -> None:
     """A pin that came back with the next promotion could never be ended."""
     pin(remote)
-    promote_later = "2.0.0"
+    promote_later = "7.2.18"
     bump(remote, promote_later, service="redis")
     promote(remote)
     land(remote, changes.unpin("redis", "staging", reason=None), "main")
@@ -208,7 +208,7 @@ def test_a_change_of_images_only_on_the_target_is_refused(remote: Remote, change
     if change == "hold":
         land(remote, changes.hold("redis", reason="slow"), "main")
     else:
-        bump(remote, "1.0.0", "main", service="redis")
+        bump(remote, "7.2.17", "main", service="redis")
     bump(remote, NEW)
     with pytest.raises(promotion.LackingError, match=r"redis.*\(in images\.yaml\)"):
         prepare_any(remote)
@@ -216,10 +216,10 @@ def test_a_change_of_images_only_on_the_target_is_refused(remote: Remote, change
 
 def test_a_hold_that_both_branches_have_is_no_obstacle(remote: Remote) -> None:
     """Even beside a bump, with whose line Git would merge it into a conflict."""
-    bump(remote, "1.0.0", service="redis")
+    bump(remote, "7.2.17", service="redis")
     for branch in ("main", "develop"):
         land(remote, changes.hold("redis", reason="slow"), branch)
-    assert staging(remote, "redis", prepare(remote).commit) == "1.0.0"
+    assert staging(remote, "redis", prepare(remote).commit) == "7.2.17"
 
 
 @pytest.mark.parametrize("how", ["cherry-pick", "merge"])
@@ -238,7 +238,7 @@ def test_a_change_of_rendered_files_alone_is_rendered_again(remote: Remote) -> N
     pod = json.loads(remote.file("dist/staging/redis.yaml", "main"))
     pod["spec"]["containers"][0]["tty"] = True
     write(remote, "main", "dist/staging/redis.yaml", json.dumps(pod))
-    bump(remote, "2.0.0", service="redis")
+    bump(remote, "7.2.18", service="redis")
     assert "tty" not in run_git(
         remote.clone, "show", f"{prepare(remote).commit}:dist/staging/redis.yaml"
     )
@@ -275,7 +275,7 @@ def test_a_reverted_promotion_is_not_promoted_by_itself(remote: Remote, how: str
     bump(remote, NEW)
     landed = promote(remote, how=how)
     revert(remote, "main", landed)
-    bump(remote, "2.0.0", service="redis")
+    bump(remote, "7.2.18", service="redis")
     with pytest.raises(promotion.LackingError, match='Revert "'):
         prepare_any(remote)
     promote(remote, overrule="fixed by redis 2")
@@ -289,10 +289,10 @@ def test_a_revert_on_both_branches_is_promoted(remote: Remote) -> None:
     bumped, landed = remote.head(), promote(remote)
     revert(remote, "main", landed)
     revert(remote, "develop", bumped)
-    bump(remote, "2.0.0", service="redis")
+    bump(remote, "7.2.18", service="redis")
     promote(remote)
     assert staging(remote, "payment-api", "origin/main") == old
-    assert staging(remote, "redis", "origin/main") == "2.0.0"
+    assert staging(remote, "redis", "origin/main") == "7.2.18"
 
 
 def revert(remote: Remote, branch: str, commit: str) -> None:
@@ -314,25 +314,25 @@ def test_squashed_and_rebased_promotions_do_not_stop_the_next(remote: Remote) ->
     bump(remote, NEW)
     promote(remote)
     assert staging(remote, "payment-api", "origin/main") == NEW
-    assert staging(remote, "redis", "origin/main") == "1.0.0"
+    assert staging(remote, "redis", "origin/main") == "7.2.17"
 
 
 def test_staging_is_promoted_to_production(tmp_path: Path) -> None:
     """Production gets what staging has, keeps its own pins, and gets none of staging's."""
     remote = Remote.create(tmp_path, DEV, STAGING, PRODUCTION)
     bump(remote, OLD)
-    bump(remote, "2.0.0", service="redis")
+    bump(remote, "7.2.18", service="redis")
     promote(remote)
     bump(remote, NEW)
     pin(remote)
-    pin(remote, "3.0.0", environment="production", branch="production")
+    pin(remote, "7.2.19", environment="production", branch="production")
     promote(remote, STAGING, PRODUCTION)
     pods = [
         json.loads(remote.file(f"dist/production/{service}.yaml", "production"))
         for service in ("payment-api", "redis")
     ]
     images = [pod["spec"]["containers"][0]["image"].rpartition(":")[2] for pod in pods]
-    assert images == [OLD, "3.0.0"]
+    assert images == [OLD, "7.2.19"]
 
 
 def test_pins_that_do_not_render_are_reported(remote: Remote) -> None:

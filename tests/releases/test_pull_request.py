@@ -36,7 +36,7 @@ def bump(remote: Remote, letter: str) -> None:
 
 def pin(remote: Remote) -> None:
     """Pin redis in staging, on main."""
-    build = Build(service="redis", tag="1.0.0")
+    build = Build(service="redis", tag="7.2.17")
     change = changes.pin(build, "staging", reason="leaks", prove=remotes.trust)
     landing.land(remote.clone, change, remote="origin", branch="main", render=remotes.render)
 

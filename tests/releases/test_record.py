@@ -60,14 +60,14 @@ def test_a_pin_and_its_end_are_runs(remote: Remote) -> None:
     pin(remote)
     land(remote, changes.unpin("redis", "staging", reason=None), "main")
     staging = [run.image for run in runs(remote, "redis") if run.environment == "staging"]
-    assert staging == ["7.2.16", "1.0.0", "7.2.16"]
+    assert staging == ["7.2.16", "7.2.17", "7.2.16"]
 
 
 def test_what_changes_no_image_is_no_run(remote: Remote) -> None:
     """A hold, or the release of another service."""
     before = runs(remote)
     land(remote, changes.hold("payment-api", reason="slow"))
-    bump(remote, "1.0.0", service="redis")
+    bump(remote, "7.2.17", service="redis")
     assert runs(remote) == before
 
 

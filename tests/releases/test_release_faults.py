@@ -233,11 +233,11 @@ def test_a_commit_in_between_is_rendered(remote: Remote, tmp_path: Path) -> None
 
     def render(worktree: Path) -> None:
         if not done:
-            done.append(bump_process(remote.clone, "redis", "1.2.3").returncode)
+            done.append(bump_process(remote.clone, "redis", "7.2.21").returncode)
         remotes.render(worktree)
 
     land(remote, render=render)
-    assert "redis:1.2.3" in remote.file("dist/dev/redis.yaml")
+    assert "redis:7.2.21" in remote.file("dist/dev/redis.yaml")
     assert_whole(remote, tmp_path)
 
 

@@ -22,7 +22,7 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
     """Create a remote with a bump, and a branch `work` from before it."""
     remote = Remote.create(tmp_path)
     run_git(remote.bare, "branch", "work", "develop")
-    bump(remote, "2.0.0", service="redis")
+    bump(remote, "7.2.18", service="redis")
     monkeypatch.chdir(remote.clone)
     monkeypatch.setattr(dist, "synthesize", remotes.render)
     return remote
@@ -47,7 +47,7 @@ def test_fields_that_one_side_changed_are_merged(remote: Remote) -> None:
     assert resolve().exit_code == 0
     run_git(remote.clone, "commit", "--quiet", "--no-edit")
     release = images_of(remote.clone, "HEAD").services["redis"]
-    assert (release.image.tag, release.hold) == ("2.0.0", "slow")
+    assert (release.image.tag, release.hold) == ("7.2.18", "slow")
     remotes.render(remote.clone)
     assert run_git(remote.clone, "status", "--porcelain") == ""
 
@@ -57,16 +57,16 @@ def test_comments_and_order_of_our_side_stay(remote: Remote) -> None:
     land(remote, changes.hold("redis", reason="slow"), "work")
     merge(remote)
     resolve()
-    expected = remote.file("images.yaml", "work").replace("7.2.16", "2.0.0")
+    expected = remote.file("images.yaml", "work").replace("7.2.16", "7.2.18")
     assert (remote.clone / "images.yaml").read_text(encoding="utf-8") == f"{expected}\n"
 
 
-@pytest.mark.parametrize(("side", "tag"), [("ours", "1.0.0"), ("theirs", "2.0.0")])
+@pytest.mark.parametrize(("side", "tag"), [("ours", "7.2.17"), ("theirs", "7.2.18")])
 def test_a_field_that_both_sides_changed_is_a_persons_to_decide(
     remote: Remote, side: str, tag: str
 ) -> None:
     """Nobody else knows which release is right."""
-    bump(remote, "1.0.0", "work", service="redis")
+    bump(remote, "7.2.17", "work", service="redis")
     merge(remote)
     before = (remote.clone / "images.yaml").read_bytes()
     refused = resolve()

@@ -57,7 +57,7 @@ def test_bumps_since_the_last_promotion_are_counted(remote: Remote, how: str) ->
     """Only those of this service; however the last promotion was merged."""
     bump(remote, "c" * 40)
     promote(remote, how=how)
-    for service, tag in (("payment-api", "a" * 40), ("payment-api", NEW), ("redis", "1.0.0")):
+    for service, tag in (("payment-api", "a" * 40), ("payment-api", NEW), ("redis", "7.2.17")):
         bump(remote, tag, service=service)
     assert find(remote).behind["staging"].bumps == 2
 
@@ -101,7 +101,7 @@ def test_holds_and_pins_of_every_branch_are_shown(remote: Remote) -> None:
     assert found.holds == [Held(branches=["develop", "main"], reason="slow")]
     assert find(remote).holds == [Held(branches=["main"], reason="only here")]
     assert found.pins == [
-        Pinned(environment="dev", branches=["develop"], tag="1.0.0", reason="leaks")
+        Pinned(environment="dev", branches=["develop"], tag="7.2.17", reason="leaks")
     ]
 
 
@@ -118,7 +118,7 @@ def test_a_pin_only_on_main_is_shown(remote: Remote) -> None:
     """A hotfix is made there, and staging runs it."""
     pin(remote)
     found = find(remote, "redis")
-    assert found.images["staging"] == "1.0.0"
+    assert found.images["staging"] == "7.2.17"
     assert [pin.branches for pin in found.pins] == [["main"]]
 
 
@@ -247,12 +247,12 @@ def example(**values: object) -> Status:
     """Return a service whose staging is three bumps behind."""
     fields = {
         "service": "redis",
-        "images": {"dev": "2.0.0", "staging": "1.0.0"},
+        "images": {"dev": "7.2.18", "staging": "7.2.17"},
         "behind": {"staging": Lag(bumps=3, seconds=90_000)},
         "missing": {},
         "without_digest": [],
         "holds": [Held(branches=["develop"], reason="slow")],
-        "pins": [Pinned(environment="staging", branches=["main"], tag="1.0.0", reason="leaks")],
+        "pins": [Pinned(environment="staging", branches=["main"], tag="7.2.17", reason="leaks")],
     }
     return Status(**{**fields, **values})  # type: ignore[arg-type] # the types are those above
 
@@ -261,11 +261,11 @@ def test_the_table_is_for_a_person() -> None:
     """Below it is everything that keeps a service from moving."""
     text = status_report.text([example()])
     assert [word for word in text.splitlines()[-3].split() if word] == [
-        *("redis", "2.0.0", "1.0.0"),
+        *("redis", "7.2.18", "7.2.17"),
         *("3", "bumps,", "25", "hours"),
     ]
     assert text.endswith(
-        "redis is held on develop: slow\nredis is pinned in staging to 1.0.0 on main: leaks\n"
+        "redis is held on develop: slow\nredis is pinned in staging to 7.2.17 on main: leaks\n"
     )
 
 
@@ -290,7 +290,7 @@ def test_each_later_environment_has_a_lag_of_its_own() -> None:
     text = status_report.text(
         [
             example(
-                images={"dev": "3.0.0", "staging": "3.0.0", "production": "1.0.0"},
+                images={"dev": "7.2.19", "staging": "7.2.19", "production": "7.2.17"},
                 behind={
                     "staging": Lag(bumps=0, seconds=0),
                     "production": Lag(bumps=4, seconds=777_600),
@@ -300,7 +300,7 @@ def test_each_later_environment_has_a_lag_of_its_own() -> None:
     )
     heading, _, row, *_ = text.splitlines()
     assert heading.split() == ["service", "dev", "staging", "behind", "production", "behind"]
-    assert row.split() == ["redis", "3.0.0", "3.0.0", "1.0.0", "4", "bumps,", "9", "days"]
+    assert row.split() == ["redis", "7.2.19", "7.2.19", "7.2.17", "4", "bumps,", "9", "days"]
 
 
 def test_a_missing_branch_is_shown_below_the_table() -> None:
@@ -318,5 +318,5 @@ def test_a_missing_digest_is_shown_with_its_remedy() -> None:
 def test_json_is_for_a_program() -> None:
     """It has every field."""
     [found] = json.loads(status_report.as_json([example()]))
-    assert found["images"] == {"dev": "2.0.0", "staging": "1.0.0"}
+    assert found["images"] == {"dev": "7.2.18", "staging": "7.2.17"}
     assert found["holds"] == [{"branches": ["develop"], "reason": "slow"}]

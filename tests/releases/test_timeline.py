@@ -35,7 +35,7 @@ def test_releases_after_an_image_are_found(remote: Remote) -> None:
     for letter in "abab":
         bump(remote, letter * 40)
         heads.append(remote.head())
-        bump(remote, "1.0.0" if letter == "a" else "2.0.0", service="redis")
+        bump(remote, "7.2.17" if letter == "a" else "7.2.18", service="redis")
     assert commits(remote, image("b")) == []
     assert commits(remote, image("a")) == [heads[3]]
     assert commits(remote, image("1")) == heads[::-1]

@@ -33,7 +33,7 @@ def bump(
 
 def pin(
     remote: Remote,
-    tag: str = "1.0.0",
+    tag: str = "7.2.17",
     *,
     service: str = "redis",
     environment: str = "staging",
