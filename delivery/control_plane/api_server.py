@@ -123,6 +123,8 @@ def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer
             "--anonymous-auth=false",
             # There is one user. RBAC would only create its default roles, for half a second.
             "--authorization-mode=AlwaysAllow",
+            # As on usual clusters, where Pod Security decides.
+            "--allow-privileged=true",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--service-account-issuer=https://kubernetes.default.svc",
