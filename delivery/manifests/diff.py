@@ -102,17 +102,12 @@ def _change(environment: str, verb: Verb, now: Desired, was: Desired | None = No
 
 
 def describe(before: Manifest, after: Manifest) -> tuple[str, ...]:
-    """Return how a live object changes, one line per field, sorted by path.
-
-    Values of a Secret are never shown.
-    """
+    """Return how a live object changes, one line per field, sorted by path."""
     was, now = applied(before), applied(after)
     found = differences(was, now)
     if not found and was != now:
         # The API server may update the object all the same.
         return ("only the order of lists or the notation of quantities changes",)
-    if after["kind"] == "Secret":
-        return tuple(f"{field.path} changes" for field in found)
     return tuple(map(str, found))
 
 

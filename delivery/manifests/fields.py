@@ -6,7 +6,7 @@ Lists are compared as Kubernetes reads them, quantities by value.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -52,6 +52,8 @@ _FACTORS = {
 
 MISSING = None
 """Value of a field that is not set; to Kubernetes, null means the same."""
+HIDDEN = "(hidden)"
+"""Stands for any value of a Secret."""
 _LONGEST = 120
 """Characters of a value that are shown."""
 
@@ -95,8 +97,34 @@ def _shown(value: object) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Field]:
-    """Return the fields that differ between two objects, sorted by path."""
-    return sorted(_differences("", old, new), key=lambda field: field.path)
+    """Return the fields that differ between two objects, sorted by path.
+
+    Those of a Secret have HIDDEN for each value; an empty object stands for one that is missing.
+    """
+    if "Secret" in {old.get("kind"), new.get("kind")}:
+        found = _differences("", _sealed(old), _sealed(new))
+        fields = [replace(each, old=_hidden(each.old), new=_hidden(each.new)) for each in found]
+    else:
+        fields = list(_differences("", old, new))
+    return sorted(fields, key=lambda field: field.path)
+
+
+def _sealed(secret: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Secret with each value as one text, so that no path leads into it."""
+    return {
+        name: {key: _text(each) for key, each in value.items()}
+        if isinstance(value, Mapping)
+        else _text(value)
+        for name, value in secret.items()
+    }
+
+
+def _text(value: object) -> str | None:
+    return MISSING if value is MISSING else json.dumps(value, sort_keys=True)
+
+
+def _hidden(value: object) -> str | None:
+    return MISSING if value is MISSING else HIDDEN
 
 
 def _differences(path: str, old: Any, new: Any) -> Iterator[Field]:  # noqa: ANN401 - JSON

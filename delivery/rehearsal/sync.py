@@ -167,7 +167,7 @@ class Syncer:
             outcome,
             after=after,
             refusal=Refusal(
-                message=self._scratch.with_real_names(_readable(error)),
+                message=self._scratch.with_real_names(_readable(error, outcome.key.kind)),
                 by_transition=barred,
                 before_sync=self._client.resource(manifest["apiVersion"], manifest["kind"]) is None,
             ),
@@ -260,9 +260,13 @@ def _is_recreated(desired: Desired) -> bool:
     return {"Force=true", "Replace=true"} <= sync_options(desired.manifest)
 
 
-def _readable(error: ApiError) -> str:
-    """Return the API server's message without the long values that it repeats."""
+def _readable(error: ApiError, kind: str) -> str:
+    """Return the API server's message without the values that it repeats: long or secret ones."""
     causes = error.status.get("details", {}).get("causes", [])
+    if kind == "Secret":
+        fields = ", ".join(dict.fromkeys(each.get("field", "") for each in causes))
+        place = f" at {fields}" if fields else ""
+        return f"{error.reason}{place}: the API server's message may repeat values, and is hidden"
     if error.reason != "Invalid" or not causes:
         return str(error)
     messages = []

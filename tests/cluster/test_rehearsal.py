@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from delivery.manifests.applications import Environment
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import Desired, annotation, sync_options, tree
 from delivery.rehearsal.rehearse import Rehearsal, rehearse
+from delivery.rehearsal.report import FORMATS
 from delivery.rehearsal.verdicts import Verdict, waits
 from remotes import run_git
 from working_tree import commit_all
@@ -177,6 +178,35 @@ def test_a_case_has_its_verdicts(client: Client, name: str) -> None:
         assert text.startswith(start)
     if case.stops is not None:
         assert rehearsal.stops == case.stops
+
+
+VALUE = "48151623421"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stringData": {"password": VALUE}},
+        {"data": {"password": "NDgxNTE2MjM0MjE="}},
+        {"data": {"password": f"not base64: {VALUE}"}},
+        {"stringData": {"password": int(VALUE)}},
+        {"stringData": VALUE},
+        {"type": VALUE},
+        {"metadata": {"name": "password", "annotations": {f"-{VALUE}": VALUE}}},
+    ],
+    ids=["good", "base64", "not base64", "number", "text", "type", "annotation"],
+)
+def test_no_value_of_a_secret_is_reported(client: Client, fields: Manifest) -> None:
+    """An API server's message repeats what it refuses, and the report is a public comment."""
+    case = load("secret-type")
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password"}, **fields}
+    rehearsal = play(client, replace(case, after=[secret]))
+    [finding] = rehearsal.findings
+    assert finding.verdict is not Verdict.UNCHANGED
+    for form in FORMATS.values():
+        assert "Secret/password" in form([rehearsal]) or '"password"' in form([rehearsal])
+        for value in (VALUE, "NDgxNTE2MjM0MjE"):
+            assert value not in form([rehearsal])
 
 
 class Confirmation:

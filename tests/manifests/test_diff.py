@@ -1,6 +1,7 @@
 """The changes of an environment since a commit, and of a live object."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,22 @@ def test_a_live_object_is_described_without_what_the_server_sets() -> None:
 def test_a_secret_is_described_without_its_values() -> None:
     """The report is a public comment."""
     before, after = (live(kind="Secret", data={"a": each}) for each in ("1", "2"))
-    assert describe(before, after) == ("data.a changes",)
+    assert describe(before, after) == ("data.a: (hidden) → (hidden)",)
+
+
+@pytest.mark.parametrize("form", [as_text, as_markdown, as_json])
+def test_a_secret_in_dist_is_compared_without_its_values(
+    repository: Path, form: Callable[[list[Difference]], str]
+) -> None:
+    """Whoever commits one should learn it from the review, not from the comment on GitHub."""
+    metadata = {"name": "some", "annotations": {"last-applied-configuration": "first"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+    old = {**secret, "data": {"a": "b2xk", "b": "Zmlyc3Q="}, "stringData": {"c": "first"}}
+    new = {**secret, "data": {"a": "bmV3", "b": "c2Vjb25k\nYQ=="}, "stringData": {"c": "2nd"}}
+    text = form(compare(repository, [old], [new]))
+    assert "data.a" in text
+    for value in ("b2xk", "bmV3", "Zmlyc3Q", "c2Vjb25k", "first", "2nd"):
+        assert value not in text
 
 
 def test_an_update_that_means_nothing_is_described_as_such() -> None:

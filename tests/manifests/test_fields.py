@@ -12,6 +12,49 @@ def paths(old: Any, new: Any) -> list[str]:  # noqa: ANN401 - JSON
     return [field.path for field in differences({"spec": old}, {"spec": new})]
 
 
+VALUE = "Tr0ub4dor&3"
+ENCODED = "VHIwdWI0ZG9yJjM="
+SECRET = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "some"},
+    "type": "Opaque",
+    "data": {"password": "b2xk"},
+}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data": {"password": ENCODED}},
+        {"stringData": {"password": VALUE}},
+        {"data": None},
+        {"data": {"password": {VALUE: VALUE}}},
+        {"data": {"values": [VALUE], "ports": [{"name": VALUE}]}},
+        {"data": VALUE},
+        {"metadata": {"annotations": {"last-applied-configuration": f'{{"a": "{ENCODED}"}}'}}},
+    ],
+    ids=["data", "stringData", "removed", "object", "lists", "text", "annotation"],
+)
+def test_no_value_of_a_secret_is_shown(fields: dict[str, Any]) -> None:
+    """A report is a public comment, also where somebody put the value into the wrong place."""
+    secret = {**SECRET, **fields}
+    for old, new in ((SECRET, secret), (secret, SECRET), ({}, secret), (secret, {})):
+        shown = str(differences(old, new))
+        assert "Field" in shown
+        for value in (VALUE, ENCODED, "b2xk"):
+            assert value not in shown
+
+
+def test_a_secret_shows_which_values_change() -> None:
+    """A reviewer needs the name of the key, and whether it is new."""
+    changed = {**SECRET, "data": {"password": ENCODED, "user": ENCODED}}
+    assert list(map(str, differences(SECRET, changed))) == [
+        "data.password: (hidden) → (hidden)",
+        "data.user: unset → (hidden)",
+    ]
+
+
 def container(**fields: object) -> dict[str, object]:
     """Return a container named `main`."""
     return {"name": "main", **fields}
