@@ -173,6 +173,11 @@ def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
             continue
         for document in _documents(files[path], str(path)):
             match document:
+                case {"items": list()}:
+                    raise TreeError(
+                        f"{path} holds a list of objects, which Argo CD takes apart: write each as "
+                        "a document of its own."
+                    )
                 case {"apiVersion": str(), "kind": str(), "metadata": {"name": str()}}:
                     found.append(Desired(manifest=document, file=str(path)))
                 case _:

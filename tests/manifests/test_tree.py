@@ -45,6 +45,13 @@ def test_json_is_read() -> None:
     assert read(a_json=json.dumps(config_map("some"))) == ["some"]
 
 
+def test_a_list_is_refused() -> None:
+    """Argo CD applies its items whatever its kind, and no report would name them."""
+    several = {**config_map("some"), "kind": "List", "items": [config_map("hidden")]}
+    with pytest.raises(TreeError, match=r"a.yaml holds a list of objects"):
+        read(a_yaml=yaml.safe_dump(several))
+
+
 @pytest.mark.parametrize(("text", "wave"), [("-3", -3), ("", 0), ("first", 0)])
 def test_a_wave_that_is_not_a_number_is_zero(text: str, wave: int) -> None:
     """Argo CD accepts it, too."""
