@@ -424,8 +424,8 @@ def bring_up_kind(environment: str | None, logs: Path | None) -> None:
     "--allow",
     "allowed",
     multiple=True,
-    metavar="KIND/NAME=VERDICT",
-    help="Accept a blocking verdict, for the --reason that follows; may be repeated.",
+    metavar="OBJECT=VERDICT:HASH",
+    help="Accept a blocking verdict as reported, for the --reason that follows; may be repeated.",
 )
 @click.option("--reason", "reasons", multiple=True, help="Why this is acceptable.")
 @click.option(
@@ -449,8 +449,7 @@ def rehearse_change(
     The change from BASE to this working tree is played. BASE is a commit; by default each
     environment is compared with its branch on origin. Each object gets a verdict: what the sync
     will do to it, and whether that blocks. A verdict does not block if a commit message since BASE
-    allows it, in a line such as
-    `Rehearsal-Allow: staging StatefulSet/redis=data-at-risk it was moved`.
+    allows it, with the line that the report prints.
 
     \b
     Example:

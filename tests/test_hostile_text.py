@@ -36,7 +36,7 @@ def rehearsals(text: str) -> list[Rehearsal]:
     """Return a rehearsal that has a text wherever an object, a commit or a server may put it."""
     key = Key(kind="ConfigMap", name=text, namespace=text, group="")
     findings = [
-        Finding(key=key, verdict=verdict, file="dist/dev/a.yaml", **more)
+        Finding(key=key, verdict=verdict, change="", file="dist/dev/a.yaml", **more)
         for verdict, more in (
             (verdicts.Verdict.REFUSED, {"reasons": (text,)}),
             (verdicts.Verdict.DATA_AT_RISK, {"changes": (text,), "source": f"a/{text}.py:1"}),
@@ -47,6 +47,7 @@ def rehearsals(text: str) -> list[Rehearsal]:
     return [
         Rehearsal(
             environment="dev",
+            namespace="",
             base=text,
             kubernetes=text,
             findings=findings,

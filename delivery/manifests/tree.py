@@ -50,6 +50,15 @@ class Key(NamedTuple):
         """Return it as `Kind/name`."""
         return f"{self.kind}/{self.name}"
 
+    def within(self, namespace: str) -> str:
+        """Return it as kubectl does, such as `Deployment.apps/web`, without the given namespace.
+
+        An object of another namespace is `Deployment.apps/other/web`.
+        """
+        kind = f"{self.kind}.{self.group}" if self.group else self.kind
+        place = f"{self.namespace}/" if self.namespace not in {"", namespace} else ""
+        return f"{kind}/{place}{self.name}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:

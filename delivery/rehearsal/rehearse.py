@@ -12,7 +12,8 @@ from delivery.manifests.manifest import Manifest
 from delivery.manifests.renames import renames
 from delivery.manifests.tree import Key, Tree
 from delivery.rehearsal import data, full_scale, rollout
-from delivery.rehearsal.allowances import Allowance
+from delivery.rehearsal.allowances import fingerprint
+from delivery.rehearsal.bounds import trespass
 from delivery.rehearsal.consequences import Consequence, consequences
 from delivery.rehearsal.full_scale import OVER_QUOTA
 from delivery.rehearsal.order import PHASES, SYNC, applying
@@ -31,6 +32,7 @@ class Finding:
         verdict: The effect in one word.
         reasons: Explanations as sentences, the most important first.
         changes: Differences, field by field.
+        change: Hash of what changes in the manifest, and of the risks to data.
         file: File below `dist/` that contains the object, or did.
         source: File and line of the construct that makes or made the object; None if unknown.
         old: The object's previous key if it was renamed.
@@ -41,6 +43,7 @@ class Finding:
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    change: str
     file: str
     source: str | None = None
     old: Key | None = None
@@ -51,6 +54,15 @@ class Finding:
         """Whether the change must not be merged as it is."""
         return self.verdict.blocks and self.allowed is None
 
+    @property
+    def rank(self) -> int:
+        """Position of the verdict, the most serious first."""
+        return list(Verdict).index(self.verdict)
+
+    def allowance(self, namespace: str) -> str:
+        """Return what allows this verdict on this change, in an environment's namespace."""
+        return f"{self.key.within(namespace)}={self.verdict.slug}:{self.change}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
@@ -58,6 +70,7 @@ class Rehearsal:
 
     Attributes:
         environment: Its folder below `dist/`.
+        namespace: Its namespace; objects of another one are named with theirs.
         base: The base, as a person wrote it.
         kubernetes: Version of the API server.
         findings: One finding for each object, the most serious first.
@@ -66,6 +79,7 @@ class Rehearsal:
     """
 
     environment: str
+    namespace: str
     base: str
     kubernetes: str
     findings: Sequence[Finding]
@@ -85,7 +99,7 @@ def rehearse(
     target: Tree,
     *,
     neighbours: Sequence[str] = (),
-    allowances: Sequence[Allowance] = (),
+    others: Mapping[Key, str] | None = None,
     base_name: str = "",
     cluster_lock: "Lock | None" = None,  # a function before Python 3.13
 ) -> Rehearsal:
@@ -97,7 +111,7 @@ def rehearse(
         base: Tree that the cluster has now.
         target: Tree that the cluster gets.
         neighbours: Further namespaces of the real cluster.
-        allowances: Verdicts that do not block.
+        others: Folders of the objects that other Applications apply. Default: there are none.
         base_name: Name of the base in the report.
         cluster_lock: Lock that rehearsals on the same API server share, held while cluster-scoped
             objects exist. Default: no other rehearsal runs at the same time.
@@ -128,13 +142,16 @@ def rehearse(
     notes += [
         Consequence(key, text) for key, each in outcomes.items() for text in data.remarks(each)
     ]
-    judged = [_allow(finding, allowances) for finding in _renamed(findings, outcomes, after)]
-    order = list(Verdict)
+    judged = [
+        _bounded(finding, outcomes, application, others or {})
+        for finding in _renamed(findings, outcomes, after)
+    ]
     return Rehearsal(
         environment=application.name,
+        namespace=application.namespace,
         base=base_name,
         kubernetes=str(client.request("GET", "/version").body["gitVersion"]),
-        findings=sorted(judged, key=lambda finding: (order.index(finding.verdict), finding.key)),
+        findings=sorted(judged, key=lambda finding: (finding.rank, finding.key)),
         consequences=sorted(notes),
         stops=_stop(outcomes),
     )
@@ -165,8 +182,9 @@ def _finding(
     outcome: Outcome, verdict: Verdict, pods: str | None, after: Mapping[Key, Manifest]
 ) -> Finding:
     key = outcome.key
-    reasons = data.risks(outcome, after)
-    if reasons and verdict is not Verdict.REFUSED:
+    risks = data.risks(outcome, after)
+    reasons = list(risks)
+    if risks and verdict is not Verdict.REFUSED:
         verdict = Verdict.DATA_AT_RISK
     if pods is not None:
         reasons.insert(0, f"{'at full scale' if OVER_QUOTA in pods else 'its pods'}: {pods}")
@@ -182,6 +200,7 @@ def _finding(
         verdict=verdict,
         reasons=tuple(reasons),
         changes=_changes(outcome),
+        change=fingerprint(outcome.was, outcome.wanted, risks),
         file=desired.file if desired else "",
     )
 
@@ -220,17 +239,28 @@ def _renamed(
             merged[new.key],
             verdict=Verdict.DATA_AT_RISK if risks else Verdict.RECREATED,
             reasons=(*risks, *stays),
+            change=fingerprint(old, new, risks),
             old=old.key,
         )
     return list(merged.values())
 
 
-def _allow(finding: Finding, allowances: Sequence[Allowance]) -> Finding:
-    for each in allowances:
-        allowed = (each.kind, each.name, each.verdict)
-        if allowed == (finding.key.kind, finding.key.name, finding.verdict):
-            return replace(finding, allowed=each.reason)
-    return finding
+def _bounded(
+    finding: Finding,
+    outcomes: Mapping[Key, Outcome],
+    application: Environment,
+    others: Mapping[Key, str],
+) -> Finding:
+    """Return the finding with what the sync would do beyond the environment, if it does it."""
+    if finding.verdict in {Verdict.REFUSED, Verdict.LEFT_BEHIND, Verdict.UNCHANGED}:
+        return finding
+    both = [finding.key, *([finding.old] if finding.old else [])]
+    found = [trespass(outcomes[key], application, others) for key in both]
+    reasons = [each for each in found if each]
+    if not reasons:
+        return finding
+    reasons += finding.reasons
+    return replace(finding, verdict=Verdict.OUT_OF_BOUNDS, reasons=tuple(reasons))
 
 
 def _stop(outcomes: Mapping[Key, Outcome]) -> str | None:

@@ -13,7 +13,14 @@ from delivery.text import LIMIT, code, details, dumped, escaped, fenced, fitted,
 
 _LONGEST_CELL = 300
 _REMEDIES = {
-    Verdict.REFUSED: "Correct it: the API server will not accept it as it is.",
+    Verdict.REFUSED: (
+        "Correct it: the sync fails as it is. If it lacks something that the real cluster has, "
+        "record that as a line of a commit message:"
+    ),
+    Verdict.OUT_OF_BOUNDS: (
+        "Leave it out: an environment's sync must not reach beyond its own namespace. If everybody "
+        "concerned agrees, record that as a line of a commit message:"
+    ),
     Verdict.REPLACE_NEEDED: (
         "Leave the field as it is, or rename the object. If somebody will delete the object right "
         "before the sync, record that as a line of a commit message:"
@@ -32,8 +39,8 @@ def to_text(rehearsals: Sequence[Rehearsal]) -> str:
 def to_markdown(rehearsals: Sequence[Rehearsal], *, limit: int = LIMIT) -> str:
     """Report as Markdown: tables, with as many folded details as fit the limit in characters."""
     tables = [_cut("\n".join(_table(each)), limit // len(rehearsals)) for each in rehearsals]
-    found = [(finding, each.environment) for each in rehearsals for finding in _changed(each)]
-    found.sort(key=lambda pair: list(Verdict).index(pair[0].verdict))
+    found = [(finding, each) for each in rehearsals for finding in _changed(each)]
+    found.sort(key=lambda pair: pair[0].rank)
     return fitted([*tables, *(_details(*pair) for pair in found)], limit=limit).rstrip()
 
 
@@ -77,20 +84,18 @@ def _changed(rehearsal: Rehearsal) -> list[Finding]:
     return [each for each in rehearsal.findings if each.verdict is not Verdict.UNCHANGED]
 
 
-def _label(finding: Finding) -> str:
-    old, new = finding.old, finding.key
-    if old is None:
-        return str(new)
-    return f"{new} (was {old.name if old.name != new.name else f'in {old.namespace}'})"
+def _label(finding: Finding, rehearsal: Rehearsal) -> str:
+    name = finding.key.within(rehearsal.namespace)
+    return f"{name} (was {finding.old.within(rehearsal.namespace)})" if finding.old else name
 
 
-def _advice(finding: Finding, environment: str) -> Iterator[str]:
+def _advice(finding: Finding, rehearsal: Rehearsal) -> Iterator[str]:
     if finding.allowed is not None:
         yield f"Allowed: {finding.allowed}"
     elif finding.blocks:
         yield _REMEDIES[finding.verdict]
-        if finding.verdict is not Verdict.REFUSED:
-            yield f"{KEYWORD}: {environment} {finding.key}={finding.verdict.slug} REASON"
+        allowance = finding.allowance(rehearsal.namespace)
+        yield f"{KEYWORD}: {rehearsal.environment} {allowance} REASON"
 
 
 def _text(rehearsal: Rehearsal) -> Iterator[str]:
@@ -99,16 +104,16 @@ def _text(rehearsal: Rehearsal) -> Iterator[str]:
     for finding in _changed(rehearsal):
         yield ""
         source = f"  {finding.source}" if finding.source else ""
-        yield f"{finding.verdict.value}: {_label(finding)}{source}"
+        yield f"{finding.verdict.value}: {_label(finding, rehearsal)}{source}"
         for each in (*finding.reasons, *finding.changes):
             yield f"    {each}"
-        for each in _advice(finding, rehearsal.environment):
+        for each in _advice(finding, rehearsal):
             yield f"  > {each}"
     if rehearsal.consequences:
         yield ""
         yield "Also note:"
         for note in rehearsal.consequences:
-            yield f"    {note.key}: {note.text}"
+            yield f"    {note.key.within(rehearsal.namespace)}: {note.text}"
 
 
 def _table(rehearsal: Rehearsal) -> Iterator[str]:
@@ -121,21 +126,21 @@ def _table(rehearsal: Rehearsal) -> Iterator[str]:
         yield "| | object | why | source |"
         yield "|---|---|---|---|"
         for finding in changed:
-            yield _row(finding)
+            yield _row(finding, rehearsal)
     if rehearsal.consequences:
         yield ""
         yield "Also note:"
         yield ""
         for each in rehearsal.consequences:
-            yield f"- {code(str(each.key))}: {escaped(each.text)}"
+            yield f"- {code(each.key.within(rehearsal.namespace))}: {escaped(each.text)}"
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: Finding, rehearsal: Rehearsal) -> str:
     verdict = f"**{finding.verdict.value}**" if finding.blocks else finding.verdict.value
     if finding.allowed is not None:
         verdict += ", allowed"
     why = (finding.reasons or finding.changes or ("",))[0]
-    cells = [verdict, code(_label(finding)), _cell(why), _link(finding.source)]
+    cells = [verdict, code(_label(finding, rehearsal)), _cell(why), _link(finding.source)]
     return f"| {' | '.join(cells)} |"
 
 
@@ -156,13 +161,13 @@ def _link(source: str | None) -> str:
     return f"[{short}]({server}/{repository}/blob/{commit}/{quote(path)}#L{number})"
 
 
-def _details(finding: Finding, environment: str) -> str:
+def _details(finding: Finding, rehearsal: Rehearsal) -> str:
     parts = [fenced("\n".join((*finding.reasons, *finding.changes)) or finding.file)]
     parts += [
         code(each) if each.startswith(KEYWORD) else escaped(each)
-        for each in _advice(finding, environment)
+        for each in _advice(finding, rehearsal)
     ]
-    summary = f"{environment}: {finding.verdict.value}: {_label(finding)}"
+    summary = f"{rehearsal.environment}: {finding.verdict.value}: {_label(finding, rehearsal)}"
     return details(summary, "\n\n".join(parts))
 
 
@@ -176,6 +181,7 @@ def _cut(table: str, limit: int) -> str:
 def _plain(rehearsal: Rehearsal) -> dict[str, object]:
     return {
         "environment": rehearsal.environment,
+        "namespace": rehearsal.namespace,
         "base": rehearsal.base,
         "kubernetes": rehearsal.kubernetes,
         "blocks": rehearsal.blocks,
@@ -185,6 +191,7 @@ def _plain(rehearsal: Rehearsal) -> dict[str, object]:
                 **each.key._asdict(),
                 "verdict": each.verdict.slug,
                 "blocks": each.blocks,
+                "change": each.change,
                 "allowed": each.allowed,
                 "old": each.old and each.old._asdict(),
                 "reasons": each.reasons,

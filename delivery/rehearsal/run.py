@@ -10,12 +10,14 @@ from threading import Lock
 
 from delivery.git import GitError, lacks_branch, resolve
 from delivery.manifests.applications import FOLDER, Environment, declared, require_manifests, select
+from delivery.manifests.diff import describe
 from delivery.manifests.tree import Files, Key, TreeError, manifests, read_dist, read_folder, tree
-from delivery.rehearsal.allowances import Allowance, AllowanceError, Line, recorded
+from delivery.rehearsal.allowances import Allowance, AllowanceError, Line, fingerprint, recorded
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.control_planes import Connect
 from delivery.rehearsal.rehearse import Finding, Rehearsal, rehearse
 from delivery.rehearsal.sources import PACKAGE, Sources
+from delivery.rehearsal.verdicts import Verdict
 
 REMOTE = "origin"
 
@@ -50,7 +52,7 @@ def run(
         base: Commit with the `dist/` that they have now. Default: each environment's branch on
             `origin`; all of an environment is new if its branch does not exist yet.
         environment: Environment to rehearse. Default: all.
-        allowances: Verdicts that do not block, in addition to those that commits record.
+        allowances: Accepted verdicts, in addition to those that commits record.
         report: Called with each step.
 
     Raises:
@@ -78,14 +80,18 @@ def run(
                 tree(manifests(was.files, application.folder)),
                 tree(manifests(now, application.folder)),
                 neighbours=[each.namespace for each in known],
-                allowances=[*allowances, *accepted],
+                others=_others(now, known, application),
                 base_name=was.name,
                 cluster_lock=cluster_lock,
             )
+        relabelled, of_root = _of_root(was, now, application.namespace)
+        found = sorted([*relabelled, *rehearsal.findings], key=lambda each: each.rank)
+        found = _located(found, sources, repository, was.commit)
+        found, unused = _allowed(found, [*allowances, *accepted], application.namespace)
         return replace(
             rehearsal,
-            findings=_located(rehearsal.findings, sources, repository, was.commit),
-            consequences=[*unread, *_of_root(was, now), *rehearsal.consequences],
+            findings=found,
+            consequences=[*unread, *unused, *of_root, *rehearsal.consequences],
         )
 
     rehearsals: list[Rehearsal] = []
@@ -130,8 +136,36 @@ def _read(line: Line, environments: Collection[str]) -> tuple[str, Allowance] | 
     try:
         return line.read(environments)
     except AllowanceError as error:
-        key = Key(kind="Commit", name=line.commit, namespace="", group="")
-        return Consequence(key, f"allows nothing: {error}")
+        return Consequence(_commit_key(line.commit), f"allows nothing: {error}")
+
+
+def _commit_key(commit: str) -> Key:
+    return Key(kind="Commit", name=commit, namespace="", group="")
+
+
+def _allowed(
+    findings: Sequence[Finding], allowances: Sequence[Allowance], namespace: str
+) -> tuple[list[Finding], list[Consequence]]:
+    """Return the findings with what is allowed, and a note on each recorded but unused one."""
+    reasons = {each.name: each.reason for each in allowances}
+    names = [each.allowance(namespace) if each.verdict.blocks else "" for each in findings]
+    unused = [each for each in allowances if each.commit and each.name not in names]
+    notes = [
+        Consequence(_commit_key(each.commit), f"allows {each.name}, a change that is not made")
+        for each in unused
+    ]
+    pairs = zip(findings, names, strict=True)
+    return [replace(each, allowed=reasons.get(name)) for each, name in pairs], notes
+
+
+def _others(files: Files, known: Iterable[Environment], own: Environment) -> dict[Key, str]:
+    """Return the objects that the Applications of other environments apply, with their folders."""
+    return {
+        each.key._replace(namespace=each.key.namespace or other.namespace): str(other.folder)
+        for other in known
+        if other is not own
+        for each in manifests(files, other.folder)
+    }
 
 
 def _located(
@@ -151,14 +185,29 @@ def _located(
     ]
 
 
-def _of_root(was: _Base, now: Files) -> list[Consequence]:
-    """Return the changed objects that no environment's own sync applies."""
+def _of_root(was: _Base, now: Files, namespace: str) -> tuple[list[Finding], list[Consequence]]:
+    """Return the changes that no environment's own sync makes; one of its Namespace blocks."""
     # The environments that exist already report those of a new environment.
     if was.commit is None:
-        return []
+        return [], []
     before, after = (tree(manifests(files, FOLDER)).objects for files in (was.files, now))
-    return [
-        Consequence(key, "the root Application applies it, once it is on main")
-        for key, desired in sorted(after.items())
-        if key not in before or before[key].manifest != desired.manifest
-    ]
+    own = Key(kind="Namespace", name=namespace, namespace="", group="")
+    findings, notes = [], []
+    for key in sorted({**before, **after}):
+        old, new = before.get(key), after.get(key)
+        text = "the root Application applies it, once it is on main"
+        gone = f"{FOLDER} has it no longer: nothing keeps its labels"
+        if old and key == own and (new is None or new.manifest != old.manifest):
+            findings.append(
+                Finding(
+                    key=key,
+                    verdict=Verdict.OUT_OF_BOUNDS,
+                    reasons=(text if new else gone,),
+                    changes=describe(old.manifest, new.manifest) if new else (),
+                    change=fingerprint(old, new),
+                    file=old.file,
+                )
+            )
+        elif new and (old is None or new.manifest != old.manifest):
+            notes.append(Consequence(key, text))
+    return findings, notes

@@ -15,6 +15,8 @@ class Verdict(Enum):
 
     REFUSED = "refused"
     """It is not applied and the sync fails, or its pods are never created."""
+    OUT_OF_BOUNDS = "out of bounds"
+    """The sync reaches beyond its environment."""
     REPLACE_NEEDED = "replace needed"
     """An immutable field changes: the sync fails until somebody deletes the object."""
     DATA_AT_RISK = "data at risk"
@@ -42,7 +44,12 @@ class Verdict(Enum):
     @property
     def blocks(self) -> bool:
         """Whether the change must not be merged as it is."""
-        return self in {Verdict.REFUSED, Verdict.REPLACE_NEEDED, Verdict.DATA_AT_RISK}
+        return self in {
+            Verdict.REFUSED,
+            Verdict.OUT_OF_BOUNDS,
+            Verdict.REPLACE_NEEDED,
+            Verdict.DATA_AT_RISK,
+        }
 
 
 def judge(outcome: Outcome, objects: Objects) -> Verdict:

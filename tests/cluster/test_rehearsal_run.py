@@ -147,6 +147,102 @@ def steady(report: str) -> str:
     return re.sub(r"\.py:\d+|\d+ unchanged|v\d+\.\d+\.\d+", "", report)
 
 
+ATTACK = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: fraud-detection, labels: {pod-security.kubernetes.io/enforce: privileged}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: fraud-detection-staging, labels: {pod-security.kubernetes.io/enforce: privileged}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: node, namespace: fraud-detection}
+spec:
+  template:
+    spec:
+      hostPID: true
+      restartPolicy: Never
+      containers: [{name: sh, image: busybox, volumeMounts: [{name: node, mountPath: /node}]}]
+      volumes: [{name: node, hostPath: {path: /}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: allow-all, namespace: fraud-detection-staging}
+spec: {podSelector: {}, ingress: [{}], egress: [{}], policyTypes: [Ingress, Egress]}
+---
+"""
+"""A change of dev that was synced once: it opened the node, and reached into staging."""
+TAKEN = "Deployment.apps/fraud-detection-staging/alert-monitor"
+REACHED = [
+    "Namespace/fraud-detection",
+    "Namespace/fraud-detection-staging",
+    "NetworkPolicy.networking.k8s.io/fraud-detection-staging/allow-all",
+    TAKEN,
+]
+
+
+def attack(checkout: Checkout) -> None:
+    """Commit the attack, with another image for a Deployment of staging."""
+    staging = (checkout.folder / "dist/staging/alert-monitor.yaml").read_text(encoding="utf-8")
+    [deployment] = [each for each in staging.split("---\n") if "kind: Deployment" in each]
+    foreign = re.sub("image: .*", "image: evil.test/alert-monitor:1", deployment)
+    (checkout.folder / "dist/dev/attack.yaml").write_text(ATTACK + foreign, encoding="utf-8")
+    checkout.commit("Attack")
+
+
+def share_a_project(checkout: Checkout) -> None:
+    """Commit a project that allows dev everything, as both environments once shared."""
+    file = "argocd/fraud-detection.yaml"
+    checkout.edit(file, r"namespace: fraud-detection\n  namespaceR", "namespace: '*'\n  namespaceR")
+    everything = '- group: "*"\n      kind: "*"\n'
+    lists = f"  clusterResourceWhitelist:\n    {everything}  namespaceResourceWhitelist:\n"
+    checkout.edit(file, "  namespaceResourceWhitelist:\n", f"{lists}    {everything}")
+    checkout.commit("One project for all")
+
+
+def test_an_attack_on_another_environment_is_blocked(
+    checkout: Checkout, run: Callable[..., Result]
+) -> None:
+    """The project refuses it; a name without its namespace would look like an own object."""
+    attack(checkout)
+    result = run("HEAD^", "--environment", "dev")
+    assert result.exit_code == 1
+    for name in REACHED:
+        why = rf"^refused: {name}\n    the project fraud-detection-dev does not allow"
+        assert re.search(why, result.stdout, re.MULTILINE)
+    why = r"^refused: Job.batch/node\n +its pods: violates PodSecurity"
+    assert re.search(why, result.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("change", ["applied", "reverted"])
+def test_an_attack_is_blocked_even_where_the_project_allows_it(
+    checkout: Checkout, run: Callable[..., Result], change: str
+) -> None:
+    """Both environments shared a project once. Reverting the attack pruned staging's namespace."""
+    share_a_project(checkout)
+    attack(checkout)
+    if change == "reverted":
+        checkout.git("revert", "--no-edit", "HEAD")
+    result = run("HEAD^", "--environment", "dev")
+    assert result.exit_code == 1, result.output
+    why = "exists once in the cluster|is in the namespace fraud-detection-staging"
+    for name in REACHED:
+        assert re.search(rf"^out of bounds: {name}\n +it ({why})", result.stdout, re.MULTILINE)
+
+
+def test_another_level_of_pod_security_is_blocked(
+    checkout: Checkout, run: Callable[..., Result]
+) -> None:
+    """The root Application applies it, and afterwards the namespace admits any pod."""
+    checkout.edit("argocd/namespaces.yaml", "enforce: restricted", "enforce: privileged")
+    result = run("HEAD", "--environment", "staging")
+    assert result.exit_code == 1
+    assert "out of bounds: Namespace/fraud-detection-staging" in result.stdout
+    assert "io/enforce: restricted → privileged" in result.stdout
+
+
 def test_nothing_blocks_where_nothing_changes(run: Callable[..., Result]) -> None:
     """Most pull requests do not concern an environment at all."""
     result = run("HEAD", "--format", "json")
@@ -234,17 +330,26 @@ def test_an_unknown_environment_cannot_be_rehearsed(run: Callable[..., Result]) 
     assert f"Unknown environment 'nowhere'; known environments: {known}." in result.stderr
 
 
+CLAIM = "PersistentVolumeClaim/flink-checkpoints=data-at-risk"
+
+
+def line(result: Result, environment: str, allowed: str = CLAIM) -> str:
+    """Return the line that a report gives to allow a verdict, with a reason."""
+    found = re.search(rf"Rehearsal-Allow: {environment} {allowed}:\w+ REASON", result.stdout)
+    assert found, result.stdout
+    return found[0].replace("REASON", "it may start empty")
+
+
 def test_an_allowed_verdict_does_not_block(checkout: Checkout, run: Callable[..., Result]) -> None:
     """The report gives the reason to whoever asks later."""
     checkout.edit("dev/flink.yaml", "storage: 2Gi", "storage: 1Gi")
     typed = ("HEAD", "--environment", "dev")
-    assert run(*typed).exit_code == 1
-    result = run(*typed, "--allow", CLAIM, "--reason", "dev starts empty")
+    blocked = run(*typed)
+    assert blocked.exit_code == 1
+    allowed = line(blocked, "dev").split()[2]
+    result = run(*typed, "--allow", allowed, "--reason", "dev starts empty")
     assert result.exit_code == 0
     assert "Allowed: dev starts empty" in result.stdout
-
-
-CLAIM = "PersistentVolumeClaim/flink-checkpoints=data-at-risk"
 
 
 def shrink(checkout: Checkout) -> None:
@@ -258,22 +363,70 @@ def blocked(result: Result) -> dict[str, bool]:
     return {each["environment"]: each["blocks"] for each in rehearsals(result, exit_code=1)}
 
 
+def allow(checkout: Checkout, run: Callable[..., Result], base: str) -> None:
+    """Commit everything, with the line that the report gives for the claim in dev."""
+    text = line(run(base, "--environment", "dev"), "dev")
+    checkout.commit(f"Change the claim\n\n{text}")
+
+
 def test_a_commit_allows_a_verdict_in_one_environment(
     checkout: Checkout, run: Callable[..., Result]
 ) -> None:
     """A loss that is acceptable in dev may not be in staging; the report names who allowed it."""
     shrink(checkout)
-    checkout.commit(f"Shrink\n\nRehearsal-Allow: dev {CLAIM} it may start empty")
+    allow(checkout, run, "HEAD")
     result = run("HEAD^", "--format", "json")
     assert blocked(result) == {"dev": False, "staging": True}
-    assert re.search(r"it may start empty \(Somebody, [0-9a-f]{12}\)", result.stdout)
+    by = r"it may start empty \(Somebody, unsigned, [0-9a-f]{12}\)"
+    for form in ("json", "text", "markdown"):
+        assert re.search(by, run("HEAD^", "--format", form).stdout)
+
+
+def test_an_allowance_counts_for_no_other_change(
+    checkout: Checkout, run: Callable[..., Result]
+) -> None:
+    """Whoever accepted to lose a little did not accept to lose everything."""
+    shrink(checkout)
+    allow(checkout, run, "HEAD")
+    checkout.edit("dev/flink.yaml", "storage: 1Gi", "storage: 1Mi")
+    result = run("HEAD^", "--environment", "dev")
+    assert result.exit_code == 1
+    assert re.search(rf"Commit/\w+: allows {CLAIM}:\w+, a change that is not made", result.stdout)
+    allow(checkout, run, "HEAD^")
+    assert run("HEAD~2", "--environment", "dev").exit_code == 0
+
+
+def test_an_allowance_ends_with_its_change(checkout: Checkout, run: Callable[..., Result]) -> None:
+    """It survived the revert of its change, and a reader has to know that it means nothing."""
+    shrink(checkout)
+    allow(checkout, run, "HEAD")
+    checkout.git("revert", "--no-edit", "HEAD")
+    checkout.edit("dev/flink.yaml", "ReadWriteOnce", "ReadWriteMany")
+    result = run("HEAD~2", "--environment", "dev")
+    assert result.exit_code == 1
+    assert re.search(rf"Commit/\w+: allows {CLAIM}:\w+, a change that is not made", result.stdout)
+
+
+def test_an_allowance_survives_unrelated_changes(
+    checkout: Checkout, run: Callable[..., Result]
+) -> None:
+    """A build is released several times a day, and the base of a branch moves."""
+    lose_volume(checkout)
+    checkout.commit("Lose the volume")
+    name = "Deployment.apps/flink-jobmanager=data-at-risk"
+    before = line(run("HEAD^", "--environment", "staging"), "staging", name)
+    checkout.edit("staging/flink.yaml", "(/flink-app:)[0-9a-f]{40}", rf"\g<1>{'a' * 40}")
+    checkout.edit("staging/redis.yaml", "tcp-keepalive \\d+", "tcp-keepalive 77")
+    assert line(run("HEAD^", "--environment", "staging"), "staging", name) == before
 
 
 def test_a_commit_before_the_base_allows_nothing(
     checkout: Checkout, run: Callable[..., Result]
 ) -> None:
     """An old allowance was for another change."""
-    checkout.commit(f"Shrink\n\nRehearsal-Allow: dev {CLAIM} it may start empty")
+    shrink(checkout)
+    allow(checkout, run, "HEAD")
+    checkout.git("revert", "--no-edit", "HEAD")
     shrink(checkout)
     checkout.commit("Shrink again")
     assert blocked(run("HEAD^", "--format", "json")) == {"dev": True, "staging": True}
@@ -282,7 +435,7 @@ def test_a_commit_before_the_base_allows_nothing(
 def test_a_malformed_allowance_is_reported(checkout: Checkout, run: Callable[..., Result]) -> None:
     """It allows nothing, but must not stop the rehearsal: the commit cannot be changed any more."""
     shrink(checkout)
-    checkout.commit(f"Shrink\n\nRehearsal-Allow: prod {CLAIM} it may start empty")
+    checkout.commit(f"Shrink\n\nRehearsal-Allow: prod {CLAIM}:{'0' * 12} it may start empty")
     result = run("HEAD^", "--environment", "dev")
     assert result.exit_code == 1
     assert re.search(
@@ -320,11 +473,11 @@ def test_the_pages_say_why_there_is_no_report(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--allow", "Deployment/web=replace-needed"),
-        ("--allow", "Deployment/web=pruned", "--reason", "why"),
-        ("--allow", "Deployment", "--reason", "why"),
+        ("--allow", "Deployment.apps/web=replace-needed:0123456789ab"),
+        ("--allow", "Deployment.apps/web=pruned:0123456789ab", "--reason", "why"),
+        ("--allow", "Deployment.apps/web=replace-needed", "--reason", "why"),
     ],
-    ids=["no reason", "never blocks", "no name"],
+    ids=["no reason", "never blocks", "no hash"],
 )
 def test_an_allowance_says_what_and_why(
     run: Callable[..., Result], arguments: tuple[str, ...]

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from delivery.rehearsal.allowances import Allowance, AllowanceError, Line, recorded
-from delivery.rehearsal.verdicts import Verdict
+from delivery.manifests.tree import Desired
+from delivery.rehearsal.allowances import Allowance, AllowanceError, Line, fingerprint, recorded
 from remotes import run_git
 
 ENVIRONMENTS = ("dev", "staging")
-MOVED = "staging StatefulSet/redis=data-at-risk it was moved"
+ALLOWED = "StatefulSet.apps/redis=data-at-risk:0123456789ab"
+MOVED = f"staging {ALLOWED} it was moved"
 
 
 @pytest.fixture
@@ -82,12 +83,7 @@ def test_the_reason_names_author_and_commit(repository: Path) -> None:
     [line] = recorded(repository, "base")
     assert line.read(ENVIRONMENTS) == (
         "staging",
-        Allowance(
-            kind="StatefulSet",
-            name="redis",
-            verdict=Verdict.DATA_AT_RISK,
-            reason=f"it was moved (A Person, {made})",
-        ),
+        Allowance(name=ALLOWED, reason=f"it was moved (A Person, unsigned, {made})", commit=made),
     )
 
 
@@ -96,14 +92,78 @@ def test_the_reason_names_author_and_commit(repository: Path) -> None:
     [
         "",
         "staging",
-        "staging StatefulSet/redis=data-at-risk",
-        "StatefulSet/redis=data-at-risk it was moved",
-        "production StatefulSet/redis=data-at-risk it was moved",
-        "staging StatefulSet=data-at-risk it was moved",
-        "staging StatefulSet/redis=pruned it was moved",
+        f"staging {ALLOWED}",
+        f"{ALLOWED} it was moved",
+        f"production {ALLOWED} it was moved",
+        "staging StatefulSet=data-at-risk:0123456789ab it was moved",
+        "staging StatefulSet.apps/redis=pruned:0123456789ab it was moved",
+        "staging StatefulSet.apps/redis=data-at-risk it was moved",
+        "staging StatefulSet.apps/redis=data-at-risk:0123 it was moved",
     ],
 )
 def test_a_malformed_line_is_an_error(text: str) -> None:
     """Its author would otherwise wonder why the verdict still blocks."""
-    with pytest.raises(AllowanceError, match=r"KIND/NAME=VERDICT"):
+    with pytest.raises(AllowanceError, match="OBJECT=VERDICT:HASH"):
         Line("0123456789ab", "A Person", text).read(ENVIRONMENTS)
+
+
+def test_a_signed_commit_is_named_as_one(repository: Path) -> None:
+    """The name of an author is free to choose; the keys of this machine must not decide."""
+    made = commit(repository, f"Move redis\n\nRehearsal-Allow: {MOVED}")
+    raw = run_git(repository, "cat-file", "commit", made)
+    header, _, message = raw.partition("\n\n")
+    key = "gpgsig -----BEGIN SSH SIGNATURE-----\n U1NI\n -----END SSH SIGNATURE-----"
+    file = repository / "signed"
+    file.write_text(f"{header}\n{key}\n\n{message}\n", encoding="utf-8")
+    signed = run_git(repository, "hash-object", "-t", "commit", "-w", str(file))
+    run_git(repository, "reset", "--quiet", "--hard", signed.strip())
+    [line] = recorded(repository, "base")
+    assert line.author == "A Person, signed, not verified here"
+
+
+def desired(kind: str = "Deployment", **fields: object) -> Desired:
+    """Return an object with some fields."""
+    return Desired(manifest={"kind": kind, "metadata": {"name": "some"}, **fields}, file="")
+
+
+def test_the_hash_is_that_of_the_difference() -> None:
+    """What both versions have in common may change while a branch waits for its review."""
+    first = fingerprint(desired(a=1, b=1), desired(a=2, b=1))
+    assert first == fingerprint(desired(a=1, b=5), desired(a=2, b=5))
+    others = [
+        fingerprint(desired(a=1), desired(a=3)),
+        fingerprint(desired(a=0), desired(a=2)),
+        fingerprint(desired(a=2), desired(a=1)),
+        fingerprint(None, desired(a=2)),
+        fingerprint(desired(a=1), None),
+        fingerprint(desired(a=1), desired(a=2), ["from 3 to 1 pods"]),
+    ]
+    assert len({first, *others}) == 1 + len(others)
+
+
+BUILD = "ghcr.test/api:" + "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("image", "counts"),
+    [
+        (BUILD.replace("0", "a"), False),
+        (f"{BUILD}@sha256:{'a' * 64}", False),
+        (BUILD.replace("ghcr", "evil"), True),
+        ("ghcr.test/api:7.2", True),
+    ],
+)
+def test_a_build_of_ours_is_no_other_change(image: str, *, counts: bool) -> None:
+    """Builds are released several times a day; the version of a product may not fit its data."""
+    before = desired(image=BUILD, a=1)
+    first, second = (fingerprint(before, desired(image=each, a=2)) for each in (BUILD, image))
+    assert (first != second) is counts
+
+
+def test_the_hash_tells_nothing_about_a_secret() -> None:
+    """Twelve digits are enough to try passwords."""
+    before = desired(kind="Secret", data={"a": "b2xk"})
+    first, second = (
+        fingerprint(before, desired(kind="Secret", data={"a": each})) for each in ("bmV3", "Zm9v")
+    )
+    assert first == second != fingerprint(before, before)

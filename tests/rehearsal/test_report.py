@@ -2,11 +2,12 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from delivery.manifests.tree import Key
-from delivery.rehearsal.allowances import Allowance
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.rehearse import Finding, Rehearsal
 from delivery.rehearsal.report import failure, to_json, to_markdown, to_text
@@ -22,13 +23,20 @@ def key(name: str, kind: str = "Deployment") -> Key:
 
 def finding(name: str, verdict: Verdict, **fields: object) -> Finding:
     """Return a minimal finding."""
-    return Finding(key=key(name), verdict=verdict, file="dist/dev/a.yaml", **fields)  # type: ignore[arg-type]
+    return Finding(
+        key=key(name),
+        verdict=verdict,
+        change="0123456789ab",
+        file="dist/dev/a.yaml",
+        **fields,  # type: ignore[arg-type]
+    )
 
 
 def rehearsal(*findings: Finding, **fields: object) -> Rehearsal:
     """Return a rehearsal of one environment."""
     return Rehearsal(
         environment="dev",
+        namespace="shop",
         base="origin/develop",
         kubernetes="v1.37.2",
         findings=findings,
@@ -54,7 +62,7 @@ def test_the_markdown_starts_with_a_table() -> None:
     """A reader sees the verdict before unfolding anything."""
     text = to_markdown([rehearsal(finding("web", Verdict.PODS_ROLL, reasons=("slowly",)))])
     assert text.startswith("### Rehearsal of dev: nothing blocks\n")
-    assert text.index("| pods roll | <code>Deployment/web</code> | slowly |") < text.index(
+    assert text.index("| pods roll | <code>Deployment.apps/web</code> | slowly |") < text.index(
         "<details>"
     )
 
@@ -65,7 +73,9 @@ def test_what_blocks_says_what_to_do() -> None:
     for form in (to_text, to_markdown):
         assert "blocked" in form(rehearsals)
         assert "move the data first" in form(rehearsals)
-        assert "Rehearsal-Allow: dev Deployment/web=data-at-risk REASON" in form(rehearsals)
+        assert "Rehearsal-Allow: dev Deployment.apps/web=data-at-risk:0123456789ab REASON" in form(
+            rehearsals
+        )
 
 
 def test_what_is_allowed_says_why() -> None:
@@ -74,13 +84,15 @@ def test_what_is_allowed_says_why() -> None:
     for form in (to_text, to_markdown):
         assert "nothing blocks" in form(rehearsals)
         assert "Allowed: dev starts empty" in form(rehearsals)
-    assert "| data at risk, allowed | <code>Deployment/web</code> |" in to_markdown(rehearsals)
+    assert "| data at risk, allowed | <code>Deployment.apps/web</code> |" in to_markdown(rehearsals)
 
 
 def test_each_detail_names_its_environment() -> None:
     """Environments often change in the same way."""
     rehearsals = [rehearsal(finding("web", Verdict.IN_PLACE))]
-    assert "<details><summary>dev: in place: Deployment/web</summary>" in to_markdown(rehearsals)
+    assert "<details><summary>dev: in place: Deployment.apps/web</summary>" in to_markdown(
+        rehearsals
+    )
 
 
 def test_a_page_without_a_report_says_why() -> None:
@@ -107,28 +119,42 @@ def test_a_new_name_shows_the_old_one(form: object) -> None:
     """Both names belong to one object."""
     renamed = finding("shop", Verdict.RECREATED, old=key("web"))
     assert callable(form)
-    assert "Deployment/shop (was web)" in form([rehearsal(renamed)])
+    assert "Deployment.apps/shop (was Deployment.apps/web)" in form([rehearsal(renamed)])
 
 
 def test_a_new_namespace_shows_the_old_one() -> None:
     """The name alone would look unchanged."""
     old = key("web")._replace(namespace="annex")
     moved = rehearsal(finding("web", Verdict.RECREATED, old=old))
-    assert "Deployment/web (was in annex)" in to_text([moved])
+    assert "Deployment.apps/web (was Deployment.apps/annex/web)" in to_text([moved])
 
 
-def test_what_is_refused_cannot_be_allowed() -> None:
-    """The API server refuses it whatever a commit allows."""
+def test_what_is_refused_may_be_fine_elsewhere() -> None:
+    """The real cluster may have a PriorityClass, for example, that the rehearsal lacks."""
     text = to_text([rehearsal(finding("web", Verdict.REFUSED))])
     assert "Correct it" in text
-    assert "Rehearsal-Allow" not in text
+    assert "Rehearsal-Allow: dev Deployment.apps/web=refused:0123456789ab REASON" in text
+
+
+@pytest.mark.parametrize("form", [to_text, to_markdown])
+def test_a_foreign_object_is_named_with_its_namespace(
+    form: Callable[[Sequence[Rehearsal]], str],
+) -> None:
+    """Its name alone would be that of an own object."""
+    foreign = replace(finding("web", Verdict.OUT_OF_BOUNDS), key=key("web")._replace(namespace="x"))
+    note = Consequence(foreign.key, "selects no pod")
+    text = form([rehearsal(foreign, finding("web", Verdict.IN_PLACE), consequences=[note])])
+    assert re.search(r"out of bounds\W+(<code>)?Deployment.apps/x/web", text)
+    assert re.search(r"in place\W+(<code>)?Deployment.apps/web", text)
+    assert re.search(r"Deployment.apps/x/web(</code>)?: selects no pod", text)
+    assert "Rehearsal-Allow: dev Deployment.apps/x/web=out-of-bounds:0123456789ab" in text
 
 
 def test_consequences_are_reported() -> None:
     """They may concern objects that do not change."""
     rehearsals = [rehearsal(consequences=[Consequence(key("web", "Service"), "selects no pod")])]
     for form in (to_text, to_markdown):
-        assert re.search(r"Service/web(</code>)?: selects no pod", form(rehearsals))
+        assert re.search(r"Service.apps/web(</code>)?: selects no pod", form(rehearsals))
 
 
 def test_a_source_is_a_link_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,18 +205,13 @@ def test_the_json_is_complete() -> None:
     assert found["reasons"] == ["a", "b"]
 
 
-def test_an_allowance_is_read_as_it_is_typed() -> None:
-    """The verdict is typed with dashes, which a shell does not split."""
-    assert Allowance.parse("StatefulSet/redis=data-at-risk", "why") == Allowance(
-        kind="StatefulSet", name="redis", verdict=Verdict.DATA_AT_RISK, reason="why"
-    )
-
-
 def test_the_details_of_the_worst_come_first() -> None:
     """A long report omits the last details."""
     harmless, bad = finding("a", Verdict.IN_PLACE), finding("b", Verdict.REFUSED)
     text = to_markdown([rehearsal(harmless), rehearsal(bad)])
-    assert text.index("dev: refused: Deployment/b") < text.index("dev: in place: Deployment/a")
+    assert text.index("dev: refused: Deployment.apps/b") < text.index(
+        "dev: in place: Deployment.apps/a"
+    )
 
 
 def test_a_long_reason_is_cut_in_the_table() -> None:
