@@ -232,6 +232,20 @@ def test_an_attack_is_blocked_even_where_the_project_allows_it(
         assert re.search(rf"^out of bounds: {name}\n +it ({why})", result.stdout, re.MULTILINE)
 
 
+def test_an_object_of_two_environments_is_blocked(
+    checkout: Checkout, run: Callable[..., Result]
+) -> None:
+    """Each Application would take it from the other, and prune it where it is gone."""
+    checkout.edit("argocd/fraud-detection.yaml", r"(namespace: fraud-detection)-staging", r"\1")
+    shared = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shared"}}
+    for name in ("dev", "staging"):
+        path = checkout.folder / "dist" / name / "shared.yaml"
+        path.write_text(json.dumps(shared), encoding="utf-8")
+    result = run("HEAD", "--environment", "dev")
+    assert result.exit_code == 1
+    assert "out of bounds: ConfigMap/shared\n    dist/staging has it as well" in result.stdout
+
+
 def test_another_level_of_pod_security_is_blocked(
     checkout: Checkout, run: Callable[..., Result]
 ) -> None:
