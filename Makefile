@@ -68,6 +68,10 @@ lint: $(SETUP) ## Check style, types, shell, workflows and spelling
 	check-jsonschema --builtin-schema vendor.renovate .github/renovate.json
 	git ls-files -z | xargs -0 codespell
 
+.PHONY: audit
+audit: $(SETUP) ## Ask a public database for vulnerabilities of all pinned packages
+	@$(PYTHON) -m tools.audit
+
 .PHONY: test
 test: lint ## Lint, check types and run all tests
 	pytest
