@@ -124,14 +124,14 @@ def test_every_other_silence_has_a_limit_too(
     clone: Path, life: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a limit ssh waits for ever; the message names the remote and what to do."""
-    monkeypatch.setattr(module, "_REMOTE_SECONDS", 2)
+    monkeypatch.setattr(module, "_REMOTE_SECONDS", 4)
     monkeypatch.setattr(processes, "_GRACE_SECONDS", 0.1)
     run_git(clone, "remote", "add", "origin", "ssh://git.invalid/remote.git")
     reader = os.open(life, os.O_RDONLY | os.O_NONBLOCK)
     with pytest.raises(GitError) as caught:
         git(clone, "fetch", "--quiet", "--", "origin")
     assert str(caught.value) == (
-        "git fetch failed: origin did not answer within 2 seconds; check the network, and for SSH "
+        "git fetch failed: origin did not answer within 4 seconds; check the network, and for SSH "
         "that `ssh-add -l` lists your key; then try again."
     )
     os.set_blocking(reader, True)

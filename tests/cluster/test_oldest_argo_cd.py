@@ -85,7 +85,7 @@ def test_the_argo_cd_before_it_refuses_the_root_project(refusals: Refusals) -> N
             if field in spec["properties"]:
                 del spec["properties"][field]["items"]["properties"]["name"]
     [(refused, message)] = refusals(older).items()
-    assert refused == "AppProject/argocd/fraud-detection"
+    assert refused == "AppProject/fraud-detection-root"
     assert "clusterResourceWhitelist[0].name" in message
 
 
