@@ -191,7 +191,9 @@ def test_what_a_gate_offers_is_promoted(remote: Remote, monkeypatch: pytest.Monk
 
 
 def test_a_commit_only_on_the_target_is_refused(remote: Remote) -> None:
-    """The promotion would undo a hotfix, and nobody would notice."""
+    """The promotion would undo a hotfix, and nobody would notice; other commits are not named."""
+    write(remote, "develop", "hotfix.py", "fixed = False\n")
+    promote(remote)
     commit = write(remote, "main", "hotfix.py", "fixed = True\n", "Fix the leak")
     bump(remote, NEW)
     with pytest.raises(
