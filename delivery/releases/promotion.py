@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from delivery.errors import DeliveryError
-from delivery.git import git, resolve
+from delivery.git import git, is_ancestor, resolve
 from delivery.manifests import dist
 from delivery.manifests.applications import Environment, environments, select
 from delivery.manifests.tree import DIST, read_dist
@@ -228,15 +228,19 @@ def propose(repository: Path, promotion: Promotion, *, remote: str, refresh: boo
 def altered(repository: Path, commit: str = "HEAD") -> list[str]:
     """Return the files in which a merge differs from the promotion that was reviewed.
 
-    It is empty for a commit that does not merge a promotion.
+    It is empty for a commit that does not merge a promotion into its target.
     """
-    parents = git(repository, "log", "-1", "--format=%P", commit).split()
-    if len(parents) != 2:  # noqa: PLR2004 - as a merge has
-        return []
-    form = f"--format=%(trailers:key={PROMOTES},valueonly)"
-    if not git(repository, "log", "-1", form, parents[1]):
-        return []
-    return git(repository, "diff", "--name-only", parents[1], commit).splitlines()
+    match git(repository, "log", "-1", "--format=%P", commit).split():
+        case [target, merged] if _promoted(repository, merged):
+            # A merge back into the source brings changes that the target never gets.
+            if not is_ancestor(repository, f"{merged}^2", target):
+                return git(repository, "diff", "--name-only", merged, commit).splitlines()
+    return []
+
+
+def _promoted(repository: Path, commit: str) -> str:
+    """Return the commit that another one promotes; empty if it is no promotion."""
+    return git(repository, "log", "-1", f"--format=%(trailers:key={PROMOTES},valueonly)", commit)
 
 
 def _title(source: Environment, target: Environment) -> str:

@@ -381,3 +381,13 @@ def test_other_commits_are_no_promotions(remote: Remote, branch: str) -> None:
     """Nobody has promised anything about them."""
     commit = write(remote, branch, "code.py", "x = 1\n")
     assert promotion.altered(remote.clone, commit) == []
+
+
+def test_a_merge_back_into_the_source_is_no_promotion(remote: Remote) -> None:
+    """Develop has newer commits that main never got with it."""
+    bump(remote, OLD)
+    landed = promote(remote, how="--ff-only")
+    bump(remote, NEW)
+    run_git(remote.clone, "switch", "--quiet", "--detach", "origin/develop")
+    run_git(remote.clone, "merge", "--quiet", "--no-ff", "--no-edit", landed)
+    assert promotion.altered(remote.clone) == []
