@@ -361,6 +361,22 @@ def test_a_promotion_that_skips_everything_fails() -> None:
     assert result.stderr.endswith("\nSkipped production: origin has no branch production\n")
 
 
+def test_a_refused_promotion_is_the_answer_no(
+    three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workflow must be red; the promotions of the other environments go on."""
+
+    def refuse(_: Path, __: Environment, target: Environment, **___: object) -> Promotion:
+        if target == STAGING:
+            raise promotion.LackingError("develop lacks changes of main: abc")
+        return replace(PROPOSAL, target=target.branch)
+
+    monkeypatch.setattr(promotion, "prepare", refuse)
+    result = run("promote")
+    assert (result.exit_code, three) == (1, ["production"])
+    assert "Skipped develop lacks changes of main: abc\n" in result.stderr
+
+
 def test_promote_may_be_limited_to_one_environment(three: list[str]) -> None:
     """Each environment may have a schedule of its own."""
     assert run("promote", "-e", "staging").exit_code == 0
@@ -378,10 +394,13 @@ def test_each_pair_has_a_pull_request(
 
 
 @pytest.mark.usefixtures("three")
-def test_a_verdict_is_about_one_environment(repository: Path) -> None:
-    """It would be quoted for an environment that was not rehearsed."""
+@pytest.mark.parametrize(
+    "option", ["--verdict=verdict.md", "--bundle=x", "--body=x", "--overrule=done better"]
+)
+def test_some_options_are_about_one_environment(repository: Path, option: str) -> None:
+    """A rehearsal of another environment would be quoted, a second bundle replace the first."""
     (repository / "verdict.md").touch()
-    result = run("promote", "--verdict=verdict.md")
+    result = run("promote", option)
     assert (result.exit_code, "add --environment" in result.stderr) == (2, True)
 
 
