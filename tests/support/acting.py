@@ -97,7 +97,7 @@ class GitHub:
         shutil.copytree(REPOSITORY / ".github", clone / ".github")
         (clone / "delivery").write_text(_RECORDER)
         (clone / "delivery").chmod(0o755)
-        (clone / ".gitignore").write_text(".venv\n*.md\n*.txt\n*.bundle\n")
+        (clone / ".gitignore").write_text(".venv\n/*.md\n/*.txt\n/*.bundle\n")
         (clone / "Makefile").write_text(
             "%:\n\t@mkdir -p .venv/bin && cp delivery .venv/bin/delivery\n"
         )
