@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from remotes import Remote, commit, run_git
+from delivery.releases import changes, landing
+from remotes import Remote, commit, render, run_git, trust
 from repository import REPOSITORY
 
 LAND = REPOSITORY / ".github" / "scripts" / "land.sh"
@@ -96,6 +97,34 @@ def test_a_release_is_pushed(release: Release) -> None:
     release.pack()
     release.landed()
     assert release.remote.head() == run_git(release.clone, "rev-parse", "HEAD")
+
+
+@pytest.mark.usefixtures("services")
+@pytest.mark.parametrize(
+    ("change", "branch"),
+    [
+        (changes.bump([changes.Build(service="redis", tag="7.2.17")], prove=trust), "develop"),
+        (changes.hold("redis", reason="the repository: it is slow"), "develop"),
+        (
+            changes.pin(
+                changes.Build(service="redis", tag="7.2.15"), "staging", prove=trust, reason="slow"
+            ),
+            "main",
+        ),
+    ],
+    ids=["bump", "hold", "pin"],
+)
+def test_what_delivery_makes_is_accepted(
+    release: Release, change: changes.Change, branch: str
+) -> None:
+    """The two jobs share a file alone: its refs, its base, and what a release may change."""
+    bundle = release.bundle
+    landing.land(
+        release.clone, change, remote="origin", branch=branch, bundle=bundle, render=render
+    )
+    done = release.land(branch, "proposed")
+    assert done.returncode == 0, done.stderr
+    assert release.remote.head("proposed") in done.stdout
 
 
 def test_nothing_is_checked_out(release: Release) -> None:
