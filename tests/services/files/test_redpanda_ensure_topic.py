@@ -278,6 +278,17 @@ def test_the_reason_of_the_brokers_is_logged(cluster: Cluster) -> None:
     assert "INVALID_REPLICATION_FACTOR" in line
 
 
+@pytest.mark.parametrize("lacking", [{"replicas": 1}, {"configs": {}}], ids="".join)
+def test_what_never_takes_effect_does_not_stop_detection(
+    cluster: Cluster, lacking: dict[str, Any]
+) -> None:
+    """The job needs the partitions only; a broker that is down may hold back all the rest."""
+    cluster.state |= {"partitions": 6, "replicas": 3, "alters": False, **lacking}
+    done = cluster.ensure()
+    assert done.returncode == 0
+    assert "Topic transactions can be read, but is not as configured: it " in done.stderr
+
+
 def test_an_answer_is_not_taken_for_its_effect(cluster: Cluster) -> None:
     """Replicas are moved after the answer: only the next round shows them."""
     cluster.state |= {"partitions": 6, "replicas": 1, "alters": False}

@@ -2,7 +2,8 @@
 # Creates the topic, or adjusts it to the configured layout; safe to repeat. Each round reads the
 # state of the topic and takes the next step, until nothing is left to do: a broker that is not up
 # yet, or a client that creates the topic at the same moment, only costs one more round. It waits
-# without end: a container that gives up would be started again, each time later.
+# for the partitions without end: a container that gives up would be started again, each time later.
+# For replicas and settings, without which the job runs as well, it waits for some rounds only.
 #
 # RPK_BROKERS: host:port of the brokers, also read by rpk.
 # TOPIC, PARTITIONS, REPLICAS: the topic and its layout. Surplus partitions stay.
@@ -31,7 +32,8 @@ alter() {
 }
 
 is_as_configured() {
-  local partition_count=0 replica_count=0 setting described
+  local replica_count=0 setting described
+  partition_count=0
   if ! rpk_topic describe "$TOPIC" --print-summary --print-configs; then
     state="the brokers at $RPK_BROKERS do not answer: ${answer##*$'\n'}"
     return 1
@@ -67,10 +69,15 @@ is_as_configured() {
 }
 
 reported=
+rounds=15
 until is_as_configured; do
   if [[ $state != "$reported" ]]; then
     echo "Topic $TOPIC: $state"
     reported=$state
+  fi
+  if ((partition_count >= PARTITIONS && --rounds == 0)); then
+    echo "Topic $TOPIC can be read, but is not as configured: $state" >&2
+    exit
   fi
   sleep 2
 done
