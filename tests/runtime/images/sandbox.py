@@ -114,7 +114,9 @@ class Sandbox:
         with self.log(workload, container=container).open("ab") as log:
             process = subprocess.Popen(
                 [
-                    *self.inside("unshare", "--mount", "--propagation", "private"),
+                    # As in a container, all processes end with the first one.
+                    *self.inside("unshare", "--pid", "--fork", "--kill-child", "--mount"),
+                    *("--propagation", "private"),
                     *("bash", "-c", _ENTER, "bash", str(image.root), str(self._hosts)),
                     *(str(self._mounts(workload, pod, spec)), str(user)),
                     *("env", "-i", "-C", recipe.working_directory),
