@@ -101,6 +101,46 @@ def test_the_damaged_end_is_reported_and_kept(stopped: Redis) -> None:
 
 
 @pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: os.truncate(file, 0),
+        lambda file: os.truncate(file, 30),
+        lambda file: file.write_bytes(b"\x00" * 88),
+        lambda file: file.write_text("file x seq 1 type y\n"),
+        Path.unlink,
+    ],
+    ids=["empty", "cut", "zeroed", "of-another-kind", "missing"],
+)
+def test_a_damaged_manifest_costs_nothing(stopped: Redis, damage: Callable[[Path], object]) -> None:
+    """It only lists the other files; without it Redis stays down, or starts empty."""
+    damage(_part(stopped, ".manifest"))
+    (stopped.data / "dump.rdb").unlink()
+    stopped.start()
+    assert stopped.alerts() == [*OLD, *NEW]
+
+
+def test_what_a_rewrite_has_replaced_is_not_read_again(stopped: Redis) -> None:
+    """Redis deletes the old files after the rewrite; read again, every alert would come twice."""
+    log = stopped.data / "appendonlydir"
+    for name in ("appendonly.aof.{}.base.rdb", "appendonly.aof.{}.incr.aof"):
+        shutil.copy(log / name.format(2), log / name.format(1))
+    _part(stopped, ".manifest").unlink()
+    stopped.start()
+    assert stopped.alerts() == [*OLD, *NEW]
+
+
+def test_a_manifest_that_was_lost_during_a_rewrite_lists_every_log(stopped: Redis) -> None:
+    """Until the new base is there, the old one and both logs are needed."""
+    log = stopped.data / "appendonlydir"
+    (log / "appendonly.aof.10.incr.aof").write_bytes(
+        b"*3\r\n$5\r\nRPUSH\r\n$12\r\nfraud_alerts\r\n$4\r\nlast\r\n"
+    )
+    _part(stopped, ".manifest").unlink()
+    stopped.start()
+    assert stopped.alerts() == [*OLD, *NEW, "last"]
+
+
+@pytest.mark.parametrize(
     ("part", "damage"),
     [
         (".base.rdb", lambda file: os.truncate(file, file.stat().st_size - 100)),
@@ -108,11 +148,6 @@ def test_the_damaged_end_is_reported_and_kept(stopped: Redis) -> None:
         (".base.rdb", lambda file: _overwrite(file, 150, b"\xff" * 20)),
         (".base.rdb", lambda file: _overwrite(file, 0, b"\x00" * 100)),
         (".base.rdb", Path.unlink),
-        (".manifest", lambda file: os.truncate(file, 0)),
-        (".manifest", lambda file: os.truncate(file, 30)),
-        (".manifest", lambda file: file.write_bytes(b"\x00" * 88)),
-        (".manifest", lambda file: file.write_text("file x seq 1 type y\n")),
-        (".manifest", Path.unlink),
         (".incr.aof", Path.unlink),
         (".incr.aof", lambda file: file.write_bytes(file.read_bytes().replace(b"rpush", b"rqush"))),
     ],
@@ -122,11 +157,6 @@ def test_the_damaged_end_is_reported_and_kept(stopped: Redis) -> None:
         "base-garbage",
         "base-zeroed",
         "base-missing",
-        "manifest-empty",
-        "manifest-cut",
-        "manifest-zeroed",
-        "manifest-of-another-kind",
-        "manifest-missing",
         "log-missing",
         "unknown-command",
     ],
@@ -144,7 +174,7 @@ def test_a_log_beyond_repair_falls_back_to_the_snapshot(
 
 def test_alerts_after_a_fallback_survive_the_next_crash(stopped: Redis) -> None:
     """The log that begins with a snapshot is a log like any other."""
-    _part(stopped, ".manifest").unlink()
+    _part(stopped, ".base.rdb").unlink()
     stopped.start()
     stopped.push("later")
     stopped.stop(signal.SIGKILL)
@@ -165,7 +195,7 @@ def test_a_snapshot_without_a_log_is_loaded(stopped: Redis, *, is_folder_left: b
 
 def test_without_any_whole_file_it_starts_empty(stopped: Redis) -> None:
     """New alerts count more than a system that stays down."""
-    _part(stopped, ".manifest").unlink()
+    _part(stopped, ".base.rdb").unlink()
     (stopped.data / "dump.rdb").write_bytes(b"REDIS0009garbage")
     stopped.start()
     assert stopped.alerts() == []
@@ -179,7 +209,7 @@ def test_files_of_a_newer_redis_are_left_alone(stopped: Redis, part: str) -> Non
     """They are whole: the newer version, released again, reads them."""
     base = _part(stopped, ".base.rdb")
     if part == "snapshot":
-        _part(stopped, ".manifest").unlink()
+        _part(stopped, ".base.rdb").unlink()
         base = stopped.data / "dump.rdb"
     _overwrite(base, 0, b"REDIS9999")
     stopped.launch()
@@ -209,7 +239,7 @@ def test_only_the_last_damage_is_kept(stopped: Redis) -> None:
 def test_a_large_copy_on_a_small_volume_is_deleted(stopped: Redis) -> None:
     """A full volume refuses all new alerts."""
     stopped.replace_program("df", "echo header; echo /dev/x 8 4 4 50% /data")
-    _part(stopped, ".manifest").unlink()
+    _part(stopped, ".base.rdb").unlink()
     stopped.start()
     assert not (stopped.data / "damaged").exists()
     assert "it took more than 1/4 of the volume" in stopped.output

@@ -6,9 +6,10 @@
 # Redis itself judges its files. It loses no alert to a log that it can read; when it refuses to
 # start because of one, the launcher takes the step that loses least and starts it again:
 #
-#   1. the damaged end of the log is cut off with `redis-check-aof --fix`;
-#   2. with a damaged base or manifest, the newest snapshot (dump.rdb) takes the place of the log;
-#   3. with a damaged snapshot, Redis starts empty.
+#   1. a damaged manifest is written again, from the names of the files that it lists;
+#   2. the damaged end of the log is cut off with `redis-check-aof --fix`;
+#   3. with a damaged base, the newest snapshot (dump.rdb) takes the place of the log;
+#   4. with a damaged snapshot, Redis starts empty.
 #
 # What was cut off or replaced is in /data/damaged until the next damage, unless it would fill the
 # volume. Files of a newer Redis are not damaged: then it stops and changes nothing.
@@ -93,11 +94,31 @@ cut_damaged_end() {
   return "$cut"
 }
 
+# Succeeds if there is a base and what follows it. A second base is left from before the last
+# rewrite, which has replaced all but the newest file.
+write_manifest() {
+  local bases logs name
+  mapfile -t bases < <(find "$log" -name '*.base.*' -printf '%f\n' | sort --version-sort)
+  mapfile -t logs < <(find "$log" -name '*.incr.aof' -printf '%f\n' | sort --version-sort)
+  ((${#bases[@]} && ${#logs[@]})) || return 1
+  ((${#bases[@]} == 1)) || logs=("${logs[-1]}")
+  for name in "${bases[-1]}" "${logs[@]}"; do
+    # appendonly.aof.SEQUENCE.TYPE.FORMAT
+    [[ $name =~ \.([0-9]+)\.([bi]) ]] || return 1
+    echo "file $name seq ${BASH_REMATCH[1]} type ${BASH_REMATCH[2]}"
+  done >"$manifest.new"
+  mv -- "$manifest.new" "$manifest"
+  say "wrote the manifest again: ${bases[-1]} ${logs[*]}"
+}
+
 # Redis starts empty, silently, with an empty base or without a manifest.
-is_incomplete() {
-  [[ -d $log ]] || return 1
-  [[ -e $manifest ]] || return 0
-  [[ -n $(find "$log" -maxdepth 1 -name '*.base.*' -size 0) ]]
+check_completeness() {
+  [[ -d $log ]] || return 0
+  if [[ -n $(find "$log" -maxdepth 1 -name '*.base.*' -size 0) ]]; then
+    put_aside "$log" "the base of the log is empty"
+  elif [[ ! -e $manifest ]]; then
+    write_manifest || put_aside "$log" "the log is incomplete"
+  fi
 }
 
 put_aside() {
@@ -126,18 +147,18 @@ repair() {
   if [[ -n $from_snapshot ]]; then
     put_aside "$snapshot" "the snapshot is damaged, too ($refusal)"
     rm -rf -- "$log"
+  elif [[ $refusal == *MANIFEST* && -z $is_rewritten ]] && write_manifest; then
+    is_rewritten=yes
   elif ! cut_damaged_end; then
     put_aside "$log" "the log is damaged ($refusal)"
   fi
 }
 
 main() {
-  server='' stopping='' cleared='' from_snapshot=''
+  server='' stopping='' cleared='' from_snapshot='' is_rewritten=''
   # As the first process of its container, bash ignores the signal otherwise.
   trap 'stopping=yes; [[ -z $server ]] || kill -TERM "$server" 2>/dev/null || true' TERM INT
-  if is_incomplete; then
-    put_aside "$log" "the log is incomplete"
-  fi
+  check_completeness
   while [[ -z $stopping ]]; do
     start_from_snapshot
     [[ -z $cleared ]] || limit_aside
