@@ -245,9 +245,10 @@ def test_a_large_copy_on_a_small_volume_is_deleted(stopped: Redis) -> None:
     assert "it took more than 1/4 of the volume" in stopped.output
 
 
-def test_a_copy_that_cannot_be_written_keeps_nothing_down(stopped: Redis) -> None:
+@pytest.mark.parametrize("program", ["mkdir", "tail"])
+def test_a_copy_that_cannot_be_written_keeps_nothing_down(stopped: Redis, program: str) -> None:
     """A full volume has no room for it, and may be the very cause of the damage."""
-    stopped.replace_program("tail", "exit 1")
+    stopped.replace_program(program, "exit 1")
     _zero_the_end(_part(stopped, ".incr.aof"))
     stopped.start()
     assert len(stopped.alerts()) > len(OLD)

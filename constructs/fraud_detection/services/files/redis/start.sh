@@ -66,6 +66,7 @@ clear_aside() {
 # Copies that fill the volume would stop Redis from writing.
 limit_aside() {
   local used size
+  [[ -d $aside ]] || return 0
   used=$(du -sk -- "$aside" | cut -f1)
   size=$(df -Pk -- "$data" | awk 'NR == 2 { print $2 }')
   if ((used * ASIDE_SHARE > size)); then
