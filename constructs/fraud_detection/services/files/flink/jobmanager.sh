@@ -14,8 +14,8 @@
 # It deletes the folders of jobs that hold none of these candidates. The restored job leaves the
 # folder of its predecessor alone (NO_CLAIM in Flink), so nothing else would ever free that space.
 #
-# A volume that is full or cannot be written must not stop detection: the job runs without new
-# checkpoints, and only what the launcher itself would have written is missing.
+# Its own files are aids: where it cannot write them, it starts Flink all the same. On a full volume
+# the job then runs without new checkpoints, and without a folder of its own Flink refuses.
 set -euo pipefail
 
 readonly STARTS=3
