@@ -155,6 +155,30 @@ def test_the_stand_in_for_redpanda_refuses_what_it_does_not_know(empty: Sandbox)
     assert "does not know this command line" in empty.log("redpanda").read_text()
 
 
+@pytest.fixture
+def full_volume(tmp_path: Path) -> Iterator[None]:
+    """A checkpoint volume without space, in place of that of the empty sandbox."""
+    volume = tmp_path / "flink-checkpoints"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", volume], check=True)
+    try:
+        subprocess.run(["dd", "if=/dev/zero", f"of={volume}/filler"], check=False)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", volume], check=True)
+
+
+@pytest.mark.usefixtures("full_volume")
+def test_a_full_checkpoint_volume_does_not_stop_the_job(empty: Sandbox) -> None:
+    """By default the first checkpoint that fails ends the job, and each restart of it."""
+    empty.start("flink-jobmanager", container="jobmanager")
+    empty.start("flink-jobmanager", container="taskmanager")
+    log = empty.log("flink-jobmanager")
+    _await(lambda: log.read_text().count("Could not finalize the pending checkpoint") > 1)
+    assert empty.succeeds("flink-jobmanager", "python3", "/etc/flink/ready.py")
+    assert "switched from state RUNNING" not in log.read_text()
+
+
 def test_the_topic_script_may_run_twice(system: Sandbox) -> None:
     """It runs at every start of Flink."""
     log = system.run("flink-jobmanager", container="ensure-topic")
