@@ -33,9 +33,8 @@ EVERYWHERE = {
 }
 """Complaints that are acceptable for every workload, with the reason."""
 KNOWN = {
-    # Recreate: two JobManagers would run the job twice, and two alert-monitors would each get part
-    # of the alerts.
-    "deployment-strategy": {"alert-monitor", "flink-jobmanager"},
+    # Recreate: two alert-monitors would each get part of the alerts.
+    "deployment-strategy": {"alert-monitor"},
     # Its clients need a stable address, which a headless Service does not have.
     "statefulset-has-servicename": {"redis"},
 }
