@@ -28,7 +28,7 @@ _KEPT = re.compile(
     r"|JSII_\w+|PYTHON\w*"
 )
 """Variables that a render inherits: any other may hold a secret, and any branch may read it."""
-_DISK = re.compile(r"no space left on device|disk quota exceeded|i(nput)?/o(utput)? error")
+_DISK = re.compile(r"no space left on device|disk quota exceeded|(input/output|i/o) error")
 _SECONDS = 10 * 60
 """Time limit of a render, which takes three seconds."""
 
