@@ -34,7 +34,7 @@ class _Sources:
     releases: Releases
 
 
-def without_pins(releases: Releases, environments: Collection[str]) -> Releases:
+def _without_pins(releases: Releases, environments: Collection[str]) -> Releases:
     """Return releases without the pins of some environments."""
     return Releases(
         services={
@@ -97,7 +97,7 @@ def own_changes(
 def _sources(private: Sandbox, commit: str, environments: Collection[str]) -> _Sources:
     private.git("read-tree", commit)
     private.git("rm", "-r", "-f", "--cached", "--quiet", "--ignore-unmatch", "--", DIST, IMAGES)
-    releases = without_pins(images_of(private.folder, commit), environments)
+    releases = _without_pins(images_of(private.folder, commit), environments)
     return _Sources(tree=private.git("write-tree"), releases=releases)
 
 
