@@ -115,6 +115,8 @@ def bump(
         trailers.append((SOURCE_RUN, source_run))
 
     def edit(releases: Releases) -> dict[str, Release]:
+        for build in builds:
+            _require_known(build.service, releases)
         new = [build for build in builds if not _is_released(releases, build)]
         for build in new:
             held = releases.services[build.service].hold
@@ -265,8 +267,12 @@ def unpin(
 
 def _edit_of(service: str, change: Callable[[Release], Release]) -> _Edit:
     def edit(releases: Releases) -> dict[str, Release]:
-        if service not in releases.services:
-            raise unknown_service(service, releases.services)
+        _require_known(service, releases)
         return {service: change(releases.services[service])}
 
     return edit
+
+
+def _require_known(service: str, releases: Releases) -> None:
+    if service not in releases.services:
+        raise unknown_service(service, releases.services)

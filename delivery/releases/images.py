@@ -5,9 +5,11 @@ from pathlib import Path
 import yaml
 
 from delivery.git import file_of
-from fraud_detection.images import ImagesError, Release, Releases
+from fraud_detection.images import ImagesError, Release, Releases, Rule
 
 IMAGES = "images.yaml"
+ANY_TAG = Rule(accepts=bool, meaning="a tag", remedy="give one")
+"""Rule for the tags of a service that only another branch's code knows; its render is stricter."""
 
 
 def images_of(repository: Path, commit: str | None = None) -> Releases:

@@ -4,7 +4,8 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
@@ -18,10 +19,10 @@ from delivery.releases import pull_request
 from delivery.releases.bundle import write_bundle
 from delivery.releases.changes import Change, ReleaseError
 from delivery.releases.edit import update_images
-from delivery.releases.images import IMAGES
+from delivery.releases.images import ANY_TAG, IMAGES, images_of
 from delivery.releases.sandbox import Sandbox, absolute, sandbox
 from delivery.text import escaped
-from fraud_detection.images import SERVICES, read_images
+from fraud_detection.images import SERVICES, ImagesError, Rule, read_images
 
 ATTEMPTS = 60
 """Maximum number of times that a change is redone because others push first."""
@@ -153,12 +154,22 @@ def _edit(private: Sandbox, change: Change, branch: str) -> str:
             f"Nothing reads a pin of {about.name} on {branch}: add --branch {about.branch}."
         )
     names = [environment.name for environment in known]
-    changed = change.edit(read_images(images, environments=names, services=SERVICES))
+    services = _services(private)
+    changed = change.edit(read_images(images, environments=names, services=services))
     before = images.read_text(encoding="utf-8")
-    update_images(images, changed, environments=names, services=SERVICES)
+    update_images(images, changed, environments=names, services=services)
     after = images.read_text(encoding="utf-8")
     old, new = before.splitlines(), after.splitlines()
     return "\n".join(unified_diff(old, new, f"a/{IMAGES}", f"b/{IMAGES}", lineterm=""))
+
+
+def _services(private: Sandbox) -> Mapping[str, Rule]:
+    """Return the services of the branch: a checkout of another one may know more, or fewer."""
+    with suppress(ImagesError, OSError):
+        known = images_of(private.folder).services
+        return {name: SERVICES.get(name, ANY_TAG) for name in known}
+    # Whose reader names what is wrong.
+    return SERVICES
 
 
 def _commit(private: Sandbox, change: Change) -> str:

@@ -15,17 +15,15 @@ from delivery.releases.ancestry import Own, own_changes
 from delivery.releases.bundle import write_bundle
 from delivery.releases.chain import fetch
 from delivery.releases.edit import check_reason, update_images
-from delivery.releases.images import IMAGES, images_of
+from delivery.releases.images import ANY_TAG, IMAGES, images_of
 from delivery.releases.promotion_text import Case, sections
 from delivery.releases.sandbox import Sandbox, sandbox
 from delivery.text import counted, fitted
-from fraud_detection.images import Release, Rule
+from fraud_detection.images import Release
 
 PROMOTES = "Promotes"
 """Trailer with the commit of the source branch; the commit that has it is a promotion."""
 _ROBOT = "fraud-detection delivery"
-_ANY_TAG = Rule(accepts=bool, meaning="a tag", remedy="give one")
-"""The promoted code has rules of its own, which its render applies."""
 
 
 class PromotionError(DeliveryError):
@@ -307,7 +305,7 @@ def _pin(private: Sandbox, base: str, environment: str) -> bool:
         private.folder / IMAGES,
         changed,
         environments=[each.name for each in environments(private.folder)],
-        services=dict.fromkeys(releases, _ANY_TAG),
+        services=dict.fromkeys(releases, ANY_TAG),
     )
     return bool(changed)
 

@@ -15,7 +15,7 @@ from delivery.releases.changes import Build
 from delivery.releases.landing import Landing
 from delivery.releases.provenance import ProvenanceError
 from delivery.releases.sandbox import sandbox
-from fraud_detection.images import ImagesError
+from fraud_detection.images import COMMIT, ImagesError
 from fraud_detection.platform.image import Image
 from remotes import Remote, run_git
 
@@ -222,6 +222,29 @@ def test_each_environment_has_its_own_pin(remote: Remote) -> None:
     land(remote, changes.unpin("redis", "dev", reason=None))
     assert "redis:7.2.17" in remote.file("dist/staging/redis.yaml")
     assert "7.2.18" not in remote.file("images.yaml")
+
+
+def test_a_service_that_only_another_branch_knows_is_no_obstacle(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new service is on develop for days, and staging must be pinned from any checkout."""
+    land(remote, changes.hold("redis", reason="slow"), branch="main")
+    for module in (changes, landing):
+        monkeypatch.setattr(module, "SERVICES", {**remotes.SERVICES, "ledger": COMMIT})
+    pin = changes.pin(REDIS, "staging", reason="slow", prove=remotes.trust)
+    land(remote, pin, branch="main")
+    assert "7.0.1" in remote.file("dist/staging/redis.yaml", "main")
+    with pytest.raises(
+        ImagesError, match=r"^Unknown service 'ledger'; known services: payment-api"
+    ):
+        land(remote, bump(Build(service="ledger", tag=NEW)), branch="main")
+
+
+def test_a_service_that_only_the_branch_knows_stays(remote: Remote) -> None:
+    """An older checkout may still hold what it knows."""
+    remotes.add_service(remote, "ledger", NEW)
+    land(remote, changes.hold("redis", reason="slow"))
+    assert remote.images()["ledger"] == NEW
 
 
 def test_a_pin_that_nothing_reads_is_refused(remote: Remote) -> None:
