@@ -374,9 +374,7 @@ def run_demo() -> None:
     Example:
       delivery demo
     """
-    repository, console = _repository(), _console()
-    provide.provide(needed(PARTS), console)
-    demo.run(repository, console)
+    demo.run(_repository(), _console())
 
 
 @main.command("kind")

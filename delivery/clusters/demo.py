@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from delivery.clusters.argocd import API_VERSION, NAMESPACE, ArgoCd, applications, argocd, refresh
-from delivery.control_plane.assets import locate
+from delivery.control_plane.assets import locate, needed
 from delivery.control_plane.client import ApiError, Client, Reference
+from delivery.control_plane.parts import PARTS
 from delivery.control_plane.programs import require_running
+from delivery.control_plane.provide import provide
 from delivery.git import git
 from delivery.manifests.applications import Environment, parse
 from delivery.manifests.manifest import Manifest
@@ -98,10 +100,11 @@ def run(repository: Path, console: Console) -> None:
     """Deliver the commits of a working tree to all environments, and show these until Ctrl-C.
 
     Raises:
-        ControlPlaneError: If there is no control plane.
+        ControlPlaneError: If the control plane cannot be had.
         StartError: If it does not start, or one of its programs ends.
     """
     try:
+        provide(needed(PARTS), console)
         with argocd(locate()) as argo:
             _run(repository, console, argo)
     except KeyboardInterrupt:

@@ -284,8 +284,8 @@ def test_a_killed_download_is_resumed(large: Mirror, start: Start) -> None:
 
 
 def test_an_interrupted_download_ends_at_once(large: Mirror, start: Start) -> None:
-    """Although its connection is still open."""
-    large.faults["kubectl"] = "held"
+    """Although more arrives all the time."""
+    large.faults["kubectl"] = "endless"
     process = start()
     wait_for_partial(1000)
     process.terminate()

@@ -57,7 +57,7 @@ class Mirror:
         url: Its address.
         faults: By the names of parts: an HTTP status, `truncated` (the file ends early), `drops`
             (so does the connection), `ignores ranges`, `silent` (in the middle of the file),
-            `held` (there, until `release` is set) or `releases` (sets it).
+            `held` (there, until `release` is set), `releases` (sets it) or `endless`.
         requests: Names of parts, each with the first byte that was asked for.
         release: Ends what is held.
     """
@@ -88,15 +88,24 @@ class Mirror:
             self.release.set()
         if fault == "ignores ranges":
             start = 0
-        if start >= len(body):
+        if fault == "endless":
+            handler.send_response(200)
+            handler.end_headers()
+            while not self.release.wait(0.05):
+                handler.wfile.write(LARGE[:2048])
+        elif start >= len(body):
             handler.send_error(416)
-            return
-        handler.send_response(206 if start else 200)
-        handler.send_header("Content-Length", str(len(body) - start))
-        handler.end_headers()
-        half = (start + len(body)) // 2
+        else:
+            handler.send_response(206 if start else 200)
+            handler.send_header("Content-Length", str(len(body) - start))
+            handler.end_headers()
+            self._send(handler, body[start:], name)
+
+    def _send(self, handler: BaseHTTPRequestHandler, body: bytes, name: str) -> None:
+        fault = self.faults.get(name)
+        half = len(body) // 2
         if fault in {"truncated", "drops", "silent", "held"}:
-            handler.wfile.write(body[start:half])
+            handler.wfile.write(body[:half])
             if fault == "drops":
                 # The next connection gets the rest.
                 del self.faults[name]
@@ -104,8 +113,8 @@ class Mirror:
                 self.release.wait()
             if fault != "held":
                 return
-            start = half
-        handler.wfile.write(body[start:])
+            body = body[half:]
+        handler.wfile.write(body)
 
 
 @contextmanager
