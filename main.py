@@ -9,6 +9,7 @@ from cdk8s import App, YamlOutputType
 from fraud_detection.argocd import ArgoCd, rendered_kinds
 from fraud_detection.environments import ENVIRONMENTS
 from fraud_detection.images import ImagesError, Releases, read_images
+from fraud_detection.platform.settings import SettingsError
 from fraud_detection.system import System
 
 _IMAGES = Path(__file__).parent / "images.yaml"
@@ -46,7 +47,7 @@ if __name__ == "__main__":
         releases = read_images(
             _IMAGES, environments=[environment.name for environment in ENVIRONMENTS]
         )
-    except ImagesError as error:
+        # Set by the cdk8s command line, which looks for the result there.
+        render(Path(os.environ.get("CDK8S_OUTDIR", "dist")), releases)
+    except (ImagesError, SettingsError) as error:
         sys.exit(str(error))
-    # Set by the cdk8s command line, which looks for the result there.
-    render(Path(os.environ.get("CDK8S_OUTDIR", "dist")), releases)

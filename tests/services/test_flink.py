@@ -6,6 +6,7 @@ import pytest
 
 from delivery.network.connection import Verdict
 from delivery.network.connections import analyze
+from fraud_detection.platform.settings import SettingsError
 from fraud_detection.platform.storage import AccessMode
 from rendering import Manifest, Manifests, container, large, names, small, variables
 from settings import LARGE, SMALL
@@ -180,8 +181,9 @@ def test_one_pod_is_as_wide_as_its_slots() -> None:
 
 def test_several_taskmanagers_on_a_volume_of_one_node_are_refused() -> None:
     """They would depend on the node of each other, and none could move."""
-    with pytest.raises(ValueError, match=r"set `slots`, or set `access_mode` to .*ALL_NODES"):
-        replace(SMALL.flink, max_taskmanagers=2)
+    system = Manifests(replace(SMALL, flink=replace(SMALL.flink, max_taskmanagers=2)))
+    with pytest.raises(SettingsError, match=r"set flink.slots, or set flink.access_mode to "):
+        list(system)
 
 
 # Many nodes

@@ -27,6 +27,7 @@ from fraud_detection.platform.pods import (
     temporary_folder,
     variable_from_field,
 )
+from fraud_detection.platform.settings import SettingsError
 from fraud_detection.platform.storage import AccessMode, claim_spec
 from fraud_detection.platform.sync import KEEP_DATA
 from fraud_detection.services.redis import client_variables
@@ -79,9 +80,6 @@ class FlinkSettings:
         max_taskmanagers: The maximum number of TaskManagers; if it equals the minimum, nothing
             scales. More than one need ALL_NODES.
         storage_class: StorageClass of the checkpoint volume. Default: that of the cluster.
-
-    Raises:
-        ValueError: If several TaskManagers would share a volume of one node.
     """
 
     jobmanager: Resources
@@ -93,17 +91,13 @@ class FlinkSettings:
     max_taskmanagers: int = 1
     storage_class: str | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse settings that contradict each other."""
-        if self.access_mode is AccessMode.ONE_NODE and self.max_taskmanagers > 1:
-            raise ValueError(
-                f"max_taskmanagers is {self.max_taskmanagers}, but with AccessMode.ONE_NODE Flink "
-                "has one TaskManager; set `slots`, or set `access_mode` to AccessMode.ALL_NODES."
-            )
-
 
 class Flink(Construct):
-    """A JobManager and its TaskManagers, which resume from the newest complete checkpoint."""
+    """A JobManager and its TaskManagers, which resume from the newest complete checkpoint.
+
+    Raises:
+        SettingsError: If several TaskManagers would share a volume of one node.
+    """
 
     def __init__(
         self,
@@ -201,6 +195,12 @@ class Flink(Construct):
 
         env = connect(jobmanager)
         if settings.access_mode is AccessMode.ONE_NODE:
+            if settings.max_taskmanagers > 1:
+                raise SettingsError(
+                    f"environments.py: flink.max_taskmanagers is {settings.max_taskmanagers}, but "
+                    "AccessMode.ONE_NODE has room for one; set flink.slots, or set "
+                    "flink.access_mode to AccessMode.ALL_NODES."
+                )
             deploy(
                 jobmanager,
                 init_containers=[ensure_topic],
