@@ -95,11 +95,11 @@ def test_a_pull_request_that_cannot_be_opened_is_the_persons_to_open(
     remote: Remote, github: GitHub
 ) -> None:
     """The commit is on the remote, so nothing has to be typed again."""
-    (github.folder / "gh").unlink()
+    github.refuse("To get started, run: gh auth login")
     with pytest.raises(
         ReleaseError,
         match=r"^develop takes pull requests only: open one from the branch hold/redis-\w{7}, which"
-        r" was pushed; it could not be opened here: There is no gh on the PATH",
+        r" was pushed; it could not be opened here: To get started",
     ) as caught:
         land(remote)
     assert "\n" not in str(caught.value)

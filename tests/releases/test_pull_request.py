@@ -168,9 +168,8 @@ def test_an_error_of_gh_is_quoted(remote: Remote, github: GitHub) -> None:
         propose(remote)
 
 
-def test_a_missing_gh_is_reported(remote: Remote, github: GitHub) -> None:
+def test_a_missing_gh_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the remedy."""
-    bump(remote, "a")
-    (github.folder / "gh").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandError, match="no gh on the PATH: install the GitHub CLI"):
-        propose(remote)
+        pull_request.find(tmp_path, head="promote/staging", base="main")
