@@ -119,12 +119,7 @@ def bump(
             _require_known(build.service, releases)
         new = [build for build in builds if not _is_released(releases, build)]
         for build in new:
-            held = releases.services[build.service].hold
-            if held is not None:
-                raise HeldError(
-                    f"{build.service} is held ({held}): "
-                    f"run `delivery unhold {build.service}` first."
-                )
+            _require_unheld(releases, build)
             if not allow_older:
                 require_order(releases.services[build.service].image, build)
                 if history is not None:
@@ -145,6 +140,14 @@ def _is_released(releases: Releases, build: Build) -> bool:
     image = releases.services[build.service].image
     # People who repeat a bump by hand seldom give the digest.
     return build.tag == image.tag and build.digest in {None, image.digest}
+
+
+def _require_unheld(releases: Releases, build: Build) -> None:
+    held = releases.services[build.service].hold
+    if held is not None:
+        raise HeldError(
+            f"{build.service} is held ({held}): run `delivery unhold {build.service}` first."
+        )
 
 
 def _require_newer(releases: Releases, build: Build, history: str) -> None:
