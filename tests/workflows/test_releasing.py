@@ -170,3 +170,10 @@ def test_vulnerable_images_are_named() -> None:
     outputs = workflow("images")["jobs"]["prepare"]["outputs"]
     assert outputs["vulnerable"] == "${{ steps.refresh.outputs.vulnerable }}"
     assert "schedule" in workflow("images")["on"]
+
+
+def test_packages_are_audited_every_week() -> None:
+    """A vulnerability is found long after the package was pinned."""
+    audit = workflow("images")["jobs"]["audit"]
+    assert "make audit" in [step.get("run") for step in audit["steps"]]
+    assert "needs" not in audit
