@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.images.build import Image, build, read_references
+from tests.runtime.images.build import RECIPES, Image, build, read_references
 from tests.runtime.images.sandbox import Sandbox, sandbox
 
 # They run beside the tests of resumption, which take as long as all others.
@@ -116,8 +116,7 @@ def test_nothing_is_built_twice(images: dict[str, Image]) -> None:
 
 def test_payment_api_gives_up_on_the_broker_for_ever(empty: Sandbox) -> None:
     """It is why it waits before it starts: the application blocks, then refuses everything."""
-    server = ("uvicorn", "main:app", "--host", "0.0.0.0", "--port", "8000")  # noqa: S104 - a sandbox
-    empty.start("payment-api", instead=server)
+    empty.start("payment-api", instead=RECIPES["payment-api"].command)
     _await(lambda: "No topic yet, attempt 2 of 10" in empty.log("payment-api").read_text())
     assert _get(empty, "http://payment-api:8000/health")[0] == 0
     _await(lambda: _get(empty, "http://payment-api:8000/health")[0] == 200)

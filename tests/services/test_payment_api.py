@@ -22,7 +22,7 @@ def test_it_waits_for_the_topic_at_every_start() -> None:
     assert _main(small)["command"] == [
         "python",
         "/files/wait_for_topic.py",
-        *("uvicorn", "main:app", "--host", "0.0.0.0", "--port", "8000"),  # noqa: S104 - of the pod
+        *("python", "-m", "uvicorn", "main:app", "--host", "0.0.0.0", "--port", "8000"),  # noqa: S104 - of the pod
     ]
 
 

@@ -25,8 +25,8 @@ from fraud_detection.services.topic import Topic
 
 _PORT = 8000
 """Port of uvicorn in the image."""
-_SERVER = ("uvicorn", "main:app", "--host", "0.0.0.0", "--port", str(_PORT))  # noqa: S104 - as in the image
-"""Command of the image."""
+_SERVER = ("python", "-m", "uvicorn", "main:app", "--host", "0.0.0.0", "--port", str(_PORT))  # noqa: S104 - as in the image
+"""Command of the image, by its module: a script need not be on the PATH."""
 _DRAIN_SECONDS = 5
 """Time for which a stopping pod still serves, until all nodes know that it has left the Service."""
 
