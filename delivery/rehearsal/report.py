@@ -75,7 +75,7 @@ def _summary(rehearsal: Rehearsal) -> str:
     )
     if rehearsal.stops:
         summary += (
-            f" The sync fails {rehearsal.stops}: nothing after that is applied, and nothing pruned."
+            f" The sync fails {rehearsal.stops}: no later wave is applied, and nothing pruned."
         )
     return summary
 

@@ -111,7 +111,7 @@ def test_an_error_of_the_system_names_its_cause() -> None:
 def test_the_point_where_a_sync_fails_is_reported() -> None:
     """Objects after it are judged, too, but the sync does not reach them."""
     rehearsals = [rehearsal(finding("web", Verdict.REFUSED), stops="in wave 2")]
-    assert "The sync fails in wave 2: nothing after that is applied" in to_text(rehearsals)
+    assert "The sync fails in wave 2: no later wave is applied" in to_text(rehearsals)
 
 
 @pytest.mark.parametrize("form", [to_text, to_markdown])
