@@ -3,6 +3,8 @@
 One cluster serves all tests, with the pods of both environments.
 """
 
+import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,13 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from delivery.clusters.argocd import refresh
+from delivery.clusters.argocd import API_VERSION, NAMESPACE, refresh
 from delivery.control_plane.client import Reference
 from delivery.manifests.manifest import Manifest
 from delivery_by_argocd import BROKEN, CRASHING, FirstSync, System
 from fraud_detection.environments import DEV, ENVIRONMENTS, Environment
 from repository import REPOSITORY
 
+UPGRADES = REPOSITORY / "docs" / "upgrades.md"
 pytestmark = [pytest.mark.xdist_group("argocd-protection"), pytest.mark.timeout(300)]
 
 REPAIR_SECONDS = 90
@@ -184,7 +187,7 @@ def _is_retried(system: System, environment: Environment) -> bool:
 
 def _is_refused(system: System, environment: Environment) -> bool:
     message: str = system.operation(environment).get("message", "")
-    return "updates to statefulset spec" in message
+    return "podManagementPolicy" in message
 
 
 def _is_given_up(system: System, environment: Environment) -> bool:
@@ -210,6 +213,10 @@ def test_refused_manifests_hold_back_neither_a_release_nor_their_repair(
     release.repair()
 
 
+START = json.loads("".join(re.findall(r"--patch '(.*)'", UPGRADES.read_text(encoding="utf-8"))))
+"""What the guide patches an Application with."""
+
+
 def test_a_stateful_set_is_replaced_without_its_pod(system: System) -> None:
     """docs/upgrades.md: the order in which its pods start is immutable, and Redis's had another."""
 
@@ -230,5 +237,7 @@ def test_a_stateful_set_is_replaced_without_its_pod(system: System) -> None:
             system.wait(refused, f"{environment.name} was not refused")
             reference = Reference("apps/v1", "StatefulSet", "redis", environment.namespace)
             system.client.delete(reference, propagation="Orphan")
+            application = Reference(API_VERSION, "Application", environment.application, NAMESPACE)
+            system.client.merge(application, START)
         system.settle(*ENVIRONMENTS)
     assert {each.name: redis(each) for each in ENVIRONMENTS} == before
