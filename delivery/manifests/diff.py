@@ -207,5 +207,7 @@ def _lines(field: Field) -> list[str]:
         return ["pods roll: the files that they mount changed"]
     if field.is_text:
         old, new = str(field.old).splitlines(), str(field.new).splitlines()
+        if old == new:
+            return [f"{field.path}: only line ends change"]
         return [f"{field.path}:", *list(difflib.unified_diff(old, new, n=1, lineterm=""))[2:]]
     return [str(field)]

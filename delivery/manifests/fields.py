@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 _KEYS = ("name", "containerPort", "port", "mountPath", "topologyKey", "key", "ip", "host", "path")
 """Fields by which Kubernetes identifies an item of a list; the first that all items have counts."""
@@ -49,6 +49,9 @@ _FACTORS = {
     "u": Decimal("1e-6"),
     "n": Decimal("1e-9"),
 }
+
+_Path: TypeAlias = tuple[str, ...]
+"""Keys from the root of the object, and `[item]` for an item of a list."""
 
 MISSING = None
 """Value of a field that is not set; to Kubernetes, null means the same."""
@@ -102,10 +105,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Field]:
     Those of a Secret have HIDDEN for each value; an empty object stands for one that is missing.
     """
     if "Secret" in {old.get("kind"), new.get("kind")}:
-        found = _differences("", _sealed(old), _sealed(new))
+        found = _differences((), _sealed(old), _sealed(new))
         fields = [replace(each, old=_hidden(each.old), new=_hidden(each.new)) for each in found]
     else:
-        fields = list(_differences("", old, new))
+        fields = list(_differences((), old, new))
     return sorted(fields, key=lambda field: field.path)
 
 
@@ -127,39 +130,39 @@ def _hidden(value: object) -> str | None:
     return MISSING if value is MISSING else HIDDEN
 
 
-def _differences(path: str, old: Any, new: Any) -> Iterator[Field]:  # noqa: ANN401 - JSON
-    if old == new:
-        return
+def _differences(path: _Path, old: Any, new: Any) -> Iterator[Field]:  # noqa: ANN401 - JSON
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in {**old, **new}:
-            yield from _differences(f"{path}.{key}".lstrip("."), old.get(key), new.get(key))
+            yield from _differences((*path, key), old.get(key), new.get(key))
     elif isinstance(old, list) and isinstance(new, list):
         yield from _items(path, old, new)
-    elif not _same_amount(path, old, new):
-        yield Field(path=path, old=old, new=new)
+    elif not _same(path, old, new):
+        yield Field(path=_written(path), old=old, new=new)
 
 
-def _items(path: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Field]:
+def _written(path: _Path) -> str:
+    return ".".join(path).replace(".[", "[")
+
+
+def _items(path: _Path, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Field]:
     ours, theirs = _keyed(path, old, new)
     for key in {**ours, **theirs}:
         # An item without a name shows itself in the difference.
         name = "" if key.startswith("{") else key
-        yield from _differences(f"{path}[{name}]", ours.get(key), theirs.get(key))
+        yield from _differences((*path, f"[{name}]"), ours.get(key), theirs.get(key))
     was, now = [key for key in ours if key in theirs], [key for key in theirs if key in ours]
-    if was != now and _is_ordered(path, [*old, *new]):
-        yield Field(path=f"{path} in order", old=", ".join(was), new=", ".join(now))
-
-
-def _is_ordered(path: str, items: Sequence[Any]) -> bool:
-    if path.endswith("env"):
-        # A variable may refer to those before it.
-        return "$(" in json.dumps(items)
-    # Init containers run one after the other.
-    return path.endswith("initContainers")
+    # A pod template with another order is another template: its pods roll. Elsewhere only init
+    # containers run one after the other, and a variable may refer to those before it.
+    if was != now and (
+        "template" in path
+        or path[-1] == "initContainers"
+        or (path[-1] == "env" and "$(" in json.dumps([*old, *new]))
+    ):
+        yield Field(path=f"{_written(path)} in order", old=", ".join(was), new=", ".join(now))
 
 
 def _keyed(
-    path: str, old: Sequence[Any], new: Sequence[Any]
+    path: _Path, old: Sequence[Any], new: Sequence[Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the items of two lists, by what identifies an item in both."""
     both = [*old, *new]
@@ -168,8 +171,11 @@ def _keyed(
             isinstance(item, dict) and isinstance(item.get(key), str | int) for item in both
         ) and all(len({item[key] for item in items}) == len(items) for items in (old, new)):
             return {str(i[key]): i for i in old}, {str(i[key]): i for i in new}
-    if path.rpartition(".")[2] in _SETS:
-        return {_plain(i): i for i in old}, {_plain(i): i for i in new}
+    if path[-1] in _SETS:
+        ours, theirs = ({_plain(i): i for i in items} for items in (old, new))
+        # An item that is repeated would be lost.
+        if len(ours) + len(theirs) == len(both):
+            return ours, theirs
     return {str(n): i for n, i in enumerate(old)}, {str(n): i for n, i in enumerate(new)}
 
 
@@ -185,9 +191,11 @@ def _plain(value: Any) -> str:  # noqa: ANN401 - JSON
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _same_amount(path: str, old: object, new: object) -> bool:
-    parent = path.rpartition(".")[0].rpartition(".")[2]
-    if parent not in _AMOUNTS and not path.endswith("sizeLimit"):
+def _same(path: _Path, old: object, new: object) -> bool:
+    # To Python true is 1.
+    if old == new and isinstance(old, bool) == isinstance(new, bool):
+        return True
+    if path[-2:] != ("emptyDir", "sizeLimit") and not _AMOUNTS.intersection(path[-2:-1]):
         return False
     was, now = _amount(str(old)), _amount(str(new))
     return was is not None and was == now

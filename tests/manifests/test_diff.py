@@ -166,6 +166,14 @@ def test_a_text_is_shown_by_its_lines(repository: Path) -> None:
     assert "line 10" not in found
 
 
+@pytest.mark.parametrize("new", ["a\r\nb\r\n", "a\nb"], ids=["carriage-returns", "last-line"])
+def test_line_ends_are_shown(repository: Path, new: str) -> None:
+    """A script with other line ends may not start; a path without a line would explain nothing."""
+    found = as_text(compare(repository, [config_map("a\nb\n")], [config_map(new)]))
+    lines = click.unstyle(found).splitlines()
+    assert lines[1:] == ["    data.run.sh: only line ends change"]
+
+
 def test_a_checksum_is_explained(repository: Path) -> None:
     """64 hexadecimal digits mean nothing to a reviewer."""
     old, new = deployment(), deployment()

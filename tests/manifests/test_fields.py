@@ -162,10 +162,43 @@ def test_the_order_of_variables_counts_where_one_refers_to_another() -> None:
     assert paths({"env": [a, b]}, {"env": [b, a]}) == ["spec.env in order"]
 
 
-def test_the_order_of_other_variables_does_not_count() -> None:
-    """They are looked up by name."""
-    a, b = {"name": "A", "value": "1"}, {"name": "B", "value": "2"}
-    assert paths({"env": [a, b]}, {"env": [b, a]}) == []
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ({"env": [{"name": "A"}, {"name": "B"}]}, {"env": [{"name": "B"}, {"name": "A"}]}, "env"),
+        ({"drop": ["A", "B"]}, {"drop": ["B", "A"]}, "drop"),
+        ({"tolerations": [{"key": "a"}, {}]}, {"tolerations": [{}, {"key": "a"}]}, "tolerations"),
+    ],
+    ids=["variables", "capabilities", "tolerations"],
+)
+def test_any_order_in_a_pod_template_counts(old: object, new: object, path: str) -> None:
+    """It has no meaning, but all pods roll: a report without it says that nothing happens."""
+    assert paths({"template": {"spec": old}}, {"template": {"spec": new}}) == [
+        f"spec.template.spec.{path} in order"
+    ]
+
+
+def test_an_item_that_is_repeated_is_a_difference() -> None:
+    """The pods roll, although the second toleration means nothing."""
+    one = {"key": "a", "operator": "Exists"}
+    assert paths({"tolerations": [one]}, {"tolerations": [one, one]}) == ["spec.tolerations[1]"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [({"replicas": 1}, {"replicas": True}), ({"args": [0]}, {"args": [False]})],
+    ids=["field", "item"],
+)
+def test_a_number_is_not_a_boolean(old: object, new: object) -> None:
+    """To Python 1 is true; the API server refuses `replicas: true`."""
+    assert len(paths(old, new)) == 1
+
+
+@pytest.mark.parametrize("key", ["limits.memory", "sizeLimit"])
+def test_the_text_of_a_file_is_no_quantity(key: str) -> None:
+    """A key of a ConfigMap may have dots: whoever reads the file gets another text."""
+    old, new = ({"kind": "ConfigMap", "data": {key: each}} for each in ("1Gi", "1024Mi"))
+    assert [field.path for field in differences(old, new)] == [f"data.{key}"]
 
 
 def test_a_new_item_is_one_difference() -> None:
