@@ -37,23 +37,23 @@ def test_it_lists_the_releases(remote: Remote) -> None:
 
 def test_a_third_party_image_has_no_link_to_commits(remote: Remote) -> None:
     """Its tag is a version."""
-    bump(remote, "1.0.0", service="redis")
-    assert "→ 1.0.0 | 1 |  |" in prepare(remote).body
+    bump(remote, "7.2.17", service="redis")
+    assert "→ 7.2.17 | 1 |  |" in prepare(remote).body
 
 
 def test_a_new_digest_is_a_release(remote: Remote) -> None:
     """The same tag twice would look like no change."""
     digest = f"sha256:{'d' * 64}"
-    bump(remote, "1.0.0", service="redis")
+    bump(remote, "7.2.17", service="redis")
     promote(remote)
-    bump(remote, "1.0.0", service="redis", digest=digest)
-    assert f"| redis | 1.0.0 → 1.0.0@&#8203;sha256:{'d' * 12} | 1 |" in prepare(remote).body
+    bump(remote, "7.2.17", service="redis", digest=digest)
+    assert f"| redis | 7.2.17 → 7.2.17@&#8203;sha256:{'d' * 12} | 1 |" in prepare(remote).body
 
 
 def test_the_digest_is_shown_beside_a_new_tag(remote: Remote) -> None:
     """The digest decides what runs, whatever the tag says."""
-    bump(remote, "1.0.0", service="redis", digest=f"sha256:{'d' * 64}")
-    assert f"| redis | 7.2.16 → 1.0.0@&#8203;sha256:{'d' * 12} | 1 |" in prepare(remote).body
+    bump(remote, "7.2.17", service="redis", digest=f"sha256:{'d' * 64}")
+    assert f"| redis | 7.2.16 → 7.2.17@&#8203;sha256:{'d' * 12} | 1 |" in prepare(remote).body
 
 
 @pytest.mark.parametrize("how", ["--no-ff", "--squash", "--rebase"])
@@ -90,11 +90,11 @@ def test_what_differs_afterwards_is_shown_with_its_reason(remote: Remote) -> Non
     pin(remote)
     pin(remote, "d" * 40, service="alert-monitor", environment="dev", branch="develop", reason="x")
     body = prepare(remote).body
-    assert "- redis is pinned in staging to 1.0.0: leaks\n" in body
+    assert "- redis is pinned in staging to 7.2.17: leaks\n" in body
     heading = "## What differs from dev afterwards\n\n"
     assert body.partition(heading)[2].partition("\n\n")[0].splitlines() == [
         f"- alert-monitor: dev runs {'d' * 12} and staging {'2' * 12}, because dev is pinned: x",
-        "- redis: dev runs 7.2.16 and staging 1.0.0, because staging is pinned: leaks",
+        "- redis: dev runs 7.2.16 and staging 7.2.17, because staging is pinned: leaks",
     ]
 
 
@@ -102,7 +102,7 @@ def test_a_pinned_service_does_not_change(remote: Remote) -> None:
     """All of the text is about the commit, which has the pin."""
     pin(remote)
     bump(remote, NEW)
-    bump(remote, "2.0.0", service="redis")
+    bump(remote, "7.2.18", service="redis")
     body = prepare(remote).body
     assert "| payment-api | " in body
     assert "| redis |" not in body
