@@ -74,14 +74,5 @@ fi
 
 git push --quiet --force-with-lease="refs/heads/$branch:$pushed" \
     origin "$commit:refs/heads/$branch" || refuse "the push was refused; the cause is above"
-title="Promote $source to $target"
-if [[ -z $number ]]; then
-    url=$(gh api --method=POST "$pulls" --raw-field=title="$title" --raw-field=head="$branch" \
-        --raw-field=base="$target" --field=body="@$body" --jq=.html_url)
-    echo "Opened $url with $commit."
-else
-    # `gh pr edit` of older versions fails without permission to read classic projects.
-    url=$(gh api --method=PATCH "$pulls/$number" --raw-field=title="$title" \
-        --field=body="@$body" --jq=.html_url)
-    echo "Refreshed $url with $commit."
-fi
+proposed=$("$(dirname "$0")/propose.sh" "$target" "$branch" "Promote $source to $target" "$body")
+echo "$proposed with $commit."

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Open a pull request, or give the open one of the same branch a new title and text.
 #
-#   propose.sh BASE HEAD TITLE TEXT_FILE
+#   propose.sh BASE HEAD TITLE TEXT_FILE >> "$GITHUB_STEP_SUMMARY"
 set -euo pipefail
 
 # A link could name a file of this job, such as its environment, which would be published.
@@ -9,12 +9,17 @@ set -euo pipefail
     echo "propose: there is no text" >&2
     exit 1
 }
-number=$(gh pr list --repo="$GITHUB_REPOSITORY" --base="$1" --head="$2" --state=open \
-    --json=number --jq='.[].number')
+pulls=repos/$GITHUB_REPOSITORY/pulls
+# A fork may have a branch of the same name, which `gh pr list --head` finds as well.
+number=$(gh api "$pulls?state=open&base=$1&head=${GITHUB_REPOSITORY%%/*}:$2" \
+    --jq '.[0].number // empty')
 if [[ -z $number ]]; then
-    gh pr create --repo="$GITHUB_REPOSITORY" --base="$1" --head="$2" --title="$3" --body-file="$4"
+    url=$(gh api --method=POST "$pulls" --raw-field=title="$3" --raw-field=head="$2" \
+        --raw-field=base="$1" --field=body="@$4" --jq=.html_url)
+    echo "Opened $url"
 else
     # `gh pr edit` of older versions fails without permission to read classic projects.
-    gh api --method=PATCH "repos/$GITHUB_REPOSITORY/pulls/$number" \
-        --raw-field=title="$3" --field=body="@$4" --jq=.html_url
+    url=$(gh api --method=PATCH "$pulls/$number" --raw-field=title="$3" --field=body="@$4" \
+        --jq=.html_url)
+    echo "Refreshed $url"
 fi

@@ -67,8 +67,9 @@ if method == "GET" and url.path.endswith("/reviews"):
 elif method == "GET":
     answer = [
         shown(pull) for pull in pulls
-        if pull["open"] and query["head"] == "{{owner}}:" + pull["head"]
-        and query["base"] == pull["base"]
+        if pull["open"] and query["base"] == pull["base"]
+        # GitHub finds every branch if the name has no owner.
+        and (":" not in query["head"] or query["head"] == "{{owner}}:" + pull["head"])
     ]
 elif method == "PATCH":
     [pull] = [pull for pull in pulls if pull["number"] == number]

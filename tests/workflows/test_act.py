@@ -235,7 +235,7 @@ def test_what_is_refreshed_is_proposed(github: GitHub) -> None:
     assert done.succeeded, done.log
     assert "7.2.17" in github.remote.file("images.yaml", "images")
     _, (arguments, _) = github.calls("gh")
-    assert {"create", "--base=develop", "--head=images"} < set(arguments)
+    assert {"--method=POST", "--raw-field=base=develop", "--raw-field=head=images"} < set(arguments)
 
 
 @pytest.fixture

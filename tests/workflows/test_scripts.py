@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,13 @@ import click
 import pytest
 
 from delivery.cli import main
+from github import GitHub
 from remotes import Remote, commit, run_git
 from repository import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("git_environment")
+needs_jq = pytest.mark.skipif(not shutil.which("jq"), reason="needs jq, as gh has it built in")
+SCRIPTS = REPOSITORY / ".github" / "scripts"
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Programs:
     ) -> subprocess.CompletedProcess[str]:
         """Run a script of ours."""
         return subprocess.run(
-            [REPOSITORY / ".github" / "scripts" / script, *arguments],
+            [SCRIPTS / script, *arguments],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -158,24 +162,46 @@ def test_an_unknown_action_is_refused(programs: Programs, action: str) -> None:
     assert "unknown action" in done.stderr
 
 
-@pytest.mark.parametrize("number", ["", "7"])
-def test_a_pull_request_is_opened_once(programs: Programs, number: str) -> None:
-    """A second one from the same branch is refused by GitHub; the open one gets the new text."""
-    programs.add("bin/gh", f'[ "$2" != list ] || echo "{number}"')
-    (programs.folder / "text.md").touch()
-    done = programs.run("propose.sh", "develop", "images", "A title", "text.md")
+@pytest.fixture
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitHub:
+    """Create a remote with a branch `images`, and a stand-in for gh that knows it."""
+    remote = Remote.create(tmp_path)
+    run_git(remote.bare, "branch", "images", "develop")
+    return GitHub.of(remote, tmp_path / "bin", monkeypatch)
+
+
+def propose(github: GitHub, title: str) -> str:
+    """Run the script for the branch `images`; return what it says."""
+    text = github.folder / "text.md"
+    text.write_text(f"About {title}", encoding="utf-8")
+    done = subprocess.run(
+        [SCRIPTS / "propose.sh", "develop", "images", title, text],
+        env={**os.environ, "GITHUB_REPOSITORY": "owner/name"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    (_, looked), (_, made) = programs.calls
-    assert {"--base=develop", "--head=images", "--state=open"} < set(looked)
-    if number:
-        assert made[:3] == ["api", "--method=PATCH", "repos/owner/name/pulls/7"]
-        assert {"title=A title", "--field=body=@text.md"} < {
-            *made,
-            *(m.split("=", 1)[-1] for m in made),
-        }
-    else:
-        assert made[:2] == ["pr", "create"]
-        assert {"--base=develop", "--head=images", "--body-file=text.md"} < set(made)
+    return done.stdout
+
+
+@needs_jq
+def test_a_pull_request_is_opened_once(github: GitHub) -> None:
+    """A second one from the same branch is refused by GitHub; the open one gets the new text."""
+    assert propose(github, "First") == "Opened https://github.test/pull/7\n"
+    assert propose(github, "Second") == "Refreshed https://github.test/pull/7\n"
+    [pull] = github.pulls
+    assert (pull["base"], pull["head"]) == ("develop", "images")
+    assert (pull["title"], pull["body"]) == ("Second", "About Second")
+
+
+@needs_jq
+def test_a_fork_s_branch_of_the_same_name_is_another(github: GitHub) -> None:
+    """Anybody could have our text put over theirs, and ours never opened."""
+    theirs = {"number": 3, "open": True, "head": "evil:images", "base": "develop"}
+    (github.folder / "pulls.json").write_text(json.dumps([theirs]), encoding="utf-8")
+    assert propose(github, "Ours").startswith("Opened ")
+    assert github.pulls[0] == theirs
 
 
 def test_no_file_of_the_job_is_published(programs: Programs) -> None:
