@@ -19,7 +19,7 @@ from delivery.control_plane import parts, provide
 from delivery.control_plane.assets import needed
 from delivery.control_plane.parts import API_SERVER, PARTS
 from delivery.errors import BUG, INTERRUPTED, DeliveryError, describe
-from delivery.git import lacks_branch
+from delivery.git import lacks_branch, without_credentials
 from delivery.manifests import diff, dist
 from delivery.manifests.applications import FOLDER, environments, select
 from delivery.network import cluster, connections, graph, readme
@@ -172,8 +172,9 @@ def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
                 bundle=bundle,
                 report=report,
             )
+        place = without_credentials(f"{remote}/{branch}")
         if landed.commit is None:
-            _echo(f"{remote}/{branch} is already up to date")
+            _echo(f"{place} is already up to date")
         elif dry_run:
             _echo(landed.difference)
         elif bundle is not None:
@@ -182,7 +183,7 @@ def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
             _echo(f"Opened {landed.proposed} to {branch}, with {landed.commit}")
         else:
             attempts = counted(landed.attempts, "attempt")
-            _echo(f"Pushed {landed.commit} to {remote}/{branch} ({attempts})")
+            _echo(f"Pushed {landed.commit} to {place} ({attempts})")
 
     return land
 
@@ -700,7 +701,7 @@ def show_history(service: str, remote: str, form: str) -> None:
       delivery history payment-api
     """
     with _progress() as report:
-        report(f"fetch {remote}")
+        report(f"fetch {without_credentials(remote)}")
         found = record.record(_repository(), service, remote=remote)
     _echo(record.FORMATS[form](found), nl=False)
 
@@ -868,7 +869,7 @@ def show_status(remote: str, context: str | None, form: str) -> None:
       delivery status --context kind-fraud-detection
     """
     with _progress() as report:
-        report(f"fetch {remote}")
+        report(f"fetch {without_credentials(remote)}")
         found = status.status(_repository(), remote=remote, context=context)
     _echo(status_report.FORMATS[form](found), nl=False)
 

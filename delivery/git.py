@@ -79,6 +79,7 @@ _PLAINLY = [part for setting in _SETTINGS.items() for part in ("-c", "=".join(se
 _REMOTE_COMMANDS = frozenset({"fetch", "ls-remote", "push"})
 _REMOTE_SECONDS = 300
 """Time limit of a command that talks to a remote: ssh waits without end for a silent server."""
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 _NO = 1
 """Exit code of the answer "no"; standard error may hold warnings or a trace in any case."""
 
@@ -92,7 +93,8 @@ class GitError(DeliveryError):
     """
 
     def __init__(self, command: str, output: str, code: int | None = None) -> None:
-        self.output = output
+        # Git repeats the address of a remote as it was given.
+        self.output = output = without_credentials(output)
         self.code = code
         lines = [
             line.removeprefix("remote:").strip().rstrip(".")
@@ -108,6 +110,11 @@ class Entry(NamedTuple):
     path: str
     mode: str
     name: str
+
+
+def without_credentials(text: str) -> str:
+    """Return a text whose addresses have no user name and no password."""
+    return _CREDENTIALS.sub("", text)
 
 
 def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:

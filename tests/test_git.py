@@ -288,3 +288,12 @@ def test_a_branch_that_nobody_pushed_does_not_exist_yet(repository: Path, tmp_pa
 def test_without_an_answer_a_branch_may_exist(repository: Path) -> None:
     """A remote that is down must not make everything look new."""
     assert not lacks_branch(repository, str(repository / "nowhere"), "main")
+
+
+def test_a_password_in_an_address_is_never_shown(repository: Path) -> None:
+    """Git repeats the address in some of its errors, and so do ours about a silent remote."""
+    with pytest.raises(GitError) as caught:
+        git(repository, "fetch", "--", "https://robot:s3@cret@127.0.0.1:1/remote.git")
+    for shown in (str(caught.value), caught.value.output):
+        assert "127.0.0.1:1/remote.git" in shown
+        assert "cret" not in shown

@@ -11,7 +11,7 @@ from difflib import unified_diff
 from pathlib import Path
 
 from delivery.commands import CommandError
-from delivery.git import GitError, git, is_ancestor
+from delivery.git import GitError, git, is_ancestor, without_credentials
 from delivery.manifests import dist
 from delivery.manifests.applications import environments, select
 from delivery.manifests.tree import DIST
@@ -95,7 +95,7 @@ def land(
         UnknownEnvironmentError: If the branch lacks the change's environment.
     """
     git(repository, "check-ref-format", "--branch", branch)
-    place = f"{remote}/{branch}"
+    place = without_credentials(f"{remote}/{branch}")
     if remote not in git(repository, "remote").splitlines():
         remote = absolute(repository, remote)
     with sandbox(repository) as private:

@@ -420,6 +420,22 @@ def test_a_wrong_token_is_reported(remote: Remote, locked_server: str, credentia
     assert_refused(remote, "git fetch failed: .*(could not read|Authentication failed)")
 
 
+def test_a_password_is_never_printed(remote: Remote, locked_server: str) -> None:
+    """The log of a workflow is public, and a terminal is shared in a call."""
+    address = f"http://robot:s3cret@{locked_server}/remote.git"
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "hold", "redis", "--reason=slow", f"--remote={address}"],
+        cwd=remote.clone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"fetch http://{locked_server}/remote.git/develop\n" in done.stderr
+    assert "s3cret" not in done.stderr
+
+
 def limit_file_size() -> None:
     """Allow no file of more than 100 bytes, as a stand-in for a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
