@@ -1,5 +1,6 @@
 """The objects of a folder of `dist/` as Argo CD reads them, with their sync annotations."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,12 @@ from delivery.manifests.manifest import Manifest
 DIST = "dist"
 """The folder of the repository that Argo CD reads."""
 _SKIP_FILE = b"+argocd:skip-file-rendering"
-_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+_MANIFEST = re.compile(r"(?!kustomization\.)[a-z0-9-]+\.yaml")
+"""Names of files that Argo CD applies as they are.
+
+It evaluates `*.jsonnet`, leaves a folder with `Chart.yaml` or `kustomization.yaml` to Helm or
+Kustomize, and takes settings from `.argocd-source.yaml`: what it applies then is in no file.
+"""
 _NO_FILES = {"120000": "symbolic link", "160000": "submodule"}
 """Modes in Git of what points elsewhere; it is not known what Argo CD would read there."""
 # Most files of two trees are the same, and nobody changes what is read.
@@ -174,11 +180,18 @@ def manifests(files: Files, folder: PurePosixPath) -> list[Desired]:
 
     Raises:
         DocumentError: If a file is not valid YAML, or is misleading.
-        TreeError: If a file holds a document that is not an object.
+        TreeError: If a file is not a manifest, or holds a document that is not an object.
     """
     found = []
     for path in sorted(files):
-        if path.parent != folder or path.suffix not in _SUFFIXES or _SKIP_FILE in files[path]:
+        if path.parent != folder:
+            continue
+        if not _MANIFEST.fullmatch(path.name):
+            raise TreeError(
+                f"{path} is not a manifest: Argo CD may apply something else because of it; "
+                "remove it."
+            )
+        if _SKIP_FILE in files[path]:
             continue
         for document in _documents(files[path], str(path)):
             match document:

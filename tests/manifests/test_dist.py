@@ -377,9 +377,9 @@ def test_a_working_tree_is_rendered_by_its_own_code(
     package = repository / "constructs" / "fraud_detection"
     write(package, {"__init__.py": ""})
     code = "import fraud_detection; print(fraud_detection.__file__)"
-    cdk8s(f'cp -R "{fresh}" "$5"; python3 -c "{code}" > "$5/dev/package.txt"')
+    cdk8s(f'cp -R "{fresh}" "$5"; python3 -c "{code}" > "$5/package.txt"')
     with rendered(repository) as folder:
-        assert (folder / "dev/package.txt").read_text().strip() == str(package / "__init__.py")
+        assert (folder / "package.txt").read_text().strip() == str(package / "__init__.py")
 
 
 @pytest.mark.timeout(60)

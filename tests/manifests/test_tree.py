@@ -1,6 +1,7 @@
 """The objects that Argo CD reads from a folder, and the order in which it applies them."""
 
 import json
+import re
 from pathlib import PurePosixPath
 
 import pytest
@@ -33,16 +34,33 @@ def read(**files: str) -> list[str]:
 def test_all_documents_of_all_files_are_read_by_name() -> None:
     """The object of the later file is applied if two have the same name."""
     two = yaml.safe_dump_all([config_map("second"), config_map("third")])
-    assert read(b_yaml=two, a_yml=yaml.safe_dump(config_map("first")) + "---\n") == [
+    assert read(b_yaml=two, a_yaml=yaml.safe_dump(config_map("first")) + "---\n") == [
         "first",
         "second",
         "third",
     ]
 
 
-def test_json_is_read() -> None:
-    """Argo CD takes it as it takes YAML."""
-    assert read(a_json=json.dumps(config_map("some"))) == ["some"]
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evil.jsonnet",
+        "redis.json",
+        "redis.yml",
+        "kustomization.yaml",
+        "Kustomization",
+        "Chart.yaml",
+        ".argocd-source.yaml",
+        ".argocd-source-fraud-detection-dev.yaml",
+        "README.md",
+    ],
+)
+def test_what_argo_cd_would_not_take_as_it_is_is_refused(name: str) -> None:
+    """It runs Jsonnet, Kustomize and Helm, and obeys settings: it applies what nobody reviewed."""
+    # An object, too, so that a reader who knows the suffix alone would take it for one.
+    content = json.dumps(config_map("innocent")).encode()
+    with pytest.raises(TreeError, match=f"^dist/dev/{re.escape(name)} is not a manifest: "):
+        manifests({FOLDER / "redis.yaml": content, FOLDER / name: content}, FOLDER)
 
 
 def test_a_list_is_refused() -> None:
@@ -61,9 +79,7 @@ def test_a_wave_that_is_not_a_number_is_zero(text: str, wave: int) -> None:
 def test_files_that_argo_cd_does_not_read_are_left_out() -> None:
     """Our Applications do not recurse, and a marker keeps a file out."""
     text = yaml.safe_dump(config_map("some"))
-    assert (
-        read(deeper__a_yaml=text, a_txt=text, a_yaml=f"# +argocd:skip-file-rendering\n{text}") == []
-    )
+    assert read(deeper__a_yaml=text, a_yaml=f"# +argocd:skip-file-rendering\n{text}") == []
 
 
 @pytest.mark.parametrize("text", ["a: [", "just text", "kind: ConfigMap", "apiVersion: v1"])
