@@ -233,7 +233,7 @@ def test_a_service_that_only_another_branch_knows_is_no_obstacle(
         monkeypatch.setattr(module, "SERVICES", {**remotes.SERVICES, "ledger": COMMIT})
     pin = changes.pin(REDIS, "staging", reason="slow", prove=remotes.trust)
     land(remote, pin, branch="main")
-    assert "7.0.1" in remote.file("dist/staging/redis.yaml", "main")
+    assert "7.2.17" in remote.file("dist/staging/redis.yaml", "main")
     with pytest.raises(ImagesError, match=r"^Unknown service 'ledger'; known services: "):
         land(remote, bump(Build(service="ledger", tag=NEW)), branch="main")
 

@@ -117,7 +117,7 @@ def assert_whole(remote: Remote, folder: Path) -> None:
 def test_bumps_of_different_services_all_land(remote: Remote, tmp_path: Path) -> None:
     """Nobody might notice a lost bump for weeks."""
     tags = [
-        (service, f"{number + 1:040x}" if rule is COMMIT else f"1.0.{number + 1}")
+        (service, f"{number + 1:040x}" if rule is COMMIT else f"7.2.{number + 100}")
         for number in range(RIVALS // len(remotes.SERVICES))
         for service, rule in remotes.SERVICES.items()
     ]
