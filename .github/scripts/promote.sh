@@ -5,7 +5,8 @@
 #
 # The commit and the text were made by code of SOURCE, which may be hostile, so they are data here:
 # nothing of them is checked out or run. A pull request that somebody has approved stays as it is
-# until TARGET moves, unless REFRESH is true.
+# until TARGET moves, unless REFRESH is true. If NOTHING is true, there is no bundle: nothing is
+# left to promote, and an open pull request is closed.
 set -euo pipefail
 
 source=$2 target=$3 bundle=$4 body=$5
@@ -20,6 +21,30 @@ refuse() {
 remote_commit() {
     git ls-remote origin "refs/heads/$1" | cut -f 1
 }
+
+query="state=open&base=$target&head=${GITHUB_REPOSITORY%%/*}:$branch"
+number=$(gh api "$pulls?$query" --jq '.[0].number // empty')
+# shellcheck disable=SC2016 # the variables are jq's
+in_force='[.[] | select(.state != "COMMENTED")
+    | select(.author_association | IN("OWNER", "MEMBER", "COLLABORATOR"))]
+    | group_by(.user.login) | any(last.state == "APPROVED")'
+
+is_approved() {
+    [[ -n $number && ${REFRESH:-false} != true &&
+        $(gh api "$pulls/$number/reviews?per_page=100" --jq "$in_force") == true ]]
+}
+
+if [[ ${NOTHING:-false} == true ]]; then
+    if [[ -z $number ]]; then
+        echo "Nothing of $source is left to promote to $target."
+    elif is_approved; then
+        echo "#$number is approved and stays as it is; nothing of $source is left to promote."
+    else
+        gh api --method=PATCH "$pulls/$number" --raw-field=state=closed --jq=empty
+        echo "Closed #$number: nothing of $source is left to promote to $target."
+    fi
+    exit
+fi
 
 # A link could name a file of this job, such as its environment, which would be published.
 for each in "$bundle" "$body"; do
@@ -55,15 +80,8 @@ while IFS= read -r -d '' change && IFS= read -r -d '' path; do
         refuse "only images.yaml and dist may differ from $source, but $(printf %q "$path") does"
 done < "$changes"
 
-query="state=open&base=$target&head=${GITHUB_REPOSITORY%%/*}:$branch"
-number=$(gh api "$pulls?$query" --jq '.[0].number // empty')
-# shellcheck disable=SC2016 # the variables are jq's
-in_force='[.[] | select(.state != "COMMENTED")
-    | select(.author_association | IN("OWNER", "MEMBER", "COLLABORATOR"))]
-    | group_by(.user.login) | any(last.state == "APPROVED")'
 pushed=$(remote_commit "$branch")
-if [[ -n $number && ${REFRESH:-false} != true &&
-    $(gh api "$pulls/$number/reviews?per_page=100" --jq "$in_force") == true ]]; then
+if is_approved; then
     git fetch --quiet --no-tags --no-recurse-submodules origin "refs/heads/$branch"
     if [[ $(git rev-parse "$pushed^1") == "$head" ]]; then
         waiting=$(git rev-list --count "$pushed^2..${parents[2]}")

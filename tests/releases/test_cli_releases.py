@@ -441,7 +441,7 @@ def test_the_text_is_kept_if_github_refuses(
 
 
 def test_nothing_to_promote_is_a_success(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
-    """It must not leave a file that looks like a proposal."""
+    """It must not leave a file that looks like a proposal; offer.sh knows it by this line."""
     monkeypatch.setattr(promotion, "prepare", lambda *_, **__: None)
     result = run("promote", "--output=all.md")
     assert (result.exit_code, result.stdout) == (

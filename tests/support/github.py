@@ -73,6 +73,7 @@ elif method == "GET":
     ]
 elif method == "PATCH":
     [pull] = [pull for pull in pulls if pull["number"] == number]
+    pull["open"] = given.pop("state", "open") == "open"
     pull.update(given)
     answer = shown(pull)
 elif same or not head(given["head"]):

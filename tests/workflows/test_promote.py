@@ -161,6 +161,27 @@ def test_only_an_approval_in_force_counts(
     assert job.said().startswith("Refreshed ")
 
 
+@needs_jq
+def test_a_promotion_with_nothing_left_is_closed(job: Job) -> None:
+    """After a revert on develop its merge would bring to staging what dev has taken back."""
+    job.offer()
+    job.said()
+    expected = "Closed #7: nothing of develop is left to promote to main.\n"
+    assert job.said(NOTHING="true") == expected
+    assert not job.github.pulls[0]["open"]
+    assert job.said(NOTHING="true") == "Nothing of develop is left to promote to main.\n"
+
+
+@needs_jq
+def test_an_approved_promotion_is_not_closed(job: Job) -> None:
+    """Whoever approved it decides."""
+    job.offer()
+    job.said()
+    job.github.review("APPROVED")
+    assert job.said(NOTHING="true").startswith("#7 is approved and stays as it is")
+    assert job.github.pulls[0]["open"]
+
+
 def test_a_commit_for_an_older_main_is_left_to_the_next_run(job: Job) -> None:
     """The push to main has started one."""
     job.offer()
@@ -216,14 +237,14 @@ DELIVERY = """\
 echo "$*" >> calls
 case "$*" in
 promote*verdict*) cp "${AGAIN:-first.bundle}" promotion.bundle; : > body.md; : > text.md ;;
-promote*) cp first.bundle promotion.bundle || : ;;
+promote*) cp first.bundle promotion.bundle 2> /dev/null || echo "$SAID" ;;
 rehearse*) exit 1 ;;
 esac
 """
 
 
-def offer(job: Job, **variables: str) -> tuple[Path, list[str]]:
-    """Run offer.sh with a stand-in of delivery; return its folder, and how it was called."""
+def offer(job: Job, **variables: str) -> tuple[Path, list[str], str]:
+    """Run offer.sh with a stand-in of delivery; return its folder, these calls and its output."""
     folder = job.remote.clone
     (folder / ".venv" / "bin").mkdir(parents=True)
     program = folder / ".venv" / "bin" / "delivery"
@@ -231,15 +252,23 @@ def offer(job: Job, **variables: str) -> tuple[Path, list[str]]:
     program.chmod(0o755)
     arguments = ("staging", "promotion.bundle", "body.md", "text.md")
     environment = {**os.environ, **variables}
-    subprocess.run([SCRIPTS / "offer.sh", *arguments], cwd=folder, env=environment, check=True)
-    return folder, (folder / "calls").read_text(encoding="utf-8").splitlines()
+    run = subprocess.run(
+        [SCRIPTS / "offer.sh", *arguments],
+        cwd=folder,
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return folder, (folder / "calls").read_text(encoding="utf-8").splitlines(), run.stdout
 
 
 def test_the_very_commit_is_rehearsed_and_quoted(job: Job) -> None:
     """Also when something blocks: that must be read in the pull request."""
     offered = job.offer()
     shutil.copy(job.checkout / "promotion.bundle", job.remote.clone / "first.bundle")
-    folder, calls = offer(job)
+    folder, calls, output = offer(job)
+    assert output == ""
     common = "promote --environment=staging --bundle=promotion.bundle"
     assert calls == [
         common,
@@ -257,14 +286,19 @@ def test_a_rehearsal_of_an_older_commit_is_not_offered(job: Job) -> None:
     bump(job.remote, "b" * 40)
     job.offer()
     shutil.copy(job.checkout / "promotion.bundle", job.remote.clone / "second.bundle")
-    folder, _ = offer(job, AGAIN="second.bundle")
+    folder, *_ = offer(job, AGAIN="second.bundle")
     assert not (folder / "promotion.bundle").exists()
 
 
-def test_without_anything_to_promote_nothing_is_rehearsed(job: Job) -> None:
-    """Building a control plane takes minutes."""
-    _, calls = offer(job)
+@pytest.mark.parametrize(
+    ("said", "output"),
+    [("nothing to promote from develop to main", "nothing=true\n"), ("Skipped staging", "")],
+)
+def test_without_a_commit_nothing_is_rehearsed(job: Job, said: str, output: str) -> None:
+    """An open pull request is closed if nothing is left, and stays after a refusal."""
+    _, calls, printed = offer(job, SAID=said)
     assert len(calls) == 1
+    assert printed == output
 
 
 def test_the_newest_promotion_counts() -> None:
