@@ -43,12 +43,10 @@ def render(folder: Path, environment: Environment, services: int) -> None:
         chart("redpanda"), "redpanda", network=network, image=_IMAGE, settings=environment.redpanda
     )
     topic = Topic(
-        chart("topic"),
-        "topic",
-        network=network,
         name="transactions",
         image=_IMAGE,
         broker=redpanda.kafka,
+        retention=environment.redpanda.retention(partitions=environment.topic.partitions),
         settings=environment.topic,
     )
     for number in range(services // 2):

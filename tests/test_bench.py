@@ -63,7 +63,6 @@ def test_a_generated_system_has_as_many_services_as_asked(tmp_path: Path) -> Non
     assert {path.name for path in tmp_path.iterdir()} == {
         "redis.yaml",
         "redpanda.yaml",
-        "topic.yaml",
         *(f"payment-api-{number}.yaml" for number in range(2)),
         *(f"alert-monitor-{number}.yaml" for number in range(2)),
     }
