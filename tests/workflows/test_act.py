@@ -164,7 +164,7 @@ def test_an_operation_on_main_is_a_pull_request(github: GitHub) -> None:
     assert github.remote.head("main") == before
     assert "c" * 40 in github.remote.file("images.yaml", "operate/1")
     _, (arguments, environment) = github.calls("gh")
-    assert {"create", "--base=main", "--head=operate/1"} < set(arguments)
+    assert {"--method=POST", "--raw-field=base=main", "--raw-field=head=operate/1"} < set(arguments)
     assert environment["GH_TOKEN"] == TOKEN
     [(arguments, _)] = github.calls("delivery")
     assert "--reason=slow; $(touch pwned)" in arguments

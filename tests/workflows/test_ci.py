@@ -179,6 +179,11 @@ def test_trivy_sees_dist() -> None:
     assert not {"dist", "**"} & set(config["scan"]["skip-dirs"])
 
 
+def test_trivy_judges_with_the_checks_that_it_brings() -> None:
+    """With those of the day a change that passed yesterday is refused today."""
+    assert load(GITHUB / "trivy.yaml")["rego"] == {"skip-check-update": True}
+
+
 def test_every_accepted_finding_has_a_reason() -> None:
     """Whoever reads it can ask whether the reason still holds."""
     ignored = load(REPOSITORY / load(GITHUB / "trivy.yaml")["ignorefile"])["misconfigurations"]
