@@ -32,6 +32,7 @@ from delivery.rehearsal.allowances import Allowance
 from delivery.releases import (
     chain,
     changes,
+    choices,
     digests,
     fork,
     landing,
@@ -190,7 +191,7 @@ def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
 
 @main.command()
 def synth() -> None:
-    """Render dist with `cdk8s synth`, and README's picture.
+    """Render dist with `cdk8s synth`, README's picture and the choices of `operate`.
 
     A failed or interrupted render leaves dist as it was.
 
@@ -203,6 +204,8 @@ def synth() -> None:
     _echo(f"dist: {len(files)} files rendered")
     if readme.redraw(repository):
         _echo(f"{readme.README}: picture redrawn")
+    if choices.rewrite(repository):
+        _echo(f"{choices.OPERATE}: choices rewritten")
 
 
 @main.command()

@@ -8,8 +8,6 @@ _HERE = Path(__file__).parent
 _CONSTRUCTS = "constructs/fraud_detection"
 CALLER = "docs/application-repository/audit-log.yml"
 """The workflow that delivers it from the application repository."""
-CHOICES = ".github/workflows/operate.yml"
-"""Where GitHub's page offers it."""
 STAND_INS = "tests/runtime/images/build.py"
 """Where the runtime tests look for an image of it."""
 
@@ -84,15 +82,6 @@ def add_caller(tree: Path) -> None:
     for old, new in (("alert-monitor", "audit-log"), ("alert_monitor", "audit_log")):
         text = text.replace(old, new)
     (tree / CALLER).write_text(text, encoding="utf-8")
-
-
-def add_choice(tree: Path) -> None:
-    """Offer audit-log in GitHub's page.
-
-    Args:
-        tree: Root of the copy.
-    """
-    _insert(tree / CHOICES, after=r"alert-monitor(?=, )", text=", audit-log")
 
 
 def add_stand_in(tree: Path) -> None:

@@ -10,10 +10,8 @@ import pytest
 from tests.extension.conftest import Copy
 from tests.extension.extend import (
     CALLER,
-    CHOICES,
     STAND_INS,
     add_caller,
-    add_choice,
     add_service,
     add_stand_in,
 )
@@ -34,16 +32,15 @@ def complete(make_copy: Callable[[], Copy]) -> Copy:
     copy = make_copy()
     add_service(copy.tree)
     add_caller(copy.tree)
-    add_choice(copy.tree)
     add_stand_in(copy.tree)
     copy.accept()
     return copy
 
 
-@pytest.mark.parametrize("path", [CALLER, CHOICES, STAND_INS])
+@pytest.mark.parametrize("path", [CALLER, STAND_INS])
 def test_what_is_missing_is_named_with_its_file(in_four_places: Copy, path: str) -> None:
     """A newcomer learns what else to write from the test that fails, not from a search."""
-    failed = in_four_places.pytest("-n", "0", "-k", "caller or choice or stand_in", "tests")
+    failed = in_four_places.pytest("-n", "0", "-k", "caller or stand_in", "tests")
     assert failed.returncode == 1, failed.stdout
     assert f"{path} is missing" in failed.stdout or f"{path}: " in failed.stdout
 

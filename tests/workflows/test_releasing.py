@@ -2,14 +2,16 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from delivery.cli import main
+from delivery.releases.choices import OPERATE as CHOICES
+from delivery.releases.choices import ChoicesError, rewrite
 from fraud_detection.environments import ENVIRONMENTS
-from fraud_detection.images import SERVICES
 from repository import REPOSITORY
 from workflows import GITHUB, load, named, steps, using, words, workflow
 
@@ -101,6 +103,17 @@ def test_a_lost_race_is_started_again_with_everything() -> None:
 INPUTS = load(OPERATE)["on"]["workflow_dispatch"]["inputs"]
 
 
+@pytest.fixture
+def working_tree(tmp_path: Path) -> Path:
+    """A working tree with the workflow, and with what it offers."""
+    for path in (CHOICES, "images.yaml", "dist/argocd"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(OPERATE, tmp_path / CHOICES)
+    shutil.copy(REPOSITORY / "images.yaml", tmp_path)
+    shutil.copytree(REPOSITORY / "dist" / "argocd", tmp_path / "dist" / "argocd")
+    return tmp_path
+
+
 def test_every_operation_is_offered() -> None:
     """The commands that make one commit are the choices of the page."""
     landing = {
@@ -111,23 +124,39 @@ def test_every_operation_is_offered() -> None:
     assert landing <= set(INPUTS["action"]["options"])
 
 
-def test_every_service_is_a_choice() -> None:
+def test_the_choices_are_what_is_declared(working_tree: Path) -> None:
     """One that is not offered can be operated from a checkout alone."""
-    missing = set(SERVICES) ^ set(INPUTS["service"]["options"])
-    name = OPERATE.relative_to(REPOSITORY)
-    assert not missing, f"{name}: the choices of `service` lack or should not have {missing}"
+    assert not rewrite(working_tree), f"{CHOICES} is out of date: run `make synth`."
+
+
+def test_outdated_choices_are_rewritten(working_tree: Path) -> None:
+    """Nobody should have to know that a form has them as well."""
+    rewrite(working_tree)
+    workflow = working_tree / CHOICES
+    text = workflow.read_text("utf-8")
+    workflow.write_text(re.sub(r"redpanda, |, staging|,\"staging\":\"main\"", "", text), "utf-8")
+    assert load(workflow) != load(OPERATE)
+    assert rewrite(working_tree)
+    assert workflow.read_text("utf-8") == text
+
+
+@pytest.mark.parametrize("place", ["# services", "# environments", "fromJSON"])
+def test_choices_without_their_place_are_an_error(working_tree: Path, place: str) -> None:
+    """They would stay as they are for ever."""
+    workflow = working_tree / CHOICES
+    text = workflow.read_text("utf-8")
+    workflow.write_text(text.replace(place, "", 1), "utf-8")
+    with pytest.raises(ChoicesError, match=r"operate\.yml: expected one match"):
+        rewrite(working_tree)
 
 
 def test_an_operation_belongs_to_the_branch_of_its_environment() -> None:
-    """A pin of staging on develop would do nothing."""
-    known = {each.name: each.branch for each in ENVIRONMENTS}
+    """A pin of staging on develop would do nothing; the other operations begin in the first."""
     expression = load(OPERATE)["env"]["BRANCH"]
+    [branches] = re.findall(r"'pin, unpin, rollback', .*fromJSON\('(.*)'\)", expression)
+    assert json.loads(branches) == {each.name: each.branch for each in ENVIRONMENTS}
     assert expression.endswith(f" || '{ENVIRONMENTS[0].branch}' }}}}")
-    offered = INPUTS["environment"]["options"]
-    mapped = dict(re.findall(r"inputs\.environment == '(\w+)' && '(\w+)'", expression))
-    assert {name: mapped.get(name, ENVIRONMENTS[0].branch) for name in offered} == {
-        name: known[name] for name in offered
-    }
+    assert INPUTS["environment"]["default"] == ENVIRONMENTS[0].name
 
 
 def test_what_is_dispatched_is_what_an_operation_reads() -> None:
