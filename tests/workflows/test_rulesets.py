@@ -2,6 +2,7 @@
 
 import json
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from delivery.releases.images import images_of
 from repository import REPOSITORY
 from workflows import GITHUB, WORKFLOWS, load
 
+_HERE = Path(__file__).relative_to(REPOSITORY)
 RULESETS = {path.stem: json.loads(path.read_bytes()) for path in (GITHUB / "rulesets").iterdir()}
 
 
@@ -151,5 +153,8 @@ def test_a_repository_has_an_owner() -> None:
     callers = (REPOSITORY / "docs" / "application-repository").glob("*.yml")
     ours = {load(path)["jobs"]["deliver"]["with"]["image"] for path in callers}
     used = {release.image.repository for release in images_of(REPOSITORY).services.values()}
-    assert used <= ours | THIRD_PARTIES
+    unknown = used - ours - THIRD_PARTIES
+    assert not unknown, (
+        f"{_HERE}: add {', '.join(unknown)} to THIRD_PARTIES, or a caller for what we build."
+    )
     assert owners("docs/application-repository/payment-api.yml") != []
