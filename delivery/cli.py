@@ -191,9 +191,9 @@ def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
 
 @main.command()
 def synth() -> None:
-    """Render dist with `cdk8s synth`, README's picture and the choices of `operate`.
+    """Render dist, README's picture and operate.yml's choices.
 
-    A failed or interrupted render leaves dist as it was.
+    dist is what `cdk8s synth` renders. A failed or interrupted render leaves it as it was.
 
     \b
     Example:
