@@ -50,7 +50,7 @@ $(SETUP): $(VENV)/.packages package.json package-lock.json
 setup: $(SETUP) ## Install everything into .venv and node_modules
 
 .PHONY: synth
-synth: $(SETUP) ## Render dist/ and README's picture; a failed render leaves dist/ as it was
+synth: $(SETUP) ## Render dist/ and what is derived from it; a failed render leaves dist/ as it was
 	@delivery synth
 
 WORKFLOWS = .github/workflows/*.yml docs/application-repository/*.yml
