@@ -125,6 +125,8 @@ def _start(stack: ExitStack, assets: ApiServerAssets, folder: Path) -> ApiServer
             "--authorization-mode=AlwaysAllow",
             # As on usual clusters, where Pod Security decides.
             "--allow-privileged=true",
+            # For `kubectl logs` and `exec`: the names of nodes resolve nowhere.
+            "--kubelet-preferred-address-types=InternalIP",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--service-account-issuer=https://kubernetes.default.svc",

@@ -38,6 +38,7 @@ _CLONE_NEWNET = 0x40000000
 _READY_SECONDS = 120
 _GONE_SECONDS = 10
 _VOLUMES = 8
+_SMALL_VOLUME = 64 << 20
 _QUEUE = 100
 _CGROUPS = Path("/sys/fs/cgroup")
 _SYSCTLS = {
@@ -124,12 +125,52 @@ class Node:
         return sum(int(each.read_text(encoding="ascii")) for each in counts)
 
     def volume(self, claim: str, *, namespace: str) -> Path:
-        """Return the folder behind a PersistentVolumeClaim."""
-        with closing(self.server.client()) as client:
-            found = client.get(Reference("v1", "PersistentVolumeClaim", claim, namespace))
-            name = found["spec"]["volumeName"]
-            volume = client.get(Reference("v1", "PersistentVolume", name))
-        return Path(volume["spec"]["local"]["path"])
+        """Return the folder behind a PersistentVolumeClaim, with what is mounted there."""
+        return self._on_the_node(self._folder(claim, namespace))
+
+    @contextmanager
+    def small_volume(self, claim: str, *, namespace: str) -> Iterator[Path]:
+        """Keep what is behind a claim on a small file system of its own meanwhile.
+
+        No pod may use the claim when the block begins and when it ends.
+
+        Returns:
+            The folder, as `volume` does.
+        """
+        folder = self._folder(claim, namespace)
+        # Only the node sees what is mounted there.
+        mounted = self._on_the_node(folder)
+        disk = self.state / f"{claim}.ext4"
+        with disk.open("wb") as file:
+            file.truncate(_SMALL_VOLUME)
+        # Without a reserve, which only root could fill.
+        self._run(["mkfs.ext4", "-q", "-m", "0", disk])
+        self._run(self.inside("mount", "-o", "loop", disk, folder))
+        try:
+            self._run(["cp", "--archive", f"{folder}/.", mounted])
+            yield mounted
+            self._run(["find", folder, "-mindepth", "1", "-delete"])
+            self._run(["cp", "--archive", f"{mounted}/.", folder])
+        finally:
+            self._run(self.inside("umount", folder))
+            disk.unlink()
+
+    def shell(self, script: str) -> "subprocess.CompletedProcess[str]":
+        """Run a script with kubectl, as an administrator of the cluster would."""
+        variables = {
+            "HOME": str(self.state),
+            "KUBECONFIG": str(self.server.kubeconfig),
+            "PATH": f"{self.server.kubectl.parent}:/usr/bin:/bin",
+        }
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.state,
+            env=variables,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def tag_image(self, reference: str, other: str) -> None:
         """Give an image another reference."""
@@ -159,6 +200,17 @@ class Node:
             "--namespace=k8s.io",
         )
         return self.inside(*programs, *arguments)
+
+    def _on_the_node(self, path: Path) -> Path:
+        """Return a path that shows this process the node's own mounts."""
+        return Path(f"/proc/{self.first_process}/root") / path.relative_to("/")
+
+    def _folder(self, claim: str, namespace: str) -> Path:
+        with closing(self.server.client()) as client:
+            found = client.get(Reference("v1", "PersistentVolumeClaim", claim, namespace))
+            name = found["spec"]["volumeName"]
+            volume = client.get(Reference("v1", "PersistentVolume", name))
+        return Path(volume["spec"]["local"]["path"])
 
     def _pod(self, name: str, namespace: str) -> Manifest:
         with closing(self.server.client()) as client:
@@ -439,7 +491,8 @@ def _kubelet(cgroup: str) -> Manifest:
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "address": ADDRESS,
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": False}},
+        # For the API server, which has no certificate, so that `kubectl logs` and the like work.
+        "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
         "authorization": {"mode": "AlwaysAllow"},
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{cgroup}",
