@@ -14,11 +14,12 @@ from tests.runtime.images.build import Image
 from tests.runtime.images.build import build as build_images
 from tests.runtime.node.build import build as build_node
 from tests.runtime.node.node import Node, node
+from tests.runtime.observer import NOTICED
 from tests.runtime.system import System, delivered
 
 _HERE = Path(__file__).parent
 _TIMEOUT = 3600
-"""In seconds: 30 starts of a JobManager take 20 minutes, and twice that on a busy machine."""
+"""In seconds: a test restarts Flink a dozen times; on a busy machine each start takes minutes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.runtime)
             item.add_marker(pytest.mark.timeout(_TIMEOUT))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what users noticed of each fault."""
+    for report in terminalreporter.getreports("passed"):
+        for name, noticed in report.user_properties:
+            if name == NOTICED:
+                terminalreporter.write_line(f"{report.location[2]}: {noticed}")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The alerts that a person would see on alert-monitor's dashboard."""
 
 import json
+import time
 from contextlib import suppress
 from threading import Event, Thread
 
@@ -23,7 +24,7 @@ class Dashboard:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._alerts: dict[str, Manifest] = {}
+        self._alerts: dict[str, tuple[float, Manifest]] = {}
         self._closed = Event()
         self._thread = Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -35,7 +36,13 @@ class Dashboard:
 
     def alert(self, transaction: Manifest) -> Manifest | None:
         """Return the first alert of a transaction, if there is one."""
-        return self._alerts.get(transaction["transaction_id"])
+        _, alert = self._alerts.get(transaction["transaction_id"], (None, None))
+        return alert
+
+    def time(self, transaction: Manifest) -> float | None:
+        """Return when the first alert of a transaction came, on the clock `time.monotonic`."""
+        came, _ = self._alerts.get(transaction["transaction_id"], (None, None))
+        return came
 
     def _watch(self) -> None:
         while not self._closed.is_set():
@@ -48,4 +55,4 @@ class Dashboard:
             while not self._closed.is_set():
                 with suppress(TimeoutError):
                     alert = json.loads(messages.recv(timeout=1))
-                    self._alerts.setdefault(alert["transaction_id"], alert)
+                    self._alerts.setdefault(alert["transaction_id"], (time.monotonic(), alert))

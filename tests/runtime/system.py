@@ -1,10 +1,12 @@
 """The running system: requests of its users, and faults."""
 
 import json
+import re
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
@@ -12,8 +14,11 @@ from uuid import uuid4
 
 from delivery.control_plane.client import Client, Reference
 from delivery.manifests.manifest import Manifest
+from repository import REPOSITORY
 from tests.runtime.dashboard import Dashboard
+from tests.runtime.node.node import NAME as NODE_NAME
 from tests.runtime.node.node import Node
+from tests.runtime.observer import Observer
 from tests.runtime.sync import NAMESPACE, Sync, find, rendered
 
 KINDS: dict[str, str] = {
@@ -29,6 +34,8 @@ CONTAINERS: list[tuple[str, str]] = [
     for container in manifest["spec"]["template"]["spec"]["containers"]
 ]
 """Each workload with each of its containers."""
+_FLINK = "flink-jobmanager"
+_CHECKPOINTS = "flink-checkpoints"
 FRAUD = 1_000_000.0
 """An amount that the job always scores as fraud."""
 
@@ -50,7 +57,7 @@ class System:
         self._client = client
         self._sync = sync
         self._shown = shown
-        self._checkpoints = node.volume("flink-checkpoints", namespace=NAMESPACE)
+        self._checkpoints = node.volume(_CHECKPOINTS, namespace=NAMESPACE)
         self._transactions = f"http://{address(client, 'payment-api')}/transaction"
 
     def deliver(self, *manifests: Manifest) -> None:
@@ -169,21 +176,58 @@ class System:
         """Return the id of a workload's running container."""
         return self.node.containers(self.pod(workload), namespace=NAMESPACE)[name]
 
+    @contextmanager
+    def observed(self, note: Callable[[str], None]) -> Iterator[None]:
+        """Post frauds meanwhile, and note what users noticed of a fault."""
+        user = f"observer-{uuid4()}"
+        with closing(Observer(lambda: transaction(user), self.post, self._shown)) as observer:
+            yield
+            known = len(observer.accepted)
+            self.wait(lambda: len(observer.accepted) > known, "no transaction was accepted")
+        self.wait(observer.is_finished, "the last fraud was not shown")
+        note(observer.summary())
+
     def is_ready(self, name: str) -> bool:
         """Return whether the one pod of a workload is ready."""
         return _is_ready(pods(self._client, name)[0])
 
-    def log(self, name: str) -> str:
-        """Return the log of a workload's main container, which has its name."""
-        return self.node.log(self.pod(name), name, namespace=NAMESPACE)
+    def log(self, name: str, container: str = "") -> str:
+        """Return the log of a container; without its name, of the one with the workload's."""
+        return self.node.log(self.pod(name), container or name, namespace=NAMESPACE)
 
-    def skip_transactions(self) -> None:
-        """Run the command of docs/runbooks/poison-message.md."""
-        command = ("rpk", "topic", "trim-prefix", "transactions", "--offset=end", "--no-confirm")
-        broker = f"brokers={self.pod('redpanda')}.redpanda-brokers:9093"
-        self.node.execute(
-            self.pod("redpanda"), "redpanda", *command, "-X", broker, namespace=NAMESPACE
+    def follow(self, script: str) -> None:
+        """Run commands of a document until they succeed."""
+        self.wait(
+            lambda: self.node.shell(script).returncode == 0,
+            f"these commands did not succeed:\n{script}",
         )
+
+    def lose_checkpoints(self) -> None:
+        """Empty the checkpoint volume."""
+        with self.without(_FLINK):
+            for each in self._checkpoints.glob("*/chk-*"):
+                shutil.rmtree(each)
+
+    @contextmanager
+    def small_checkpoint_volume(self) -> Iterator[Path]:
+        """Give Flink a checkpoint volume that is easily filled."""
+        with ExitStack() as stack:
+            with self.without(_FLINK):
+                volume = stack.enter_context(
+                    self.node.small_volume(_CHECKPOINTS, namespace=NAMESPACE)
+                )
+            yield volume
+            with self.without(_FLINK):
+                stack.close()
+
+    def drain(self) -> None:
+        """Empty the node as an upgrade does, and give it back."""
+        try:
+            command = f"kubectl drain {NODE_NAME} --delete-emptydir-data --timeout=5m"
+            drained = self.node.shell(command)
+            assert drained.returncode == 0, drained.stdout
+        finally:
+            self.node.shell(f"kubectl uncordon {NODE_NAME}").check_returncode()
 
     def delete_pod(self, name: str) -> None:
         """Delete the one pod of a workload, and wait until it is gone."""
@@ -241,6 +285,13 @@ def delivered(node: Node) -> Iterator[System]:
             # Without one a restarted job reads only new transactions.
             system.wait(lambda: bool(system.checkpoints()), "there was no checkpoint")
             yield system
+
+
+def commands(document: str, heading: str = "# ") -> list[str]:
+    """Return the blocks of commands in a document below docs/, or in one section of it."""
+    text = (REPOSITORY / "docs" / document).read_text(encoding="utf-8")
+    _, _, section = text.partition(heading)
+    return re.findall(r"```(?:sh)?\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
 
 
 def transaction(user: str, amount: float = FRAUD) -> Manifest:

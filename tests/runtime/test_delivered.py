@@ -1,15 +1,19 @@
 """dist/dev, really run: it does its job, and no fault loses accepted data."""
 
+import subprocess
+import tarfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from http import HTTPStatus
 from threading import Event, Thread
 
 import pytest
 
+from tests.runtime.observer import NOTICED
 from tests.runtime.sync import find
-from tests.runtime.system import CONTAINERS, KINDS, System, transaction
+from tests.runtime.system import CONTAINERS, KINDS, System, commands, transaction
 
 pytestmark = pytest.mark.xdist_group("delivered")
 
@@ -36,22 +40,34 @@ def test_everything_becomes_ready_without_a_restart(system: System) -> None:
     assert system.first_restarts == dict.fromkeys(KINDS, 0)
 
 
-@contextmanager
-def nothing_is_lost(system: System, what: str) -> Iterator[None]:
-    """Count what a user posts before a fault, and find it counted afterwards."""
-    user = f"{what}-{time.monotonic_ns()}"
-    for amount in (1.0, 2.0):
-        system.accept(transaction(user, amount))
-    posted = system.wait_for_history(user, posted=2)
-    yield
-    system.wait_until_ready()
-    system.wait_for_history(user, posted=posted)
+Fault = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def fault(system: System, record_property: Callable[[str, object], None]) -> Fault:
+    """Provide a context for a fault: nothing accepted is lost, and what stops is reported.
+
+    What a user posts first is found counted afterwards.
+    """
+
+    @contextmanager
+    def survived() -> Iterator[None]:
+        user = f"user-{time.monotonic_ns()}"
+        for amount in (1.0, 2.0):
+            system.accept(transaction(user, amount))
+        posted = system.wait_for_history(user, posted=2)
+        with system.observed(lambda summary: record_property(NOTICED, summary)):
+            yield
+            system.wait_until_ready()
+            system.wait_for_history(user, posted=posted)
+
+    return survived
 
 
 @pytest.mark.parametrize("workload", KINDS)
-def test_nothing_accepted_is_lost_with_a_pod(system: System, workload: str) -> None:
+def test_nothing_accepted_is_lost_with_a_pod(system: System, fault: Fault, workload: str) -> None:
     """A rollout, a drain or a person ends it; a user's history must go on where it was."""
-    with nothing_is_lost(system, f"{workload}-deleted"):
+    with fault():
         system.delete_pod(workload)
 
 
@@ -61,12 +77,42 @@ def test_nothing_accepted_is_lost_with_a_pod(system: System, workload: str) -> N
     ids=lambda killed: "+".join(name for _, name in killed),
 )
 def test_nothing_accepted_is_lost_with_a_container(
-    system: System, killed: list[tuple[str, str]]
+    system: System, fault: Fault, killed: list[tuple[str, str]]
 ) -> None:
     """A crash asks nobody; a user's history must go on where it was."""
-    with nothing_is_lost(system, "+".join(name for _, name in killed)):
+    with fault():
         for workload, name in killed:
             system.kill(workload, name)
+
+
+def test_nothing_accepted_is_lost_with_a_drained_node(system: System, fault: Fault) -> None:
+    """No pod may refuse to go, and each must find all that it had when there is room again."""
+    with fault():
+        system.drain()
+
+
+def test_a_full_checkpoint_volume_stops_nothing(system: System, fault: Fault) -> None:
+    """By default the first checkpoint that fails ends the job, and each restart of it."""
+    refused = "Could not finalize the pending checkpoint"
+
+    def failures() -> int:
+        return system.log("flink-jobmanager", "jobmanager").count(refused)
+
+    with system.small_checkpoint_volume() as volume:
+        system.wait_until_ready()
+        before = system.container("flink-jobmanager", "jobmanager")
+        with fault():
+            filler = volume / "filler"
+            subprocess.run(["dd", "if=/dev/zero", f"of={filler}"], check=False)
+            known = failures()
+            system.wait(lambda: failures() > known + 1, "no checkpoint failed")
+            sent = transaction("full")
+            system.accept(sent)
+            system.wait_for_alert(sent)
+            seen = set(system.checkpoints())
+            filler.unlink()
+            system.wait(lambda: bool(set(system.checkpoints()) - seen), "no further checkpoint")
+        assert system.container("flink-jobmanager", "jobmanager") == before
 
 
 def test_alerts_survive_a_kill_of_redis(system: System) -> None:
@@ -154,7 +200,7 @@ def test_the_prober_names_a_broken_link(system: System, workload: str) -> None:
         assert f"failed: {STEPS[workload]}: " in system.wait_for_failed_probe()
 
 
-def test_payment_api_survives_a_broker_outage_under_load(system: System) -> None:
+def test_payment_api_survives_a_broker_outage_under_load(system: System, fault: Fault) -> None:
     """It answered 503 for ever: killed while requests hung, it started again without a broker."""
     done = Event()
 
@@ -166,16 +212,12 @@ def test_payment_api_survives_a_broker_outage_under_load(system: System) -> None
     client = Thread(target=post)
     client.start()
     try:
-        with system.without("redpanda"):
+        with fault(), system.without("redpanda"):
             time.sleep(OUTAGE_SECONDS)
     finally:
         done.set()
         client.join()
-    system.wait_until_ready()
     assert system.container("payment-api", "payment-api") == before
-    sent = transaction("patient")
-    system.accept(sent)
-    system.wait_for_alert(sent)
 
 
 def test_payment_api_waits_for_the_broker_after_a_restart(system: System) -> None:
@@ -191,14 +233,50 @@ def test_payment_api_waits_for_the_broker_after_a_restart(system: System) -> Non
     system.wait_for_alert(sent)
 
 
-def test_poison_stops_the_job_until_it_is_skipped(system: System) -> None:
-    """The runbook brings the job back, with its state."""
-    user = f"poisoned-{time.monotonic_ns()}"
+def test_poison_stops_the_job_until_it_is_skipped(system: System, fault: Fault) -> None:
+    """The commands of the runbook bring the job back, with its state."""
+    with fault():
+        # As JSON: infinity, which payment-api accepts and the job's schema does not.
+        system.accept({**transaction("poisoner"), "amount": float("inf")})
+        system.wait(lambda: not system.is_ready("flink-jobmanager"), "the job did not stop")
+        for script in commands("runbooks/poison-message.md"):
+            system.follow(script)
+
+
+def test_a_snapshot_of_redis_comes_back(system: System) -> None:
+    """The commands of docs/backup.md are typed on the day when data is lost."""
+    back_up, come_back = commands("backup.md", "## Redis\n")
+    unseen = transaction("saved")
+    with system.without("alert-monitor"):
+        system.accept(unseen)
+        system.wait(lambda: system.are_unseen([unseen]), "Redis did not get it")
+        system.follow(back_up)
+        system.redis("DEL", "fraud_alerts")
+        system.follow(come_back)
+        system.wait(lambda: system.are_unseen([unseen]), "the alert did not come back")
+
+
+def test_a_checkpoint_of_flink_comes_back(system: System) -> None:
+    """The history of each user is in checkpoints alone."""
+    back_up, come_back = commands("backup.md", "## Flink\n")
+    user = f"saved-{time.monotonic_ns()}"
     system.accept(transaction(user, 1.0))
     posted = system.wait_for_history(user, posted=1)
-    # As JSON: infinity, which payment-api accepts and the job's schema does not.
-    system.accept({**transaction(user), "amount": float("inf")})
-    system.wait(lambda: not system.is_ready("flink-jobmanager"), "the job did not stop")
-    system.skip_transactions()
+    seen = system.checkpoints()
+    system.wait(lambda: len(set(system.checkpoints()) - set(seen)) > 1, "no further checkpoints")
+    system.follow(back_up)
+    with tarfile.open(system.node.state / "checkpoint.tar") as backup:
+        saved = f"resuming from /checkpoints/{backup.getnames()[0]},"
+    system.lose_checkpoints()
+    system.wait_until_ready()
+
+    def has_come_back() -> bool:
+        system.follow(come_back)
+        log = partial(system.log, "flink-jobmanager", "jobmanager")
+        system.wait(lambda: "jobmanager.sh: " in log(), "Flink did not start")
+        return saved in log()
+
+    # A checkpoint of the running job may come in between.
+    system.wait(has_come_back, "Flink did not resume from the backup")
     system.wait_until_ready()
     system.wait_for_history(user, posted=posted)

@@ -12,7 +12,7 @@ from tests.runtime.system import System, transaction
 
 pytestmark = pytest.mark.xdist_group("resumption")
 
-STARTS = 30
+STARTS = 12
 JOBS = 4
 """The running one, and those of the three checkpoints that the launcher may fall back to."""
 
