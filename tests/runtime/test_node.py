@@ -17,7 +17,7 @@ from tests.runtime.node import pods
 from tests.runtime.node.build import build
 from tests.runtime.node.node import Node, node
 
-# They run beside the tests of resumption, which take as long as all others.
+# Two of them share the node of the delivered system.
 pytestmark = pytest.mark.xdist_group("delivered")
 
 SECONDS = 180

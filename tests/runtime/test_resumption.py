@@ -1,6 +1,6 @@
 """dist/dev, really run: the job resumes from its checkpoints, however often it restarts.
 
-It takes as long as all others together, so it has a node of its own, beside theirs.
+It restarts Flink a dozen times, so it has a node of its own, beside that of the others.
 """
 
 import time

@@ -13,8 +13,8 @@ import pytest
 from tests.runtime.images.build import RECIPES, Image, build, read_references
 from tests.runtime.images.sandbox import Sandbox, sandbox
 
-# They run beside the tests of resumption, which take as long as all others.
-pytestmark = pytest.mark.xdist_group("delivered")
+# They need no node, so whoever is free first runs them.
+pytestmark = pytest.mark.xdist_group("images")
 
 
 @pytest.fixture
