@@ -1,6 +1,7 @@
 """Everything that `cdk8s synth` renders: the environments and the Applications that apply them."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,19 +20,21 @@ def render(output: Path, releases: Releases) -> None:
     """Render every manifest that Argo CD needs.
 
     Args:
-        output: The folder that gets `argocd/` and one folder per environment; files from an
-            earlier render stay there.
+        output: The folder that gets `argocd/` and one folder per environment, in place of those
+            from an earlier render.
         releases: The images of the containers.
     """
     kinds: dict[str, set[tuple[str, str]]] = {}
     for environment in ENVIRONMENTS:
-        app = _app(output / environment.name)
+        folder = output / environment.name
+        app = _app(folder)
         System(app, environment=environment, images=releases.for_environment(environment.name))
-        app.synth()
-        kinds[environment.name] = rendered_kinds(app)
-    app = _app(output / "argocd")
+        _synth(app, folder)
+        kinds[environment.name] = rendered_kinds(folder)
+    folder = output / "argocd"
+    app = _app(folder)
     ArgoCd(app, environments=ENVIRONMENTS, kinds=kinds)
-    app.synth()
+    _synth(app, folder)
 
 
 def _app(folder: Path) -> App:
@@ -40,6 +43,11 @@ def _app(folder: Path) -> App:
         output_file_extension=".yaml",
         yaml_output_type=YamlOutputType.FILE_PER_CHART,
     )
+
+
+def _synth(app: App, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    app.synth()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 from dataclasses import replace
 from functools import cache
 from operator import attrgetter
+from pathlib import Path
 
 import pytest
+from cdk8s import Yaml
 
+import main
+from fraud_detection.argocd import rendered_kinds
 from fraud_detection.environments import ENVIRONMENTS, Environment
 from fraud_detection.repositories import REPOSITORY
-from rendering import Manifest, argocd, kinds
+from rendering import Manifest, Manifests, argocd, kinds
+from repository import REPOSITORY as CHECKOUT
 from settings import LARGE, PUBLICATION, SMALL
 
 ROOT = "fraud-detection-root"
@@ -205,6 +210,33 @@ def test_a_project_allows_every_kind_that_is_rendered(
 ) -> None:
     """A kind that it does not allow fails the sync."""
     assert kinds(environment) <= _allowed_kinds(project)
+
+
+def test_a_project_allows_nothing_of_an_earlier_render(tmp_path: Path) -> None:
+    """A folder that is rendered twice may hold a file that nothing renders any more."""
+    left = tmp_path / ENVIRONMENTS[0].name / "left.yaml"
+    left.parent.mkdir()
+    left.write_text("apiVersion: batch/v1\nkind: CronJob\n", encoding="utf-8")
+    main.render(
+        tmp_path,
+        main.read_images(
+            CHECKOUT / "images.yaml", environments=[each.name for each in ENVIRONMENTS]
+        ),
+    )
+    projects = (tmp_path / "argocd" / "fraud-detection.yaml").read_text(encoding="utf-8")
+    assert "kind: ConfigMap" in projects
+    assert "kind: CronJob" not in projects
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("environment", [SMALL, LARGE], ids=["small", "large"])
+def test_the_kinds_of_rendered_files_are_those_of_their_objects(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """They are read without a parser: each begins as cdk8s begins it, and scripts look alike."""
+    for name, manifests in Manifests(environment).files.items():
+        (tmp_path / f"{name}.yaml").write_text(Yaml.stringify(*manifests), encoding="utf-8")
+    assert rendered_kinds(tmp_path) == kinds(environment)
 
 
 def test_a_project_always_allows_what_a_setting_turns_on(project: Manifest) -> None:

@@ -1,6 +1,8 @@
 """The projects, namespaces and Applications of Argo CD, kept in sync by a root Application."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from cdk8s import ApiObjectMetadata, App, Chart
 from cdk8s_plus_27 import k8s
@@ -41,17 +43,22 @@ _SWITCHED_BY_SETTINGS = {
 Every project allows them: it comes from `main`, where a setting that another branch turns on or off
 does not show, and Argo CD neither creates nor prunes a kind that a project does not allow.
 """
+_TYPE = re.compile(r"^apiVersion: (?:(\S+)/)?\S+\nkind: (\S+)$", re.MULTILINE)
+"""How cdk8s begins an object."""
 _POD_SECURITY = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")
 }
 
 
-def rendered_kinds(app: App) -> set[tuple[str, str]]:
-    """Return the API group and the kind of every object in an app."""
+def rendered_kinds(folder: Path) -> set[tuple[str, str]]:
+    """Return the API group and the kind of every object in a folder of rendered files.
+
+    Asking the app would make Node render everything a second time.
+    """
     return {
-        (manifest["apiVersion"].rpartition("/")[0], manifest["kind"])
-        for chart in app.charts
-        for manifest in chart.to_json()
+        (group, kind)
+        for file in folder.glob("*.yaml")
+        for group, kind in _TYPE.findall(file.read_text(encoding="utf-8"))
     }
 
 

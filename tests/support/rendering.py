@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from cdk8s import App, Testing
 
-from fraud_detection.argocd import ArgoCd, rendered_kinds
+from fraud_detection.argocd import ArgoCd
 from fraud_detection.environments import ENVIRONMENTS, Environment
 from fraud_detection.images import Images
 from fraud_detection.platform.image import Image
@@ -87,7 +87,10 @@ def live_manifests() -> list[Manifest]:
 
 def kinds(environment: Environment) -> set[tuple[str, str]]:
     """Return the API group and the kind of everything that an environment renders."""
-    return rendered_kinds(_system(environment))
+    return {
+        (manifest["apiVersion"].rpartition("/")[0], manifest["kind"])
+        for manifest in Manifests(environment)
+    }
 
 
 @cache
