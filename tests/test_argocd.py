@@ -10,9 +10,10 @@ from cdk8s import Yaml
 
 import main
 from fraud_detection.argocd import rendered_kinds
+from fraud_detection.commit_status import NAME, SUBSCRIPTION
 from fraud_detection.environments import ENVIRONMENTS, Environment
 from fraud_detection.repositories import REPOSITORY
-from rendering import Manifest, Manifests, argocd, kinds
+from rendering import Manifest, Manifests, argocd, argocd_of, kinds
 from repository import REPOSITORY as CHECKOUT
 from settings import LARGE, PUBLICATION, SMALL
 
@@ -147,7 +148,7 @@ def test_the_root_application_keeps_dist_argocd_as_it_is_on_main(root: Manifest)
 
 
 def test_the_root_project_allows_its_own_objects_only() -> None:
-    """It may create namespaces and projects, and so nothing else."""
+    """It may create namespaces and projects, and configure Argo CD's notifications."""
     project = _project(ROOT)
     assert project["destinations"] == [
         {"server": "https://kubernetes.default.svc", "namespace": "argocd"}
@@ -159,6 +160,8 @@ def test_the_root_project_allows_its_own_objects_only() -> None:
     assert {each["kind"] for each in project["namespaceResourceWhitelist"]} == {
         "AppProject",
         "Application",
+        # One alone is meant, which a project cannot say.
+        "ConfigMap",
     }
 
 
@@ -268,3 +271,29 @@ def test_no_two_environments_share(attribute: str) -> None:
     """Two environments in one place would overwrite each other."""
     values = [getattr(environment, attribute) for environment in ENVIRONMENTS]
     assert len(values) == len(set(values))
+
+
+def test_an_environment_that_soaks_reports() -> None:
+    """Its Application subscribes, and the root Application keeps what it subscribes to."""
+    found = argocd_of(replace(SMALL, soak=5), LARGE)
+    assert found["Application/small"]["metadata"]["annotations"] == {
+        SUBSCRIPTION: "",
+        "fraud-detection/soak-minutes": "5",
+    }
+    assert "annotations" not in found["Application/large"]["metadata"]
+    config = found["ConfigMap/argocd-notifications-cm"]
+    # Anything else belongs to Argo CD's installation.
+    assert {key for key in config["data"] if NAME not in key} == set()
+
+
+def test_without_a_soak_nothing_is_configured() -> None:
+    """One wrong credential would stop all notifications of a cluster, those of others too."""
+    found = argocd_of(SMALL, LARGE)
+    assert "ConfigMap/argocd-notifications-cm" not in found
+
+
+def test_another_application_may_keep_the_configuration() -> None:
+    """Two that keep the same ConfigMap would take it from each other for ever."""
+    found = argocd_of(replace(SMALL, soak=5), configures_notifications=False)
+    assert "ConfigMap/argocd-notifications-cm" not in found
+    assert SUBSCRIPTION in found["Application/small"]["metadata"]["annotations"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from cdk8s import ApiObjectMetadata, App, Chart
 from cdk8s_plus_27 import k8s
 
+from fraud_detection import notifications
 from fraud_detection.environments import Environment
 from fraud_detection.platform.sync import KEEP_DATA
 from fraud_detection.repositories import REPOSITORY
@@ -33,6 +34,12 @@ _NAMESPACE = "argocd"
 _ROOT = "fraud-detection-root"
 _ROOT_BRANCH = "main"
 """Namespaces and projects come from this reviewed branch alone, whatever environments there are."""
+_ROOT_KINDS = (("", "ConfigMap"), ("argoproj.io", "AppProject"), ("argoproj.io", "Application"))
+"""Kinds in Argo CD's namespace that the root Application keeps; a project cannot name them.
+
+The first is that of the notifications, always: a sync that brings both a kind and its permission
+fails as a whole.
+"""
 _SWITCHED_BY_SETTINGS = {
     ("autoscaling", "HorizontalPodAutoscaler"),
     ("networking.k8s.io", "Ingress"),
@@ -73,6 +80,9 @@ class ArgoCd:
         environments: The environments.
         kinds: By name of the environment, API group and kind of every object that it renders; its
             project allows no others, except those that a setting turns on.
+        configures_notifications: Whether the root Application keeps our keys of the ConfigMap
+            `argocd-notifications-cm`, if an environment reports: not where another Application
+            keeps that ConfigMap, which then needs the keys.
     """
 
     def __init__(
@@ -81,6 +91,7 @@ class ArgoCd:
         *,
         environments: Sequence[Environment],
         kinds: Mapping[str, Collection[tuple[str, str]]],
+        configures_notifications: bool = True,
     ) -> None:
         def chart(id: str, namespace: str | None = _NAMESPACE) -> Chart:
             return Chart(app, id, namespace=namespace, disable_resource_name_hashes=True)
@@ -126,7 +137,14 @@ class ArgoCd:
                         json_pointers=["/spec/selector", "/spec/template/metadata/labels"],
                     )
                 ],
+                annotations=(
+                    None
+                    if environment.soak is None
+                    else notifications.subscription(environment.soak)
+                ),
             )
+        if configures_notifications and any(each.soak is not None for each in environments):
+            notifications.configure(chart("notifications"))
         _root(chart("root"), environments)
 
 
@@ -159,8 +177,8 @@ def _root(chart: Chart, environments: Sequence[Environment]) -> None:
                 for environment in environments
             ],
             namespace_resource_whitelist=[
-                AppProjectSpecNamespaceResourceWhitelist(group="argoproj.io", kind=kind)
-                for kind in ("AppProject", "Application")
+                AppProjectSpecNamespaceResourceWhitelist(group=group, kind=kind)
+                for group, kind in _ROOT_KINDS
             ],
         ),
     )
@@ -188,11 +206,12 @@ def _application(
     prune: bool,
     sync_options: list[str],
     ignore_differences: list[ApplicationSpecIgnoreDifferences] | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> None:
     Application(
         chart,
         name,
-        metadata=ApiObjectMetadata(name=name),
+        metadata=ApiObjectMetadata(name=name, annotations=annotations),
         spec=ApplicationSpec(
             project=project,
             source=ApplicationSpecSource(repo_url=REPOSITORY, target_revision=branch, path=path),

@@ -33,6 +33,9 @@ class Environment:
         prober: Settings of the prober, whose frauds appear among the alerts. Default: none.
         dns: Where pods resolve names; `platform/dns.py` has that of common clusters. Default: that
             of most clusters.
+        soak: Minutes for which it must be Synced and Healthy until its commit counts as proved:
+            Argo CD reports that to GitHub, once docs/github.md is followed, and only what is
+            proved is promoted. Default: it reports nothing, and everything is promoted.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Environment:
     redis: RedisSettings
     prober: ProberSettings | None = None
     dns: Dns = KUBE_DNS
+    soak: float | None = None
 
 
 DEV = Environment(

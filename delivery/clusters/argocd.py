@@ -124,6 +124,13 @@ class ArgoCd:
             "--persist-resource-health",
             f"--self-heal-backoff-cap-seconds={_SELF_HEAL_BACKOFF_SECONDS}",
         ]
+        self._notifications_command: list[str | Path] = [
+            assets.argocd_notifications,
+            f"--namespace={NAMESPACE}",
+            f"--argocd-repo-server=127.0.0.1:{repo_server_port}",
+            # A free one; the address is not configurable.
+            "--metrics-port=0",
+        ]
         self._others = (*cluster.programs, redis, repo_server)
         self._controller = self._start_controller()
 
@@ -140,6 +147,17 @@ class ArgoCd:
             yield
         finally:
             self._controller = self._start_controller()
+
+    @contextmanager
+    def notifications(self) -> Iterator[Program]:
+        """Run the notifications controller, which reports to whom its ConfigMap says."""
+        with ExitStack() as stack:
+            yield start(
+                stack,
+                self._notifications_command,
+                logs=self.cluster.server.folder,
+                environment=self._environment,
+            )
 
     def _start_controller(self) -> Program:
         return start(

@@ -46,6 +46,7 @@ class ControlPlaneAssets:
     kwok: Path
     kwok_stages: tuple[Path, ...]
     argocd_application_controller: Path
+    argocd_notifications: Path
     argocd_repo_server: Path
     argocd_install: Path
     argocd_crds: tuple[Path, ...]
@@ -92,6 +93,7 @@ def locate() -> ControlPlaneAssets:
         kwok=folder / "kwok",
         kwok_stages=tuple(_files(folder, STAGES)),
         argocd_application_controller=_role(folder, "argocd-application-controller"),
+        argocd_notifications=_role(folder, "argocd-notifications"),
         argocd_repo_server=_role(folder, "argocd-repo-server"),
         argocd_install=folder / MANIFESTS / "core-install.yaml",
         argocd_crds=tuple(each for each in _files(folder, MANIFESTS) if each.match("*-crd.yaml")),

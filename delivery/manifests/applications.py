@@ -12,6 +12,7 @@ from delivery.errors import DeliveryError
 from delivery.git import resolve
 from delivery.manifests.manifest import Labels, Manifest
 from delivery.manifests.tree import DIST, Files, Key, TreeError, manifests, read_folder
+from fraud_detection.commit_status import SUBSCRIPTION
 
 FOLDER = PurePosixPath(DIST, "argocd")
 """The folder that the root Application applies, after it was applied by hand once."""
@@ -31,13 +32,15 @@ class UnknownEnvironmentError(DeliveryError):
 class Environment:
     """One environment: the specs of its Argo CD Application and AppProject, and its labels.
 
-    The labels are those of its Namespace, or else those that Argo CD gives it at every sync.
+    The labels are those of its Namespace, or else those that Argo CD gives it at every sync. If it
+    `reports`, Argo CD sets a commit status of what it has proved.
     """
 
     application: str
     spec: Manifest
     project: Manifest
     labels: Labels = field(default_factory=dict)
+    reports: bool = False
 
     @property
     def folder(self) -> PurePosixPath:
@@ -145,6 +148,7 @@ def parse(objects: Iterable[Manifest]) -> list[Environment]:
 
     projects = by_name("AppProject", "spec")
     namespaces = by_name("Namespace", "metadata")
+    metadata = by_name("Application", "metadata")
     found = []
     for name, spec in by_name("Application", "spec").items():
         match spec:
@@ -163,6 +167,7 @@ def parse(objects: Iterable[Manifest]) -> list[Environment]:
                         spec=spec,
                         project=projects.get(project, EVERYTHING),
                         labels=namespaces.get(namespace, managed).get("labels") or {},
+                        reports=SUBSCRIPTION in (metadata[name].get("annotations") or {}),
                     )
                 )
             case _:

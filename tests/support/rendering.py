@@ -96,9 +96,20 @@ def kinds(environment: Environment) -> set[tuple[str, str]]:
 @cache
 def argocd() -> dict[str, Manifest]:
     """Render what Argo CD is given for the live environments, by `Kind/name`."""
+    return argocd_of(*ENVIRONMENTS)
+
+
+def argocd_of(
+    *environments: Environment, configures_notifications: bool = True
+) -> dict[str, Manifest]:
+    """Render what Argo CD is given for environments, by `Kind/name`."""
     app = _app()
-    rendered = {environment.name: kinds(environment) for environment in ENVIRONMENTS}
-    ArgoCd(app, environments=ENVIRONMENTS, kinds=rendered)
+    ArgoCd(
+        app,
+        environments=environments,
+        kinds={environment.name: kinds(environment) for environment in environments},
+        configures_notifications=configures_notifications,
+    )
     return {
         f"{manifest['kind']}/{manifest['metadata']['name']}": manifest
         for chart in app.charts

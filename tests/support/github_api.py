@@ -1,0 +1,112 @@
+"""A stand-in for GitHub on loopback: what an App reports about commits, in the order of arrival."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+
+class Report(NamedTuple):
+    """A commit status."""
+
+    commit: str
+    context: str
+    state: str
+    description: str
+    target: str
+
+
+@dataclass
+class GitHubApi:
+    """The statuses and deployments of a repository.
+
+    Attributes:
+        url: Its address.
+        statuses: Every commit status.
+        deployments: Commit and environment of every deployment; its number is its position.
+        deployed: Number of the deployment, and state, of every deployment status.
+        refuses: Whether it answers 500 now.
+        refused: The number of these answers.
+    """
+
+    url: str = ""
+    statuses: list[Report] = field(default_factory=list)
+    deployments: list[tuple[str, str]] = field(default_factory=list)
+    deployed: list[tuple[int, str]] = field(default_factory=list)
+    refuses: bool = False
+    refused: int = 0
+
+    def states(self, commit: str, context: str) -> list[str]:
+        """Return the states that a commit had, without repetitions."""
+        found: list[str] = []
+        for each in self.statuses:
+            if (each.commit, each.context) == (commit, context) and found[-1:] != [each.state]:
+                found.append(each.state)
+        return found
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], given: Any) -> Any:  # noqa: ANN401 - JSON
+        """Return what GitHub answers."""
+        match [method, *path.strip("/").split("/")]:
+            case ["POST", "app", "installations", _, "access_tokens"]:
+                return {"token": "a-token", "expires_at": "2099-01-01T00:00:00Z"}
+            case ["POST", "api", "v3", "repos", _, _, "statuses", commit]:
+                target = given.get("target_url", "")
+                report = given["context"], given["state"], given["description"], target
+                self.statuses.append(Report(commit, *report))
+                return {}
+            case ["GET", "api", "v3", "repos", _, _, "deployments"]:
+                wanted = (query["ref"][0], query["environment"][0])
+                return [{"id": n} for n, each in enumerate(self.deployments) if each == wanted]
+            case ["POST", "api", "v3", "repos", _, _, "deployments"]:
+                # Anything else waits for statuses, or merges the default branch.
+                assert (given["required_contexts"], given["auto_merge"]) == ([], False)
+                self.deployments.append((given["ref"], given["environment"]))
+                return {"id": len(self.deployments) - 1}
+            case ["POST", "api", "v3", "repos", _, _, "deployments", number, "statuses"]:
+                self.deployed.append((int(number), given["state"]))
+                return {}
+        raise AssertionError(f"{method} {path}")
+
+
+@contextmanager
+def github_api() -> Iterator[GitHubApi]:
+    """Serve a stand-in on a free port of 127.0.0.1."""
+    github = GitHubApi()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            given = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if github.refuses:
+                github.refused += 1
+                self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+                return
+            url = urlsplit(self.path)
+            content = json.loads(given) if given else None
+            answer = github.answer(self.command, url.path, parse_qs(url.query), content)
+            body = json.dumps(answer).encode()
+            created = self.command == "POST"
+            self.send_response(HTTPStatus.CREATED if created else HTTPStatus.OK)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _answer  # noqa: N815 - as http.server names them
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        github.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield github
+        finally:
+            server.shutdown()
+            thread.join()
