@@ -35,6 +35,7 @@ from delivery.releases import (
     choices,
     digests,
     fork,
+    gate,
     landing,
     promotion,
     record,
@@ -800,8 +801,9 @@ def promote(
 
     One per environment but the first, from the branch of the environment before it. What is merged
     is one commit, on a branch promote/ENVIRONMENT: the files of the source, the target's own pins,
-    and dist, rendered again. A pair whose branch does not exist on the remote is reported and
-    skipped; it is an error if every pair is.
+    and dist, rendered again. Where Argo CD reports on GitHub what an environment has proved, the
+    newest proved commit is promoted. A pair whose branch does not exist on the remote is reported
+    and skipped; it is an error if every pair is.
 
     \b
     Example:
@@ -825,7 +827,7 @@ def promote(
     else:
         offer = partial(promotion.write, repository, path=bundle)
     texts: list[str] = []
-    failures: list[promotion.PromotionError] = []
+    failures: list[DeliveryError] = []
     for source, target in pairs:
         try:
             with _progress() as report:
@@ -838,7 +840,11 @@ def promote(
                     verdict=quoted,
                     overrule=overrule,
                 )
-        except (promotion.MissingBranchError, promotion.LackingError) as error:
+        except (
+            gate.UnprovedError,
+            promotion.MissingBranchError,
+            promotion.LackingError,
+        ) as error:
             failures.append(error)
             _echo(f"Skipped {error}", err=True)
             continue
@@ -852,10 +858,42 @@ def promote(
             _echo(f"{proposal.title}\n\n{proposal.body}")
         else:
             _echo(offer(proposal))
-    if promotion.LackingError in map(type, failures):
+    reasons = [type(failure) for failure in failures]
+    if promotion.LackingError in reasons:
         sys.exit(1)
-    if failures and len(failures) == len(pairs):
+    if pairs and reasons.count(promotion.MissingBranchError) == len(pairs):
         sys.exit(promotion.MissingBranchError.exit_code)
+
+
+@main.command("proved")
+@click.argument("commit", default="HEAD")
+@_environment_option("The environment that gets the promotion. Default: the one after the first.")
+def check_proved(*, commit: str, environment: str | None) -> None:
+    """Prove that what COMMIT promotes has soaked.
+
+    The environment before must have been Synced and Healthy with it for long enough, as Argo CD
+    reports on GitHub. A commit that promotes nothing needs no proof, and an environment that does
+    not report gives none.
+
+    \b
+    Example:
+      delivery proved origin/promote/staging
+    Exit codes:
+      1  it has not, or not yet
+    """
+    repository = _repository()
+    source, target = promotion.pairs(environments(repository), target=environment)[0]
+    try:
+        offer = promotion.check_proved(repository, source, target, commit)
+    except gate.UnprovedError as error:
+        _echo(error, err=True)
+        sys.exit(1)
+    if offer is None:
+        _echo(f"{commit} does not promote anything: nothing to prove")
+    elif offer.proof is None:
+        _echo(f"{source.name} does not report what it has proved")
+    else:
+        _echo(f"{source.name} reports {offer.proof}")
 
 
 @main.command("status")

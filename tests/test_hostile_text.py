@@ -24,6 +24,7 @@ from delivery.rehearsal import report, run, verdicts
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.rehearse import Finding, Rehearsal
 from delivery.releases import status
+from delivery.releases.gate import Report
 from delivery.releases.status import Held, Pinned, Running, Status
 from delivery.text import fenced
 from hostile import CONTROLS, MARKUP, WRITTEN, assert_visible, structure
@@ -80,6 +81,9 @@ def statuses(text: str) -> list[Status]:
             without_digest=[text],
             holds=[Held(branches=[text], reason=text)],
             pins=[Pinned(environment="dev", tag=text, reason=text, branches=[text])],
+            reports={
+                "dev": Report(commit=text, state=text, description=text, time=text, author=text)
+            },
             running=[
                 Running(environment="dev", images=[text], sync=text, health=text, revision=text)
             ],

@@ -15,10 +15,11 @@ from delivery.releases.ancestry import Own, own_changes
 from delivery.releases.bundle import write_bundle
 from delivery.releases.chain import fetch
 from delivery.releases.edit import check_reason, update_images
+from delivery.releases.gate import Offer, UnprovedError, newest_proved
 from delivery.releases.images import ANY_TAG, IMAGES, images_of
 from delivery.releases.promotion_text import Case, sections
 from delivery.releases.sandbox import Sandbox, sandbox
-from delivery.text import counted, fitted
+from delivery.text import counted, fitted, short
 from fraud_detection.images import Release
 
 PROMOTES = "Promotes"
@@ -90,11 +91,6 @@ def pairs(
     return [pair for pair in pairwise(environments) if pair[1] in targets]
 
 
-def offered(repository: Path, source: Environment, newest: str) -> str:  # noqa: ARG001 - what a gate needs
-    """Return the commit of a source branch to promote: the newest one."""
-    return newest
-
-
 def prepare(
     repository: Path,
     source: Environment,
@@ -107,7 +103,8 @@ def prepare(
 ) -> Promotion | None:
     """Make the commit that promotes one environment's branch to the next one's.
 
-    Its parents are the newest commit of the target and the promoted one of the source; its files
+    Its parents are the newest commit of the target and the newest one of the source that its
+    environment has proved, or the newest one if that reports nothing; its files
     are the source's, except for the pins of the target, and dist, which is rendered again. The same
     branches give the same commit. Only the remote's branches are read.
 
@@ -128,6 +125,7 @@ def prepare(
         LackingError: If only the target has some change, other than its pins.
         StaleError: If the dist of the source branch is not what its sources render.
         PromotionError: If the source does not render with the pins of the target.
+        UnprovedError: If the source has proved nothing that is not promoted yet.
         ChainError: If the clone is shallow.
         GitError: If the remote cannot be reached.
         ImagesError: If the images.yaml of a branch is wrong, or `overrule` is not one line.
@@ -142,7 +140,9 @@ def prepare(
                 f"{target.name}: {remote} has no branch {branch}: "
                 f"create it with `git push {remote} COMMIT:refs/heads/{branch}`."
             )
-    head, base = offered(repository, source, heads[source.branch]), heads[target.branch]
+    base = heads[target.branch]
+    offer = newest_proved(repository, source, newest=heads[source.branch], promoted=base)
+    head = offer.commit
     branch = f"promote/{target.name}"
     with sandbox(repository) as private:
         own = own_changes(private, source=head, target=base, environments=[target.name])
@@ -161,6 +161,7 @@ def prepare(
         target=target,
         base=base,
         head=head,
+        offer=offer,
         commit=commit,
         released=images_of(repository, head),
         before=images_of(repository, base),
@@ -221,6 +222,31 @@ def propose(repository: Path, promotion: Promotion, *, remote: str, refresh: boo
         return f"Opened {pull_request.create(repository, **ends, **text)}"
     pull_request.edit(repository, found.number, **text)
     return f"Updated {found.url}"
+
+
+def check_proved(
+    repository: Path, source: Environment, target: Environment, commit: str
+) -> Offer | None:
+    """Require that the source has proved what a commit promotes.
+
+    Returns:
+        What it promotes, with the proof; None if it is no promotion.
+
+    Raises:
+        UnprovedError: If the source reports, and has not proved it.
+        CommandError: If GitHub does not answer.
+        GitError: If there is no such commit.
+    """
+    promoted = _promoted(repository, commit)
+    if not promoted:
+        return None
+    offer = newest_proved(repository, source, newest=promoted, promoted=f"{commit}^1")
+    if offer.commit != promoted:
+        raise UnprovedError(
+            f"{source.name} has not proved {short(promoted)}, which this promotes to "
+            f"{target.name}: close the pull request, or wait for the next promotion."
+        )
+    return offer
 
 
 def altered(repository: Path, commit: str = "HEAD") -> list[str]:

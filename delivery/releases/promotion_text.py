@@ -9,9 +9,10 @@ from delivery.manifests.applications import Environment
 from delivery.manifests.tree import DIST, Files, folders
 from delivery.network import graph
 from delivery.releases.ancestry import Own
+from delivery.releases.gate import Offer
 from delivery.releases.provenance import is_ours
 from delivery.releases.timeline import timeline, unpromoted
-from delivery.text import code, details, escaped, fenced, quoted, short
+from delivery.text import code, counted, details, escaped, fenced, quoted, short
 from fraud_detection.images import Releases
 from fraud_detection.platform.image import Image
 from fraud_detection.repositories import APPLICATION
@@ -24,7 +25,8 @@ _KEEPS_DATA = frozenset({"PersistentVolumeClaim", "StatefulSet"})
 class Case:
     """A promotion: its commits, and the releases and dist before and after it.
 
-    `released` is images.yaml on the source branch, `own` what the promotion undoes of the target,
+    `offer` says why it is this commit that is promoted; `released` is images.yaml on the source
+    branch, `own` what the promotion undoes of the target,
     `overrule` the reason for that.
     """
 
@@ -32,6 +34,7 @@ class Case:
     target: Environment
     base: str
     head: str
+    offer: Offer
     commit: str
     released: Releases
     before: Releases
@@ -50,6 +53,7 @@ def sections(repository: Path, case: Case, verdict: str | None) -> list[str]:
     table, gap, rest = (verdict or "No rehearsal was run.").strip().partition("\n\n<details>")
     return [
         _commits(case),
+        _proof(case),
         "## Releases\n\n" + _release_table(repository, case),
         *_listed("Warnings", _warnings(case, changes)),
         *_listed("Holds and pins", _exceptions(case)),
@@ -69,6 +73,19 @@ def _commits(case: Case) -> str:
         f"{escaped(case.target.name)} from {target} at {case.base}, and `{DIST}` rendered from "
         "both. All of this text is about that commit."
     )
+
+
+def _proof(case: Case) -> str:
+    source, branch = escaped(case.source.name), code(case.source.branch)
+    proof = case.offer.proof
+    if proof is None:
+        return (
+            f"Nobody measures whether {source} runs this well: it reports nothing "
+            "(docs/github.md says how it would)."
+        )
+    same = "" if proof.commit == case.head else f"; {case.head} changes nothing there"
+    waiting = counted(case.offer.waiting, "newer commit")
+    return f"{source} reports {escaped(str(proof))}{same}. {branch} has {waiting}, not proved yet."
 
 
 def _listed(heading: str, lines: Iterator[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from delivery.commands import kubectl
 from delivery.manifests.applications import Environment, environments
 from delivery.releases.chain import ChainError, fetch
+from delivery.releases.gate import Report, newest_report
 from delivery.releases.images import images_of
 from delivery.releases.timeline import State, timeline, unpromoted
 from fraud_detection.images import Pin, Releases
@@ -79,6 +80,7 @@ class Status:
         without_digest: Environments whose image has no digest.
         holds: Holds on any branch; only that of the first one refuses bumps.
         pins: Pins on any branch.
+        reports: What Argo CD reported last on GitHub, by environment that reports.
         running: State in the cluster, if one was asked.
     """
 
@@ -89,6 +91,7 @@ class Status:
     without_digest: Sequence[str]
     holds: Sequence[Held]
     pins: Sequence[Pinned]
+    reports: Mapping[str, Report | None]
     running: Sequence[Running] = ()
 
 
@@ -102,7 +105,7 @@ def status(
     Raises:
         ChainError: If there are no branches, or the clone is shallow.
         TreeError: If `dist/argocd` is missing or damaged.
-        CommandError: If the cluster does not answer.
+        CommandError: If the cluster does not answer, or GitHub, if an environment reports there.
         GitError: If the remote cannot be reached.
         ImagesError: If the images.yaml of a branch is wrong.
     """
@@ -122,6 +125,11 @@ def status(
     first, *later = branches
     states = timeline(repository, heads[first.environment.branch])
     cluster = None if context is None else _Cluster(context, known)
+    reports = {
+        each.name: newest_report(repository, each, heads[each.branch])
+        for each in known
+        if each.reports and each.branch in heads
+    }
     found = []
     for service in dict.fromkeys(name for each in branches for name in each.releases.services):
         images = {each.environment.name: each.image(service) for each in branches}
@@ -137,6 +145,7 @@ def status(
                 ],
                 holds=_holds(service, branches),
                 pins=_pins(service, branches),
+                reports=reports,
                 running=cluster.running(repositories) if cluster else (),
             )
         )

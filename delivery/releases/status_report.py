@@ -39,6 +39,10 @@ def text(found: Sequence[Status]) -> str:
         on_one_line(f"{name}: the remote has no branch {branch}")
         for name, branch in first.missing.items()
     ]
+    lines += [
+        on_one_line(f"{name} reports {report or 'nothing on GitHub'}")
+        for name, report in first.reports.items()
+    ]
     lines += map(on_one_line, [*_exceptions(found), *_applications(first)])
     return "\n".join(lines) + "\n"
 

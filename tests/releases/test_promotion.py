@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import remotes
-from delivery.manifests.applications import Environment, UnknownEnvironmentError
+from delivery.manifests.applications import UnknownEnvironmentError
 from delivery.manifests.dist import RenderError
 from delivery.releases import changes, promotion
 from delivery.releases.images import images_of
@@ -173,21 +173,6 @@ def test_a_bundle_holds_the_one_commit(remote: Remote, tmp_path: Path) -> None:
     ref = "refs/heads/promote/staging"
     run_git(remote.bare, "fetch", "--quiet", str(tmp_path / "promotion.bundle"), f"{ref}:{ref}")
     assert remote.head("promote/staging") == found.commit
-
-
-def test_what_a_gate_offers_is_promoted(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The newest commit of develop may not be proved yet."""
-    bump(remote, OLD)
-    proved = remote.head()
-    bump(remote, NEW)
-
-    def offered(_: Path, source: Environment, newest: str) -> str:
-        assert (source, newest) == (DEV, remote.head())
-        return proved
-
-    monkeypatch.setattr(promotion, "offered", offered)
-    found = prepare(remote)
-    assert (found.head, staging(remote, "payment-api", found.commit)) == (proved, OLD)
 
 
 def test_a_commit_only_on_the_target_is_refused(remote: Remote) -> None:

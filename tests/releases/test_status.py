@@ -253,6 +253,7 @@ def example(**values: object) -> Status:
         "without_digest": [],
         "holds": [Held(branches=["develop"], reason="slow")],
         "pins": [Pinned(environment="staging", branches=["main"], tag="7.2.17", reason="leaks")],
+        "reports": {},
     }
     return Status(**{**fields, **values})  # type: ignore[arg-type] # the types are those above
 

@@ -1,4 +1,4 @@
-"""A stand-in for gh on the PATH: the pull requests of one repository, in a file.
+"""A stand-in for gh on the PATH: the pull requests and commit statuses of one repository, in files.
 
 It refuses what GitHub refuses, and every command but `gh api`: those of an older gh ask for classic
 projects, which GitHub has removed.
@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from fraud_detection.commit_status import context
 from remotes import Remote, run_git
 
 _PROGRAM = """\
 #!{python}
-import argparse, json, pathlib, subprocess, sys, urllib.parse
+import argparse, json, pathlib, re, subprocess, sys, urllib.parse
 
 here, bare = pathlib.Path(__file__).parent, {bare!r}
 with (here / "calls").open("a") as calls:
@@ -37,8 +38,23 @@ parser.add_argument("path")
 asked = parser.parse_args(sys.argv[2:])
 given = json.load(sys.stdin) if asked.input else dict(f.split("=", 1) for f in asked.raw_field)
 for field in asked.field:
-    key, _, file = field.partition("=@")
-    given[key] = pathlib.Path(file).read_text()
+    key, _, value = field.partition("=")
+    given[key] = pathlib.Path(value[1:]).read_text() if value.startswith("@") else value
+if asked.path == "graphql":
+    assert (given["owner"], given["repository"]) == ("{{owner}}", "{{repo}}")
+    newest = {{
+        each["commit"]: each["status"]
+        for each in json.loads((here / "statuses.json").read_text())
+        if each["context"] == given["context"]
+    }}
+    wanted = re.findall(r'(\\w+): object\\(oid: "(\\w+)"\\)', given["query"])
+    # GitHub knows no status of most commits.
+    objects = {{
+        name: {{"status": {{"context": newest[commit]}} if commit in newest else None}}
+        for name, commit in wanted
+    }}
+    print(json.dumps({{"data": {{"repository": objects}}}}))
+    sys.exit()
 method, path = asked.method, asked.path.replace("owner/name", "{{owner}}/{{repo}}")
 path = path.replace("head=owner:", "head={{owner}}:")
 pulls = json.loads((here / "pulls.json").read_text())
@@ -110,7 +126,7 @@ class GitHub:
         text = _PROGRAM.format(python=sys.executable, bare=str(remote.bare))
         program.write_text(text, encoding="utf-8")
         program.chmod(0o755)
-        for name in ("pulls", "reviews"):
+        for name in ("pulls", "reviews", "statuses"):
             (folder / f"{name}.json").write_text("[]", encoding="utf-8")
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         return cls(folder, remote.bare)
@@ -128,6 +144,27 @@ class GitHub:
             for state in states
         ]
         (self.folder / "reviews.json").write_text(json.dumps(reviews), encoding="utf-8")
+
+    def report(
+        self,
+        commit: str,
+        state: str,
+        *,
+        environment: str = "dev",
+        description: str = "Synced, Healthy",
+        by: str | None = "argocd[bot]",
+    ) -> None:
+        """Set the commit status of an environment, as Argo CD does, after all others."""
+        file = self.folder / "statuses.json"
+        statuses = json.loads(file.read_text("utf-8"))
+        status = {
+            "state": state.upper(),
+            "description": description,
+            "createdAt": f"2026-01-02T03:04:{len(statuses):02}Z",
+            "creator": by and {"login": by},
+        }
+        entry = {"commit": commit, "context": context(environment), "status": status}
+        file.write_text(json.dumps([*statuses, entry]), encoding="utf-8")
 
     def refuse(self, message: str) -> None:
         """Refuse everything from now on."""

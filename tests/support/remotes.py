@@ -15,6 +15,7 @@ import yaml
 from delivery.manifests.applications import EVERYTHING, Environment, environments
 from delivery.releases.edit import update_images
 from delivery.releases.images import images_of
+from fraud_detection.commit_status import SUBSCRIPTION
 from fraud_detection.images import COMMIT, VERSION, Pin, read_images
 from fraud_detection.platform.image import Image
 
@@ -99,7 +100,11 @@ def write_applications(worktree: Path, chain: Sequence[Environment]) -> None:
         {
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Application",
-            "metadata": {"name": each.application, "namespace": "argocd"},
+            "metadata": {
+                "name": each.application,
+                "namespace": "argocd",
+                "annotations": {SUBSCRIPTION: ""} if each.reports else {},
+            },
             "spec": each.spec,
         }
         for each in chain
