@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from delivery.releases import promotion
+from fraud_detection.commit_status import context
 from fraud_detection.environments import ENVIRONMENTS
 from github import GitHub
 from promoting import bump, pin, prepare
@@ -304,7 +305,22 @@ def test_without_a_commit_nothing_is_rehearsed(job: Job, said: str, output: str)
 def test_the_newest_promotion_counts() -> None:
     """One at a time, so that two runs cannot open two pull requests; a running one finishes."""
     concurrency = workflow("promote")["concurrency"]
-    assert concurrency == {"group": "promote", "cancel-in-progress": False}
+    assert concurrency["cancel-in-progress"] is False
+    assert concurrency["group"].endswith("|| 'promote' }}")
+
+
+def test_a_status_that_proves_nothing_takes_no_place_in_the_queue() -> None:
+    """Only one run can wait, and one that does nothing would replace one that promotes."""
+    ignored = "github.event_name == 'status' && github.event.state != 'success' && github.run_id"
+    assert ignored in workflow("promote")["concurrency"]["group"]
+
+
+def test_a_proof_starts_it() -> None:
+    """It comes minutes after the push that it is about, when nothing is pushed."""
+    assert "status" in workflow("promote")["on"]
+    condition = workflow("promote")["jobs"]["prepare"]["if"]
+    assert context("") in condition
+    assert "github.event.state == 'success'" in condition
 
 
 def test_both_branches_start_it() -> None:
