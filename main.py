@@ -24,13 +24,15 @@ def render(output: Path, releases: Releases) -> None:
             from an earlier render.
         releases: The images of the containers.
     """
-    kinds: dict[str, set[tuple[str, str]]] = {}
+    apps: dict[str, App] = {}
     for environment in ENVIRONMENTS:
-        folder = output / environment.name
-        app = _app(folder)
+        app = apps[environment.name] = _app(output / environment.name)
         System(app, environment=environment, images=releases.for_environment(environment.name))
-        _synth(app, folder)
-        kinds[environment.name] = rendered_kinds(folder)
+    # Nothing is written before every environment has accepted its settings.
+    kinds = {}
+    for name, app in apps.items():
+        _synth(app, output / name)
+        kinds[name] = rendered_kinds(output / name)
     folder = output / "argocd"
     app = _app(folder)
     ArgoCd(app, environments=ENVIRONMENTS, kinds=kinds)

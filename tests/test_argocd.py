@@ -12,6 +12,7 @@ import main
 from fraud_detection.argocd import rendered_kinds
 from fraud_detection.commit_status import NAME, SUBSCRIPTION
 from fraud_detection.environments import ENVIRONMENTS, Environment
+from fraud_detection.images import read_images
 from fraud_detection.repositories import REPOSITORY
 from rendering import Manifest, Manifests, argocd, argocd_of, kinds
 from repository import REPOSITORY as CHECKOUT
@@ -220,12 +221,8 @@ def test_a_project_allows_nothing_of_an_earlier_render(tmp_path: Path) -> None:
     left = tmp_path / ENVIRONMENTS[0].name / "left.yaml"
     left.parent.mkdir()
     left.write_text("apiVersion: batch/v1\nkind: CronJob\n", encoding="utf-8")
-    main.render(
-        tmp_path,
-        main.read_images(
-            CHECKOUT / "images.yaml", environments=[each.name for each in ENVIRONMENTS]
-        ),
-    )
+    names = [each.name for each in ENVIRONMENTS]
+    main.render(tmp_path, read_images(CHECKOUT / "images.yaml", environments=names))
     projects = (tmp_path / "argocd" / "fraud-detection.yaml").read_text(encoding="utf-8")
     assert "kind: ConfigMap" in projects
     assert "kind: CronJob" not in projects
