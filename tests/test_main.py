@@ -8,6 +8,7 @@ import main
 from fraud_detection.environments import ENVIRONMENTS
 from fraud_detection.images import read_images
 from fraud_detection.platform.settings import SettingsError
+from fraud_detection.system import System
 from repository import REPOSITORY
 
 
@@ -15,12 +16,11 @@ def test_settings_that_are_refused_leave_every_folder_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of dist would be new, and the other half of an earlier render."""
-    system = main.System
 
     def last_is_refused(app: object, **arguments: object) -> object:
         if arguments["environment"] is ENVIRONMENTS[-1]:
             raise SettingsError("refused")
-        return system(app, **arguments)  # type: ignore[arg-type] # as they were given
+        return System(app, **arguments)  # type: ignore[arg-type] # as they were given
 
     monkeypatch.setattr(main, "System", last_is_refused)
     names = [each.name for each in ENVIRONMENTS]
