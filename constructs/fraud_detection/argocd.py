@@ -42,6 +42,8 @@ fails as a whole.
 """
 _SWITCHED_BY_SETTINGS = {
     ("autoscaling", "HorizontalPodAutoscaler"),
+    ("monitoring.coreos.com", "PodMonitor"),
+    ("monitoring.coreos.com", "PrometheusRule"),
     ("networking.k8s.io", "Ingress"),
     ("policy", "PodDisruptionBudget"),
 }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fraud_detection.platform.dns import KUBE_DNS, Dns
+from fraud_detection.platform.monitoring import Monitoring
 from fraud_detection.platform.namespace import NamespaceSettings
 from fraud_detection.platform.pods import Resources
 from fraud_detection.services.alert_monitor import AlertMonitorSettings
@@ -36,6 +37,7 @@ class Environment:
         soak: Minutes for which it must be Synced and Healthy until its commit counts as proved:
             Argo CD reports that to GitHub, once docs/github.md is followed, and only what is
             proved is promoted. Default: it reports nothing, and everything is promoted.
+        monitoring: Prometheus as it runs in the cluster. Default: nothing is measured.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Environment:
     prober: ProberSettings | None = None
     dns: Dns = KUBE_DNS
     soak: float | None = None
+    monitoring: Monitoring | None = None
 
 
 DEV = Environment(

@@ -152,6 +152,7 @@ class Images:
     flink_app: Image = field(metadata={_TAG: COMMIT})
     redpanda: Image = field(metadata={_TAG: VERSION})
     redis: Image = field(metadata={_TAG: VERSION})
+    redis_exporter: Image = field(metadata={_TAG: VERSION})
 
 
 SERVICES: Mapping[str, Rule] = {

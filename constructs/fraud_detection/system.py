@@ -4,6 +4,8 @@ from cdk8s import App, Chart
 
 from fraud_detection.environments import Environment
 from fraud_detection.images import Images
+from fraud_detection.monitoring.overview import Overview
+from fraud_detection.platform.monitoring import Watch
 from fraud_detection.platform.namespace import Namespace
 from fraud_detection.platform.network import Network
 from fraud_detection.services.alert_monitor import AlertMonitor
@@ -35,18 +37,22 @@ class System:
             )
 
         network = Network()
+        watch = Watch(namespace=environment.namespace, settings=environment.monitoring)
         Namespace(chart("namespace"), "namespace", settings=environment.limits, dns=environment.dns)
         redis = Redis(
             chart("redis"),
             "redis",
             network=network,
+            watch=watch,
             image=images.redis,
+            exporter=images.redis_exporter,
             settings=environment.redis,
         )
         redpanda = Redpanda(
             chart("redpanda"),
             "redpanda",
             network=network,
+            watch=watch,
             image=images.redpanda,
             settings=environment.redpanda,
         )
@@ -61,6 +67,7 @@ class System:
             chart("flink"),
             "flink",
             network=network,
+            watch=watch,
             image=images.flink_app,
             broker=redpanda.kafka,
             topic=topic,
@@ -89,9 +96,20 @@ class System:
                 chart("prober"),
                 "prober",
                 network=network,
+                watch=watch,
                 image=images.payment_api,
                 payment_api=payment_api.http,
                 alert_monitor=alert_monitor.http,
                 settings=environment.prober,
+            )
+        monitoring = environment.monitoring
+        if monitoring is not None and monitoring.operator is not None:
+            Overview(
+                chart("monitoring"),
+                "monitoring",
+                watch=watch,
+                namespace=environment.namespace,
+                application=environment.application,
+                delay=monitoring.delay,
             )
         network.add_policies()

@@ -7,7 +7,9 @@ environment.
 from dataclasses import replace
 
 from fraud_detection.environments import ENVIRONMENTS
+from fraud_detection.platform.monitoring import Monitoring
 from fraud_detection.platform.namespace import NamespaceSettings
+from fraud_detection.platform.network import OutsidePods
 from fraud_detection.platform.pods import Resources
 from fraud_detection.platform.publication import Publication
 from fraud_detection.platform.storage import AccessMode
@@ -42,8 +44,14 @@ SMALL = replace(
     topic=TopicSettings(partitions=2, replicas=1),
     redis=RedisSettings(resources=_RESOURCES, volume=1),
     prober=None,
+    monitoring=None,
 )
 """One pod of each service, nothing optional."""
+
+MONITORING = Monitoring(
+    prometheus=OutsidePods(namespace="monitoring", labels={"app.kubernetes.io/name": "prometheus"}),
+    operator={"release": "monitoring"},
+)
 
 LARGE = replace(
     SMALL,
@@ -63,8 +71,9 @@ LARGE = replace(
     redpanda=RedpandaSettings(brokers=3, resources=_FULL_CORE, volume=20),
     topic=TopicSettings(partitions=6, replicas=3),
     prober=ProberSettings(every=60, within=30),
+    monitoring=MONITORING,
 )
-"""Several pods, autoscalers, a quorum of brokers, and the prober."""
+"""Several pods, autoscalers, a quorum of brokers, the prober, and monitoring."""
 
 PUBLICATION = Publication(
     host="pay.example.test",

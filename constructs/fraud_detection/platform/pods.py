@@ -224,6 +224,7 @@ def pod_template(
     mounts: Sequence[Mount],
     init_containers: Sequence[k8s.Container] = (),
     files: MountedFiles | None = None,
+    annotations: Mapping[str, str] | None = None,
     grace_seconds: int = 30,
     restart_policy: str | None = None,
     share_process_namespace: bool | None = None,
@@ -242,6 +243,7 @@ def pod_template(
         mounts: All volumes that the containers mount; containers may share one.
         init_containers: The init containers, in order.
         files: The files whose change must roll the pods.
+        annotations: More annotations of the pods. Default: none.
         grace_seconds: Time between the stop signal and the kill.
         restart_policy: `Never` or `OnFailure`, for a Job. Default: always.
         share_process_namespace: Whether the first process of the pod adopts and reaps the orphans
@@ -251,13 +253,14 @@ def pod_template(
     """
     volumes = {mount.volume.name: mount.volume for mount in mounts}
     local = [name for name, volume in volumes.items() if volume.empty_dir is not None]
-    annotations = {
+    all_annotations = {
+        **(annotations or {}),
         **({} if files is None else {"checksum/files": files.checksum}),
         # Nothing in them outlives the pod, and otherwise its node could never be removed.
         **({_SAFE_TO_EVICT: ",".join(local)} if local else {}),
     }
     return k8s.PodTemplateSpec(
-        metadata=k8s.ObjectMeta(labels=component.labels, annotations=annotations or None),
+        metadata=k8s.ObjectMeta(labels=component.labels, annotations=all_annotations or None),
         spec=k8s.PodSpec(
             automount_service_account_token=False,
             enable_service_links=False,

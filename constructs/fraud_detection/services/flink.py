@@ -3,14 +3,16 @@
 The JobManager runs the job itself, so that no sync can submit it a second time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
+from fraud_detection.monitoring.flink import flink
 from fraud_detection.platform.autoscaling import scale_on_cpu
 from fraud_detection.platform.image import Image
+from fraud_detection.platform.monitoring import Target, Watch
 from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
 from fraud_detection.platform.placement import spread
 from fraud_detection.platform.pods import (
@@ -43,6 +45,10 @@ _TASKMANAGER_DATA_PORT = 6121
 _METRICS_QUERY_PORT = 6125
 _JOBMANAGER_METRICS_QUERY_PORT = 6126
 """The JobManager has this service, too, and may share its pod with a TaskManager."""
+_JOBMANAGER_METRICS = Target(name="job-metrics", port=9249)
+_TASKMANAGER_METRICS = Target(name="task-metrics", port=9250)
+"""Not the JobManager's port, because both may share a pod."""
+_REPORTER = "metrics.reporter.prom"
 _PYTHON_CLIENT_MEMORY = 256
 """Memory in MiB for the Python process that builds the job graph, beside the JVM of the JobManager;
 Flink does not account for it. Measured: 151 MiB."""
@@ -105,6 +111,7 @@ class Flink(Construct):
         id: str,
         *,
         network: Network,
+        watch: Watch,
         image: Image,
         broker: Endpoint,
         topic: Topic,
@@ -137,6 +144,8 @@ class Flink(Construct):
             ],
         )
 
+        watch.evaluate(self, "flink", flink())
+
         def connect(client: Component) -> list[k8s.EnvVar]:
             # The JobManager builds the job graph and the TaskManagers run it: both read the
             # partitions of the topic, and both need the address of Redis.
@@ -166,6 +175,7 @@ class Flink(Construct):
             mounts: Sequence[Mount],
             replicas: int | None = 1,
             topology_spread: Sequence[k8s.TopologySpreadConstraint] = (),
+            annotations: Mapping[str, str],
             init_containers: Sequence[k8s.Container] = (),
         ) -> None:
             k8s.KubeDeployment(
@@ -182,6 +192,7 @@ class Flink(Construct):
                         component,
                         user=_USER,
                         files=files,
+                        annotations=annotations,
                         mounts=mounts,
                         topology_spread=topology_spread,
                         # Flink does not reap the Python workers that it stops; the pause container
@@ -203,10 +214,12 @@ class Flink(Construct):
                 )
             deploy(
                 jobmanager,
+                annotations=watch.scrape(jobmanager, _JOBMANAGER_METRICS, _TASKMANAGER_METRICS),
                 init_containers=[ensure_topic],
                 containers=[
                     _jobmanager(
                         image=image,
+                        watch=watch,
                         settings=settings,
                         mounts=jobmanager_mounts,
                         env=env,
@@ -214,6 +227,7 @@ class Flink(Construct):
                     ),
                     _taskmanager(
                         image=image,
+                        watch=watch,
                         settings=settings,
                         mounts=taskmanager_mounts,
                         env=env,
@@ -236,10 +250,12 @@ class Flink(Construct):
         )
         deploy(
             jobmanager,
+            annotations=watch.scrape(jobmanager, _JOBMANAGER_METRICS),
             init_containers=[ensure_topic],
             containers=[
                 _jobmanager(
                     image=image,
+                    watch=watch,
                     settings=settings,
                     mounts=jobmanager_mounts,
                     env=env,
@@ -251,9 +267,11 @@ class Flink(Construct):
         autoscaled = settings.max_taskmanagers > settings.min_taskmanagers
         deploy(
             taskmanager,
+            annotations=watch.scrape(taskmanager, _TASKMANAGER_METRICS),
             containers=[
                 _taskmanager(
                     image=image,
+                    watch=watch,
                     settings=settings,
                     mounts=taskmanager_mounts,
                     env=[*connect(taskmanager), variable_from_field("POD_IP", "status.podIP")],
@@ -282,6 +300,7 @@ class Flink(Construct):
 def _jobmanager(
     *,
     image: Image,
+    watch: Watch,
     settings: FlinkSettings,
     mounts: Sequence[Mount],
     env: Sequence[k8s.EnvVar],
@@ -300,9 +319,11 @@ def _jobmanager(
             f"-Djobmanager.rpc.address={address}",
             f"-Djobmanager.memory.process.size={memory}m",
             f"-Dmetrics.internal.query-service.port={_JOBMANAGER_METRICS_QUERY_PORT}",
+            *_report(_JOBMANAGER_METRICS, watch),
         ],
         env=env,
-        ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT, "rest": _REST_PORT},
+        ports={"rpc": _RPC_PORT, "blob": _BLOB_PORT, "rest": _REST_PORT}
+        | _listed(_JOBMANAGER_METRICS, watch),
         startup=http_probe("/overview", _REST_PORT, period=5, failures=60),
         # The REST API answers even if the job does not run.
         readiness=command_probe("python3", f"{_FILES}/ready.py", period=10, failures=3),
@@ -313,6 +334,7 @@ def _jobmanager(
 def _taskmanager(
     *,
     image: Image,
+    watch: Watch,
     settings: FlinkSettings,
     mounts: Sequence[Mount],
     env: Sequence[k8s.EnvVar],
@@ -332,17 +354,31 @@ def _taskmanager(
             f"-Dtaskmanager.host={address}",
             f"-Dtaskmanager.numberOfTaskSlots={settings.slots}",
             f"-Dtaskmanager.memory.process.size={settings.taskmanager.memory}m",
+            *_report(_TASKMANAGER_METRICS, watch),
         ],
         env=env,
         ports={
             "task-rpc": _TASKMANAGER_RPC_PORT,
             "data": _TASKMANAGER_DATA_PORT,
             "metrics-query": _METRICS_QUERY_PORT,
-        },
+        }
+        | _listed(_TASKMANAGER_METRICS, watch),
         startup=tcp_probe(_TASKMANAGER_RPC_PORT, period=5, failures=60),
         readiness=tcp_probe(_TASKMANAGER_RPC_PORT, period=10, failures=3),
         liveness=tcp_probe(_TASKMANAGER_RPC_PORT, period=10, failures=6),
     )
+
+
+def _report(target: Target, watch: Watch) -> list[str]:
+    """Return the options with which a process serves its metrics, if anybody scrapes them."""
+    if watch.settings is None:
+        return []
+    factory = "org.apache.flink.metrics.prometheus.PrometheusReporterFactory"
+    return [f"-D{_REPORTER}.factory.class={factory}", f"-D{_REPORTER}.port={target.port}"]
+
+
+def _listed(target: Target, watch: Watch) -> dict[str, int]:
+    return {} if watch.settings is None else {target.name: target.port}
 
 
 def _connect(jobmanager: Component, taskmanager: Component) -> None:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
+from fraud_detection.monitoring.detection import detection
 from fraud_detection.platform.image import Image
+from fraud_detection.platform.monitoring import Target, Watch
 from fraud_detection.platform.network import Component, Connection, Endpoint, Network
 from fraud_detection.platform.pods import (
     PYTHON_USER,
@@ -18,7 +20,7 @@ from fraud_detection.platform.pods import (
     temporary_folder,
 )
 
-_PORT = 8001
+_HTTP = Target(name="http", port=8001)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Prober(Construct):
         id: str,
         *,
         network: Network,
+        watch: Watch,
         image: Image,
         payment_api: Endpoint,
         alert_monitor: Endpoint,
@@ -59,6 +62,9 @@ class Prober(Construct):
         files = mount_files(
             self, "files", name="prober-files", path="/files", files=["prober/prober.py"]
         )
+        annotations = watch.scrape(component, _HTTP)
+        if watch.settings is not None:
+            watch.evaluate(self, component.name, detection(delay=watch.settings.delay))
         tmp = temporary_folder(size=16)
         k8s.KubeDeployment(
             self,
@@ -71,6 +77,7 @@ class Prober(Construct):
                     component,
                     user=PYTHON_USER,
                     files=files,
+                    annotations=annotations,
                     mounts=[files.mount, tmp],
                     containers=[
                         container(
@@ -85,13 +92,13 @@ class Prober(Construct):
                                     "ALERT_MONITOR": alerts.address,
                                     "EVERY_SECONDS": str(settings.every),
                                     "WITHIN_SECONDS": str(settings.within),
-                                    "PORT": str(_PORT),
+                                    "PORT": str(_HTTP.port),
                                 }
                             ),
-                            ports={"http": _PORT},
-                            startup=http_probe("/metrics", _PORT, period=2, failures=30),
-                            readiness=http_probe("/ready", _PORT, period=5, failures=2),
-                            liveness=http_probe("/metrics", _PORT, period=10, failures=3),
+                            ports={_HTTP.name: _HTTP.port},
+                            startup=http_probe(_HTTP.path, _HTTP.port, period=2, failures=30),
+                            readiness=http_probe("/ready", _HTTP.port, period=5, failures=2),
+                            liveness=http_probe(_HTTP.path, _HTTP.port, period=10, failures=3),
                         )
                     ],
                 ),

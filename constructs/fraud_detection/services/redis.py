@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
+from fraud_detection.monitoring.redis import redis
 from fraud_detection.platform.image import Image
+from fraud_detection.platform.monitoring import Target, Watch
 from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
 from fraud_detection.platform.pods import (
     Mount,
@@ -13,6 +15,8 @@ from fraud_detection.platform.pods import (
     User,
     command_probe,
     container,
+    environment_variables,
+    http_probe,
     mount_files,
     pod_template,
     temporary_folder,
@@ -26,6 +30,10 @@ _USER = User(uid=999, gid=999)
 _DATASET_SHARE = 0.6
 """Share of the memory for the data: the fork for a snapshot or a rewrite of the append-only file
 copies the pages that change meanwhile, and client buffers come on top."""
+
+
+_METRICS = Target(name="metrics", port=9121)
+"""The exporter beside Redis, on its default port."""
 
 
 def client_variables(redis: Connection) -> dict[str, str]:
@@ -58,7 +66,9 @@ class Redis(Construct):
         id: str,
         *,
         network: Network,
+        watch: Watch,
         image: Image,
+        exporter: Image,
         settings: RedisSettings,
     ) -> None:
         super().__init__(scope, id)
@@ -73,6 +83,8 @@ class Redis(Construct):
             path=_CONFIGURATION,
             files=["redis/redis.conf", "redis/start.sh", "redis/ready.sh", "redis/alive.sh"],
         )
+        annotations = watch.scrape(component, _METRICS)
+        watch.evaluate(self, component.name, redis())
         data = Mount(volume=k8s.Volume(name="data"), path="/data")
         tmp = temporary_folder(size=16)
         StatefulSet(
@@ -89,6 +101,7 @@ class Redis(Construct):
                     component,
                     user=_USER,
                     files=files,
+                    annotations=annotations,
                     mounts=[files.mount, tmp],
                     containers=[
                         container(
@@ -109,7 +122,8 @@ class Redis(Construct):
                             # While it loads its data it is alive but not ready.
                             readiness=_probe("ready.sh", period=10),
                             liveness=_probe("alive.sh", period=20),
-                        )
+                        ),
+                        *([_exporter(exporter)] if watch.settings else []),
                     ],
                 ),
                 persistent_volume_claim_retention_policy=KEEP_CLAIMS,
@@ -124,3 +138,16 @@ class Redis(Construct):
 
 def _probe(script: str, *, period: int, failures: int = 3) -> k8s.Probe:
     return command_probe("bash", f"{_CONFIGURATION}/{script}", period=period, failures=failures)
+
+
+def _exporter(image: Image) -> k8s.Container:
+    """Return the exporter; if it fails, Redis stays ready."""
+    return container(
+        "exporter",
+        image=image,
+        resources=Resources(cpu=10, cpu_limit=100, memory=64),
+        mounts=[],
+        env=environment_variables({"REDIS_ADDR": f"redis://127.0.0.1:{_PORT}"}),
+        ports={_METRICS.name: _METRICS.port},
+        liveness=http_probe("/health", _METRICS.port, period=20, failures=3),
+    )

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from cdk8s_plus_27 import k8s
 
 from constructs import Construct
+from fraud_detection.monitoring.redpanda import redpanda
 from fraud_detection.platform.image import Image
+from fraud_detection.platform.monitoring import Target, Watch
 from fraud_detection.platform.network import Component, Connection, Endpoint, Network, expose
 from fraud_detection.platform.placement import apart, leave_one_by_one, spread
 from fraud_detection.platform.pods import (
@@ -26,6 +28,7 @@ from fraud_detection.platform.storage import KEEP_CLAIMS, StatefulSet, claim_tem
 
 _KAFKA_PORT = 9093
 _RPC_PORT = 33145
+_ADMIN = "admin"
 _ADMIN_PORT = 9644
 USER = User(uid=101, gid=101)
 """User and group `redpanda` of the image."""
@@ -100,6 +103,7 @@ class Redpanda(Construct):
         id: str,
         *,
         network: Network,
+        watch: Watch,
         image: Image,
         settings: RedpandaSettings,
     ) -> None:
@@ -127,6 +131,12 @@ class Redpanda(Construct):
             headless=True,
             publish_not_ready=True,
         )
+        annotations = watch.scrape(
+            component,
+            Target(name=_ADMIN, port=_ADMIN_PORT, path="/public_metrics"),
+            Target(name=_ADMIN, port=_ADMIN_PORT),
+        )
+        watch.evaluate(self, component.name, redpanda(brokers=settings.brokers))
         survives_drain = settings.brokers >= _QUORUM
         if survives_drain:
             leave_one_by_one(component)
@@ -162,6 +172,7 @@ class Redpanda(Construct):
                     component,
                     user=USER,
                     files=files,
+                    annotations=annotations,
                     mounts=[files.mount, configuration, tmp],
                     grace_seconds=_GRACE_SECONDS,
                     affinity=apart(component),
@@ -200,7 +211,7 @@ class Redpanda(Construct):
                                     }
                                 ),
                             ],
-                            ports={"kafka": _KAFKA_PORT, "rpc": _RPC_PORT, "admin": _ADMIN_PORT},
+                            ports={"kafka": _KAFKA_PORT, "rpc": _RPC_PORT, _ADMIN: _ADMIN_PORT},
                             startup=command_probe("bash", ready, period=5, failures=120),
                             readiness=command_probe("bash", ready, period=10, failures=3),
                             liveness=tcp_probe(_ADMIN_PORT, period=10, failures=6),
