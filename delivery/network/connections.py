@@ -25,6 +25,7 @@ from delivery.network.services import (
     broken_services,
     deadlocks,
     published,
+    scraped,
     ungoverned_stateful_sets,
 )
 from delivery.network.surplus import surplus
@@ -57,6 +58,7 @@ def analyze(folders: Mapping[str, Sequence[Manifest]]) -> Iterator[Connection]:
         yield from unadvertised(routes, each)
     yield from _dns(routes)
     yield from published(routes)
+    yield from scraped(routes)
     yield from broken_probes(cluster)
     yield from broken_services(cluster)
     yield from ungoverned_stateful_sets(cluster)

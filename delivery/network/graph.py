@@ -11,7 +11,7 @@ from delivery.manifests.workloads import read
 from delivery.network.cluster import Cluster
 from delivery.network.connections import analyze
 from delivery.network.resolvers import DNS
-from delivery.network.services import OUTSIDE
+from delivery.network.services import OUTSIDE, PROMETHEUS
 from delivery.network.workload import Workload
 from delivery.text import on_one_line
 
@@ -86,7 +86,12 @@ def draw(environment: str, folders: Mapping[str, Sequence[Manifest]]) -> Graph:
     for volume, users in _volumes(own, manifests):
         nodes[volume.name] = volume
         edges |= {(user, volume.name): () for user in users}
-    for name, line in ((OUTSIDE, "browsers and clients"), (DNS, "every pod")):
+    outside = (
+        (OUTSIDE, "browsers and clients"),
+        (PROMETHEUS, "scrapes metrics"),
+        (DNS, "every pod"),
+    )
+    for name, line in outside:
         if any(name in edge for edge in edges):
             nodes[name] = Node(name=name, lines=(name, line), shape=Shape.OUTSIDE)
     # Connections among the pods of one workload, and to DNS, are text inside of a node: a line from

@@ -1,9 +1,10 @@
-"""Services, Ingresses and probes that lead nowhere, or would surprise whoever relies on them."""
+"""Services, Ingresses, scrapes and probes that lead nowhere, or surprise whoever relies on them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
-from delivery.manifests.manifest import Manifest
+from delivery.manifests import workloads
+from delivery.manifests.manifest import Manifest, selects
 from delivery.network.addresses import PROBES
 from delivery.network.cluster import Cluster
 from delivery.network.connection import (
@@ -11,13 +12,17 @@ from delivery.network.connection import (
     UnreachableError,
     Verdict,
     given,
+    require_listening,
     unless_listening,
 )
 from delivery.network.policy import Direction, Grant, Ports
 from delivery.network.routes import Routes, Target
+from delivery.network.workload import Workload
 
 OUTSIDE = "the outside"
 """Name of all clients outside of the cluster."""
+PROMETHEUS = "Prometheus"
+"""Name of the pods that scrape, which only the policies know."""
 
 
 def broken_probes(cluster: Cluster) -> Iterator[Connection]:
@@ -95,7 +100,7 @@ def published(routes: Routes) -> Iterator[Connection]:
                 try:
                     targets = _backend(routes, namespace, path["backend"]["service"])
                     for target in targets:
-                        routes.doors |= _doors(routes, target)
+                        routes.doors |= _doors(routes, target, "an ingress controller")
                 except UnreachableError as error:
                     yield error.judge(row)
                     continue
@@ -112,7 +117,47 @@ def _backend(routes: Routes, namespace: str, backend: Manifest) -> list[Target]:
     return routes.behind(service, None, wanted.get("number") or ports.get(wanted["name"], 0))
 
 
-def _doors(routes: Routes, target: Target) -> set[Grant]:
+def scraped(routes: Routes) -> Iterator[Connection]:
+    """Judge what Prometheus scrapes, by PodMonitors or annotations: the pods must let it in."""
+    for workload in routes.cluster.workloads:
+        for source, port in _scrapes(routes.cluster, workload):
+            row = Connection(
+                environment=workload.environment,
+                client=PROMETHEUS,
+                source=source,
+                address=f"{workload.name}:{port}",
+            )
+            try:
+                target = _target(workload, port)
+                routes.doors |= _doors(routes, target, PROMETHEUS)
+            except UnreachableError as error:
+                yield error.judge(row)
+                continue
+            yield replace(row, servers=(workload.name,), port=target.port)
+
+
+def _target(workload: Workload, port: str | int) -> Target:
+    number = workload.pod.named_ports.get(("TCP", port)) if isinstance(port, str) else port
+    if number is None:
+        raise UnreachableError(f"no container of {workload.name} names a port {port}")
+    require_listening(workload, number)
+    return Target(workload=workload, port=number)
+
+
+def _scrapes(cluster: Cluster, workload: Workload) -> Iterator[tuple[str, str | int]]:
+    """Return where a scrape of a workload's pods is set, and the port or its name."""
+    for manifest in cluster.kind("PodMonitor"):
+        spec = manifest["spec"]
+        is_own = manifest["metadata"]["namespace"] == workload.namespace
+        if is_own and selects(spec["selector"], workload.pod.labels):
+            for port in dict.fromkeys(each["port"] for each in spec["podMetricsEndpoints"]):
+                yield f"PodMonitor {manifest['metadata']['name']}", port
+    annotations = workloads.template(workload.manifest)["metadata"].get("annotations") or {}
+    if annotations.get("prometheus.io/scrape") == "true":
+        yield "prometheus.io annotations", int(annotations["prometheus.io/port"])
+
+
+def _doors(routes: Routes, target: Target, client: str) -> set[Grant]:
     """Return the grants that let pods of other namespaces, or outsiders, in to a target."""
     pod = target.workload.pod
     policies = routes.network.isolating(pod, Direction.INGRESS)
@@ -126,6 +171,6 @@ def _doors(routes: Routes, target: Target) -> set[Grant]:
     }
     if policies and not doors:
         raise UnreachableError(
-            f"no policy lets an ingress controller in to {target.workload.name}", Verdict.BLOCKED
+            f"no policy lets {client} in to {target.workload.name}", Verdict.BLOCKED
         )
     return doors

@@ -36,7 +36,7 @@ def _runs(system: Manifests) -> Iterator[tuple[str, str, Manifest]]:
             if "configMap" in volume
         }
         for container in containers(pod):
-            for mount in container["volumeMounts"]:
+            for mount in container.get("volumeMounts", []):
                 config_map = config_maps.get(mount["name"])
                 files = system.get("ConfigMap", config_map)["data"] if config_map else {}
                 for name, text in files.items():
