@@ -7,6 +7,7 @@ from cdk8s import App, Chart, YamlOutputType
 
 from fraud_detection.environments import ENVIRONMENTS, Environment
 from fraud_detection.platform.image import Image
+from fraud_detection.platform.monitoring import Watch
 from fraud_detection.platform.network import Network
 from fraud_detection.services.alert_monitor import AlertMonitor
 from fraud_detection.services.payment_api import PaymentApi
@@ -36,11 +37,23 @@ def render(folder: Path, environment: Environment, services: int) -> None:
         return Chart(app, id, namespace=environment.namespace, disable_resource_name_hashes=True)
 
     network = Network()
+    watch = Watch(namespace=environment.namespace, settings=environment.monitoring)
     redis = Redis(
-        chart("redis"), "redis", network=network, image=_IMAGE, settings=environment.redis
+        chart("redis"),
+        "redis",
+        network=network,
+        watch=watch,
+        image=_IMAGE,
+        exporter=_IMAGE,
+        settings=environment.redis,
     )
     redpanda = Redpanda(
-        chart("redpanda"), "redpanda", network=network, image=_IMAGE, settings=environment.redpanda
+        chart("redpanda"),
+        "redpanda",
+        network=network,
+        watch=watch,
+        image=_IMAGE,
+        settings=environment.redpanda,
     )
     topic = Topic(
         name="transactions",
