@@ -133,6 +133,14 @@ def test_a_report_about_such_a_commit_counts_for_those_before(
     assert head(remote) == text
 
 
+def test_the_newest_report_about_the_same_manifests_counts(remote: Remote, github: GitHub) -> None:
+    """What failed after a text was committed has failed."""
+    github.report(release(remote, ONE), "success")
+    github.report(write(remote, "develop", "README.md", "A text\n"), "failure")
+    with pytest.raises(UnprovedError):
+        prepare_any(remote, REPORTING, STAGING)
+
+
 def test_such_a_commit_after_a_promotion_is_proved(remote: Remote, github: GitHub) -> None:
     """The promoted commit that has the same manifests is not looked for in vain."""
     github.report(release(remote, ONE), "success")
@@ -223,6 +231,21 @@ def test_the_command_fails_for_what_is_not_proved_any_more(
     github.report(commit, "failure")
     failed = CliRunner().invoke(main, ["proved", promoted])
     assert (failed.exit_code, "failure for" in failed.output) == (1, True)
+
+
+def test_an_older_proof_is_not_that_of_the_promoted_commit(
+    remote: Remote, github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is merged is the promoted commit, whatever else could be promoted."""
+    declare(remote)
+    older, promoted = (release(remote, tag) for tag in (ONE, TWO))
+    for commit in (older, promoted):
+        github.report(commit, "success")
+    commit = prepare(remote, REPORTING, STAGING).commit
+    github.report(promoted, "failure")
+    monkeypatch.chdir(remote.clone)
+    failed = CliRunner().invoke(main, ["proved", commit])
+    assert (failed.exit_code, promoted[:12] in failed.output) == (1, True)
 
 
 def test_the_command_lets_other_commits_pass(
