@@ -698,7 +698,7 @@ def roll_back(
 @_remote_option
 @_format_option(record.FORMATS)
 def show_history(service: str, remote: str, form: str) -> None:
-    """Show what a service ran, where and when, and who released it.
+    """Show what a service ran, when and where, and how well.
 
     \b
     Example:

@@ -127,9 +127,14 @@ def reports(
 ) -> dict[str, Report]:
     """Return what an environment reports about commits; those without a report are left out.
 
+    Only the first hundred are asked about, and none if the environment does not report.
+
     Raises:
         CommandError: If GitHub does not answer.
     """
+    commits = commits[:_LOOKED_AT] if environment.reports else []
+    if not commits:
+        return {}
     asked = " ".join(
         f'c{number}: object(oid: "{commit}") {{ ...Reported }}'
         for number, commit in enumerate(commits)

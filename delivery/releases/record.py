@@ -15,6 +15,7 @@ from delivery.git import git
 from delivery.manifests.applications import environments
 from delivery.releases.chain import fetch
 from delivery.releases.edit import unknown_service
+from delivery.releases.gate import reports
 from delivery.releases.images import images_of
 from delivery.releases.timeline import RELEASE, SOURCE_RUN, changes, timeline
 from delivery.text import dumped, on_one_line, short
@@ -32,6 +33,7 @@ class Run:
         author: Author of the commit: who pushed it, or merged it.
         commit: The commit of the environment's branch.
         source_run: URL of the workflow run that built the image, if the bump recorded it.
+        report: State that Argo CD reported about the commit, such as `success`, if it did.
     """
 
     time: str
@@ -40,6 +42,7 @@ class Run:
     author: str
     commit: str
     source_run: str | None
+    report: str | None = None
 
 
 def record(repository: Path, service: str, *, remote: str) -> list[Run]:
@@ -50,6 +53,7 @@ def record(repository: Path, service: str, *, remote: str) -> list[Run]:
         GitError: If the remote cannot be reached.
         ImagesError: If no branch knows the service.
         TreeError: If `dist/argocd` is missing or damaged.
+        CommandError: If GitHub does not answer, where an environment reports.
     """
     known = environments(repository)
     heads = fetch(repository, remote, known)
@@ -63,6 +67,8 @@ def record(repository: Path, service: str, *, remote: str) -> list[Run]:
             continue
         states = timeline(repository, heads[each.branch])
         image_of = methodcaller("for_environment", each.name)
+        ran = list(changes(states, service, image_of))
+        reported = reports(repository, each, [state.commit for state, _ in ran])
         found += [
             Run(
                 time=datetime.fromtimestamp(state.time, timezone.utc).isoformat(" ", "minutes"),
@@ -71,8 +77,9 @@ def record(repository: Path, service: str, *, remote: str) -> list[Run]:
                 author=state.author,
                 commit=state.commit,
                 source_run=built.get(f"{service} {image.tag}") if image else None,
+                report=reported[state.commit].state if state.commit in reported else None,
             )
-            for state, image in changes(states, service, image_of)
+            for state, image in ran
         ]
     return sorted(found, key=lambda run: run.time, reverse=True)
 
@@ -95,11 +102,13 @@ def _source_runs(repository: Path, heads: Sequence[str]) -> dict[str, str]:
 
 def text(runs: Sequence[Run]) -> str:
     """Return a table, one line for each run."""
-    table = Table("since", "environment", "image", "by", "commit", "built by", box=box.SIMPLE)
+    table = Table(
+        "since", "environment", "image", "by", "commit", "reported", "built by", box=box.SIMPLE
+    )
     for run in runs:
         image = short(run.image or "none")
         cells = (run.time[:16], run.environment, image, run.author, short(run.commit))
-        table.add_row(*map(on_one_line, (*cells, run.source_run or "")))
+        table.add_row(*map(on_one_line, (*cells, run.report or "", run.source_run or "")))
     written = io.StringIO()
     # Wide enough for any table: a truncated line would hide a tag.
     Console(file=written, width=300, markup=False, emoji=False).print(table)

@@ -12,6 +12,7 @@ from delivery.commands import CommandError
 from delivery.manifests.applications import environments
 from delivery.releases import promotion
 from delivery.releases.gate import UnprovedError
+from delivery.releases.record import record
 from github import GitHub
 from hostile import MARKUP, structure
 from promoting import bump, prepare, prepare_any, promote, write
@@ -296,3 +297,18 @@ def test_the_status_shows_what_dev_reports(
         "reported 2026-01-02T03:04:00Z by argocd[bot]\n"
     )
     assert expected in CliRunner().invoke(main, ["status"]).output
+
+
+def test_the_history_shows_what_was_reported(remote: Remote, github: GitHub) -> None:
+    """Whoever rolls back looks for a release that ran well."""
+    declare(remote)
+    for tag, state in ((ONE, "success"), (TWO, "failure")):
+        github.report(release(remote, tag), state)
+    release(remote, THREE)
+    runs = record(remote.clone, "payment-api", remote="origin")
+    assert {run.image: run.report for run in runs if run.environment == "dev"} == {
+        ONE: "success",
+        TWO: "failure",
+        THREE: None,
+        "1" * 40: None,
+    }

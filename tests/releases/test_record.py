@@ -90,7 +90,8 @@ RUN = Run(
 def test_the_table_is_for_a_person() -> None:
     """Names are of others, and must not control the terminal."""
     heading, _, row = record.text([RUN]).splitlines()
-    assert heading.split() == ["since", "environment", "image", "by", "commit", "built", "by"]
+    columns = ["since", "environment", "image", "by", "commit", "reported", "built", "by"]
+    assert heading.split() == columns
     image = f"{A[:12]}@sha256:{'d' * 12}"
     assert row.split() == ["2023-11-14", "23:13", "staging", image, r"Ada\x1b[2K", B[:12]]
 
