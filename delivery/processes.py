@@ -3,9 +3,10 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import IO, cast
 
 _GRACE_SECONDS = 5
 """Time between SIGTERM and SIGKILL, in which a program can remove its temporary files."""
@@ -21,6 +22,8 @@ def run(
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run a program to its end; whatever interrupts it also ends the programs that it started.
 
+    One with a limit may hang, so it also ends when we are killed.
+
     It has a session of its own, so that it can never ask a question on the terminal: nobody would
     see it, as we capture the output.
 
@@ -35,21 +38,49 @@ def run(
         OSError: If it cannot be started.
         subprocess.TimeoutExpired: If it exceeds the limit.
     """
-    with subprocess.Popen(  # noqa: S603 - no shell
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    with (
+        nullcontext() if limit is None else _guard() as guard,
+        subprocess.Popen(  # noqa: S603 - no shell
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
+            if guard:
+                guard.write(b"%d\n" % process.pid)
             output, errors = process.communicate(given, limit)
         except BaseException:
             _end(process)
             raise
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+@contextmanager
+def _guard() -> Iterator[IO[bytes]]:
+    """Start a shell that kills a program and its children once we are gone, even by SIGKILL.
+
+    Yields:
+        Where it reads the program's process ID. The operating system closes it, whatever ends us.
+    """
+    with subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r program && { read -r _; kill -s KILL -- "-$program"; }'],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as shell:
+        try:
+            yield cast("IO[bytes]", shell.stdin)
+        finally:
+            # Before its input is closed.
+            shell.kill()
+            shell.wait()
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -45,6 +45,23 @@ def test_a_limit_ends_the_children_of_a_program_too(
         assert file.read() == "running\n"
 
 
+@pytest.mark.timeout(60)
+def test_a_program_with_a_limit_does_not_outlive_us(tmp_path: Path) -> None:
+    """After a SIGKILL nobody is left who would end it, and a render that hangs went on for ever."""
+    os.mkfifo(tmp_path / "life")
+    code = "import sys; from delivery.processes import run; run(sys.argv[1:], limit=1000)"
+    command = [sys.executable, "-c", code, "sh", "-c", STUBBORN_CHILD]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with (
+        subprocess.Popen(command, cwd=tmp_path, env=environment) as process,
+        (tmp_path / "life").open(encoding="utf-8") as life,
+    ):
+        assert life.readline() == "running\n"
+        process.kill()
+        # The end of the file comes when the last process that holds it is gone.
+        assert life.read() == ""
+
+
 def test_a_program_can_clean_up(tmp_path: Path) -> None:
     """Git removes its lock files and half-fetched packs on SIGTERM."""
     with pytest.raises(subprocess.TimeoutExpired):
