@@ -57,8 +57,12 @@ _ROOM_FOR_GRAPHS = 5_000
 
 
 def _echo(text: object, *, err: bool = False, nl: bool = True) -> None:
-    """Print a text, which others may have written, so that it cannot control the terminal."""
-    click.echo(visible(str(text)), err=err, nl=nl)
+    """Print a text, which others may have written, so that it cannot control the terminal.
+
+    A message has no password of a remote; a report on standard output is printed as it is.
+    """
+    shown = without_credentials(str(text)) if err else str(text)
+    click.echo(visible(shown), err=err, nl=nl)
 
 
 class _Commands(click.Group):

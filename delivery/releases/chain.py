@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from delivery.errors import DeliveryError
-from delivery.git import GitError, git, resolve
+from delivery.git import GitError, git
 from delivery.manifests.applications import Environment
 
 
@@ -27,13 +27,19 @@ def fetch(repository: Path, remote: str, environments: Sequence[Environment]) ->
         )
     wanted = [f"refs/heads/{environment.branch}" for environment in environments]
     listed = git(repository, "ls-remote", "--", remote, *wanted).splitlines()
-    present = {line.partition("\t")[2] for line in listed}
-    branches = [each.branch for each in environments if f"refs/heads/{each.branch}" in present]
-    if branches:
-        # A clone of a single branch has no refspec for the others.
-        refs = [f"+refs/heads/{branch}:refs/remotes/{remote}/{branch}" for branch in branches]
+    newest = {ref: commit for commit, _, ref in (line.partition("\t") for line in listed)}
+    found = {
+        environment.branch: newest[ref]
+        for environment, ref in zip(environments, wanted, strict=True)
+        if ref in newest
+    }
+    if found:
+        # A clone of a single branch has no refspec for the others; an address has no branches here.
+        place = f"refs/remotes/{remote}/"
+        named = remote in git(repository, "remote").splitlines()
+        refs = [f"+refs/heads/{each}" + (f":{place}{each}" if named else "") for each in found]
         git(repository, "fetch", "--quiet", "--no-tags", "--", remote, *refs)
-    return {branch: resolve(repository, f"refs/remotes/{remote}/{branch}") for branch in branches}
+    return found
 
 
 def lacking(repository: Path, remote: str, environments: Sequence[Environment]) -> tuple[str, int]:

@@ -114,3 +114,13 @@ def test_without_anything_fetched_nothing_is_lacking(tmp_path: Path) -> None:
     """A first commit has no remote yet."""
     run_git(tmp_path, "init", "--quiet")
     assert lacking(tmp_path, "origin", [DEV, STAGING]) == ("", 0)
+
+
+def test_a_remote_may_be_an_address(remote: Remote) -> None:
+    """Every command says so of --remote; nothing is written to the clone's own branches."""
+    before = run_git(remote.clone, "for-each-ref")
+    assert fetch(remote.clone, str(remote.bare), [DEV, STAGING]) == {
+        "develop": remote.head(),
+        "main": remote.head("main"),
+    }
+    assert run_git(remote.clone, "for-each-ref") == before

@@ -484,6 +484,18 @@ def test_status_fails_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, "Error: There is no kubectl.")
 
 
+def test_no_message_has_the_password_of_a_remote(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many name the remote as it was given, and the log of a workflow is public."""
+
+    def fail(*_: object, remote: str, **__: object) -> None:
+        raise promotion.MissingBranchError(f"{remote} has no branch main.")
+
+    monkeypatch.setattr(promotion, "prepare", fail)
+    result = run("promote", "--remote=https://robot:s3cret@git.test/x.git")
+    assert "https://git.test/x.git has no branch main" in result.stderr
+    assert "s3cret" not in result.output
+
+
 def test_work_of_others_is_not_shown_backwards_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
