@@ -6,11 +6,13 @@ with all branches at the same commit and all environments synced to it, whatever
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
 
+from attack import write_attack
 from delivery.clusters.argocd import API_VERSION, NAMESPACE
 from delivery.control_plane.client import ApiError, Reference
 from delivery.manifests.manifest import Manifest
@@ -18,6 +20,7 @@ from delivery.manifests.tree import manifests, read_dist
 from delivery.rehearsal.storage import claims as claims_of
 from delivery_by_argocd import FirstSync, System, deployed
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING
+from remotes import run_git
 from repository import REPOSITORY
 from working_tree import bump
 
@@ -103,6 +106,41 @@ def test_a_forbidden_object_is_reported_and_changes_nothing(
     with pytest.raises(ApiError) as caught:
         system.client.get(Reference.of(manifest))
     assert caught.value.reason == "NotFound"
+
+
+def test_an_attack_on_another_environment_changes_nothing_and_its_revert_heals(
+    system: System,
+) -> None:
+    """Once its revert pruned staging's namespace, with all data."""
+    policies = partial(
+        system.client.list, "networking.k8s.io/v1", "NetworkPolicy", namespace=STAGING.namespace
+    )
+
+    def observed() -> list[object]:
+        names = [Reference("v1", "Namespace", each.namespace) for each in ENVIRONMENTS]
+        found = [system.client.get(each)["metadata"] for each in names]
+        return [
+            *((each["uid"], each["labels"], each.get("deletionTimestamp")) for each in found),
+            system.state(STAGING),
+            system.image(STAGING, "alert-monitor"),
+            system.client.list("batch/v1", "Job", namespace=DEV.namespace),
+            len(policies()),
+        ]
+
+    before = observed()
+    system.origin.commit(DEV, write_attack)
+    system.refresh(DEV)
+    system.wait(lambda: system.operation(DEV).get("retryCount", 0) > 0, "the sync did not fail")
+    message = system.operation(DEV)["message"]
+    for refusal in (
+        f"namespace {STAGING.namespace} is not permitted in project",
+        "resource :Namespace is not permitted in project",
+    ):
+        assert refusal in message
+    assert observed() == before
+    system.origin.commit(DEV, lambda folder: run_git(folder, "revert", "--no-commit", "HEAD"))
+    system.settle(DEV)
+    assert observed() == before
 
 
 def test_a_refused_change_is_reported_and_the_old_pods_run_on(system: System) -> None:

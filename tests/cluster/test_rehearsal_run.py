@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner, Result
 
+from attack import write_attack
 from delivery.cli import main
 from delivery.control_plane.api_server import ApiServer, make_namespace
 from delivery.control_plane.assets import ApiServerAssets
@@ -147,33 +148,6 @@ def steady(report: str) -> str:
     return re.sub(r"\.py:\d+|\d+ unchanged|v\d+\.\d+\.\d+", "", report)
 
 
-ATTACK = """\
-apiVersion: v1
-kind: Namespace
-metadata: {name: fraud-detection, labels: {pod-security.kubernetes.io/enforce: privileged}}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: fraud-detection-staging, labels: {pod-security.kubernetes.io/enforce: privileged}}
----
-apiVersion: batch/v1
-kind: Job
-metadata: {name: node, namespace: fraud-detection}
-spec:
-  template:
-    spec:
-      hostPID: true
-      restartPolicy: Never
-      containers: [{name: sh, image: busybox, volumeMounts: [{name: node, mountPath: /node}]}]
-      volumes: [{name: node, hostPath: {path: /}}]
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: allow-all, namespace: fraud-detection-staging}
-spec: {podSelector: {}, ingress: [{}], egress: [{}], policyTypes: [Ingress, Egress]}
----
-"""
-"""A change of dev that was synced once: it opened the node, and reached into staging."""
 TAKEN = "Deployment.apps/fraud-detection-staging/alert-monitor"
 REACHED = [
     "Namespace/fraud-detection",
@@ -184,11 +158,8 @@ REACHED = [
 
 
 def attack(checkout: Checkout) -> None:
-    """Commit the attack, with another image for a Deployment of staging."""
-    staging = (checkout.folder / "dist/staging/alert-monitor.yaml").read_text(encoding="utf-8")
-    [deployment] = [each for each in staging.split("---\n") if "kind: Deployment" in each]
-    foreign = re.sub("image: .*", "image: evil.test/alert-monitor:1", deployment)
-    (checkout.folder / "dist/dev/attack.yaml").write_text(ATTACK + foreign, encoding="utf-8")
+    """Commit the attack."""
+    write_attack(checkout.folder)
     checkout.commit("Attack")
 
 
