@@ -86,9 +86,13 @@ test-workflows: $(SETUP) ## Run the workflows under act, with stand-ins for GitH
 	pytest -n 2 --dist load -m workflows tests/workflows/test_act.py
 
 .PHONY: test-packages
-test-packages: ## Install Redis, which some tests start, from Debian or Ubuntu
+test-packages: $(SETUP) ## Get Redis and promtool, which some tests start, from Debian or Ubuntu
 	@command -v redis-server > /dev/null || { $(AS_ROOT) apt-get update && \
 		$(AS_ROOT) apt-get install --yes --no-install-recommends redis-server; }
+	@# Installed, the package would also start a Prometheus.
+	@command -v promtool > /dev/null || { folder=$$(mktemp -d) && cd "$$folder" && \
+		apt-get download --quiet prometheus && dpkg -x prometheus_*.deb . && \
+		cp usr/bin/promtool $(CURDIR)/$(VENV)/bin/ && rm -r "$$folder"; }
 
 .PHONY: snapshots
 snapshots: $(SETUP) ## Accept the rendered manifests as the reviewed snapshots

@@ -12,8 +12,10 @@ from cdk8s import Yaml
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from rendering import LIVE, Manifests
+from rendering import LIVE, Manifests, large
 
+SYSTEMS = [*LIVE, large]
+"""The live environments, and one with everything that they leave out, such as monitoring."""
 FOLDER = Path(__file__).parent / "__snapshots__" / "test_snapshots"
 
 
@@ -22,7 +24,7 @@ class _YamlFile(SingleFileSnapshotExtension):
     _write_mode = WriteMode.TEXT
 
 
-@pytest.mark.parametrize("system", LIVE, ids=attrgetter("environment.name"))
+@pytest.mark.parametrize("system", SYSTEMS, ids=attrgetter("environment.name"))
 def test_manifests(
     system: Manifests,
     snapshot: SnapshotAssertion,
@@ -41,7 +43,7 @@ def test_manifests(
 
 def test_every_snapshot_is_of_a_chart(request: pytest.FixtureRequest) -> None:
     """A file that is left over from a removed service or environment would mislead a reviewer."""
-    used = {FOLDER / _file_name(system, chart) for system in LIVE for chart in system.files}
+    used = {FOLDER / _file_name(system, chart) for system in SYSTEMS for chart in system.files}
     unused = set(FOLDER.iterdir()) - used
     # syrupy itself removes them at the end of an update.
     if not request.config.getoption("update_snapshots"):

@@ -14,12 +14,14 @@ import pytest
 import promtool
 from promtool import NOBODY, Case, Series, Value
 from rendering import Manifest, large
+from repository import REPOSITORY
 
 pytestmark = pytest.mark.skipif(
     promtool.PROMTOOL is None and not os.environ.get("SKIP_NOTHING"),
     reason="There is no promtool: run `make test-packages`.",
 )
 
+RUNBOOKS = REPOSITORY / "docs" / "runbooks"
 RULES = promtool.rules(large)
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 
@@ -263,7 +265,7 @@ CASES = (
         {"redpanda_kafka_under_replicated_replicas": constant(1)},
         late=11,
     ),
-    fault("VolumeFull", {VOLUME % ("available", "flink-checkpoints"): constant(9)}, late=31),
+    fault("VolumeFull", {VOLUME % ("available", "data-redpanda-0"): constant(9)}, late=31),
     fault(
         "AutoscalerAtMaximum",
         {
@@ -295,6 +297,14 @@ def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
 def test_an_alert_fires_for_its_fault_alone(case: Case, tmp_path: Path) -> None:
     """Neither before it, nor for the fault of another environment, nor long after the repair."""
     assert promtool.play(RULES, HEALTHY, [case], namespace="large", folder=tmp_path) == ""
+
+
+def test_every_alert_has_a_runbook() -> None:
+    """Whoever is woken must find what it means, and the page must know the alert."""
+    pages = {page.stem: page.read_text(encoding="utf-8") for page in RUNBOOKS.glob("*.md")}
+    for name, rule in ALERTS.items():
+        page = rule["annotations"]["runbook_url"].rpartition("/docs/runbooks/")[2]
+        assert f"`{name}`" in pages[page.removesuffix(".md")], name
 
 
 def test_every_alert_has_a_case() -> None:
