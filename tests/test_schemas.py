@@ -1,4 +1,4 @@
-"""Kubernetes and Argo CD understand every manifest: no unknown field, no wrong type."""
+"""Kubernetes, Argo CD and the Prometheus Operator understand every manifest in full."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from fraud_detection.environments import ENVIRONMENTS
-from rendering import Manifest, argocd, live_manifests, small
+from rendering import Manifest, argocd, large, live_manifests, small
 from repository import REPOSITORY
 from schemas import schema_of
 
@@ -83,10 +83,14 @@ def test_a_mistake_in_a_manifest_is_caught(
 
 @cache
 def _definitions() -> list[Manifest]:
-    return list(YAML(typ="safe").load_all(REPOSITORY / "crds" / "argoproj.yaml"))
+    return [
+        definition
+        for file in ("argoproj.yaml", "monitoring.yaml")
+        for definition in YAML(typ="safe").load_all(REPOSITORY / "crds" / file)
+    ]
 
 
-def _argocd_errors(manifest: Manifest) -> list[str]:
+def _custom_errors(manifest: Manifest) -> list[str]:
     [schema] = [
         schema_of(definition)
         for definition in _definitions()
@@ -99,11 +103,18 @@ def _argocd_errors(manifest: Manifest) -> list[str]:
 def test_argo_cd_understands_every_manifest() -> None:
     """A field that Argo CD ignores is a rule that nobody enforces."""
     errors = {
-        name: _argocd_errors(manifest)
+        name: _custom_errors(manifest)
         for name, manifest in argocd().items()
         if manifest["kind"] != "Namespace"
     }
     assert {name: found for name, found in errors.items() if found} == {}
+
+
+def test_the_prometheus_operator_understands_every_manifest() -> None:
+    """Its webhook refuses a rule with an unknown field, and with it the whole sync."""
+    manifests = [*large.kind("PodMonitor"), *large.kind("PrometheusRule")]
+    assert manifests
+    assert [error for each in manifests for error in _custom_errors(each)] == []
 
 
 @pytest.mark.parametrize(
@@ -128,11 +139,11 @@ def test_a_mistake_in_an_application_is_caught(path: str, value: object, message
         del node[last]
     else:
         node[last] = value
-    [error] = _argocd_errors(application)
+    [error] = _custom_errors(application)
     assert re.search(message, error)
 
 
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
-def test_the_definitions_of_argo_cd_are_valid_themselves(version: str) -> None:
+def test_the_definitions_are_valid_themselves(version: str) -> None:
     """A misspelt keyword in a schema validates nothing."""
     assert [error for each in _definitions() for error in _kubernetes_errors(each, version)] == []

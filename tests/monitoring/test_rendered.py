@@ -6,8 +6,9 @@ import pytest
 
 from delivery.network.connection import Verdict
 from delivery.network.connections import analyze
+from fraud_detection.platform.settings import SettingsError
 from rendering import Manifests, argocd, container, large, names, small
-from settings import MONITORING, SMALL
+from settings import LARGE, MONITORING, SMALL
 
 KINDS = {"PodMonitor", "PrometheusRule"}
 ALL = {"prober", "redis", "redpanda", "flink-jobmanager", "flink-taskmanager"}
@@ -62,6 +63,13 @@ def test_the_exporter_cannot_make_redis_unready() -> None:
     exporter = container(monitored.get("StatefulSet", "redis")["spec"]["template"], "exporter")
     assert "readinessProbe" not in exporter
     assert exporter["livenessProbe"]["httpGet"]["port"] == 9121
+
+
+def test_a_delay_that_the_prober_does_not_count_is_refused() -> None:
+    """Its share would be unknown, and the alert silent."""
+    system = Manifests(replace(LARGE, monitoring=replace(MONITORING, delay=4)))
+    with pytest.raises(SettingsError, match=r"monitoring\.delay is 4 s, .* 2\.5, 5, 10"):
+        list(system)
 
 
 def test_without_the_operator_there_are_annotations_alone() -> None:

@@ -19,8 +19,11 @@ from fraud_detection.platform.pods import (
     pod_template,
     temporary_folder,
 )
+from fraud_detection.platform.settings import SettingsError
 
 _HTTP = Target(name="http", port=8001)
+BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
+"""Upper bounds of the histogram in prober.py, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,9 @@ class Prober(Construct):
     """One pod that is ready while frauds raise alerts.
 
     So the health of the environment in Argo CD tells whether detection works.
+
+    Raises:
+        SettingsError: If the prober cannot tell whether alerts keep to the time limit.
     """
 
     def __init__(
@@ -64,7 +70,13 @@ class Prober(Construct):
         )
         annotations = watch.scrape(component, _HTTP)
         if watch.settings is not None:
-            watch.evaluate(self, component.name, detection(delay=watch.settings.delay))
+            delay = watch.settings.delay
+            if delay not in BUCKETS:
+                raise SettingsError(
+                    f"environments.py: monitoring.delay is {delay:g} s, which the prober does not "
+                    f"count; set it to one of {', '.join(f'{each:g}' for each in BUCKETS)}."
+                )
+            watch.evaluate(self, component.name, detection(delay=float(delay)))
         tmp = temporary_folder(size=16)
         k8s.KubeDeployment(
             self,
