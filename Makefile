@@ -3,6 +3,8 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.setup-done
+PACKAGES := $(VENV)/.packages
+RENDERER := $(VENV)/.renderer
 # Programs of the virtual environment come first, so that nobody needs to activate it.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Compiling cdk8s takes longer than running it: Python keeps what it has compiled.
@@ -22,9 +24,10 @@ $(VENV)/.uv: tools/uv.txt
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-$(VENV)/.packages: $(VENV)/.uv uv.lock pyproject.toml
+# What most commands of `delivery` need: no test tools, no npm. Inexact: what is there already stays.
+$(PACKAGES): $(VENV)/.uv uv.lock pyproject.toml
 	@echo "setup: Python packages from uv.lock"
-	@$(VENV)/bin/uv sync --quiet --locked
+	@$(VENV)/bin/uv sync --quiet --locked --no-dev --group build --inexact
 	@touch $@
 
 # npm reports a code, then the cause, then a stack trace: the first sentence is the cause.
@@ -35,7 +38,7 @@ NPM_CAUSE = awk '\
 
 # The links put `cdk8s` on the PATH of the activated environment, and replace the Python program
 # that starts `node` by `node` itself.
-$(SETUP): $(VENV)/.packages package.json package-lock.json
+$(RENDERER): $(PACKAGES) package.json package-lock.json
 	@echo "setup: cdk8s command line from package-lock.json"
 	@errors=$$(npm ci --loglevel=error --ignore-scripts 2>&1 > /dev/null) || \
 		{ echo "$$errors" | $(NPM_CAUSE) >&2; exit 1; }
@@ -46,11 +49,19 @@ $(SETUP): $(VENV)/.packages package.json package-lock.json
 		{ echo "setup: cdk8s does not start after npm ci: is the disk full?" >&2; exit 1; }
 	@touch $@
 
+$(SETUP): $(RENDERER)
+	@echo "setup: test tools from uv.lock"
+	@$(VENV)/bin/uv sync --quiet --locked
+	@touch $@
+
 .PHONY: setup
 setup: $(SETUP) ## Install everything into .venv and node_modules
 
+.PHONY: delivery
+delivery: $(RENDERER) ## Install what the command `delivery` needs, and no test tools
+
 .PHONY: synth
-synth: $(SETUP) ## Render dist/ and what is derived from it; a failed render leaves dist/ as it was
+synth: $(RENDERER) ## Render dist/ and what is derived from it; a failed render leaves dist/ as it was
 	@delivery synth
 
 WORKFLOWS = .github/workflows/*.yml docs/application-repository/*.yml
@@ -105,27 +116,27 @@ bench: control-plane ## Measure rendering, bumping and rehearsing against their 
 	$(PYTHON) bench/rehearse.py
 
 .PHONY: kind
-kind: $(SETUP) ## Bring the system up in a kind cluster (needs Docker)
+kind: $(PACKAGES) ## Bring the system up in a kind cluster (needs Docker)
 	@delivery kind
 
 .PHONY: control-plane
-control-plane: $(SETUP) ## Get and verify a throwaway control plane, once per machine and version
+control-plane: $(PACKAGES) ## Get and verify a throwaway control plane, once per machine and version
 	@delivery control-plane
 
 .PHONY: api-server
-api-server: $(SETUP) ## Get and verify what a rehearsal needs of it
+api-server: $(PACKAGES) ## Get and verify what a rehearsal needs of it
 	@delivery control-plane --api-server
 
 .PHONY: confirm
-confirm: control-plane ## Let a real Argo CD confirm the rehearsal's verdicts; takes minutes
+confirm: $(SETUP) control-plane ## Let a real Argo CD confirm the rehearsal's verdicts; takes minutes
 	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster/test_rehearsal.py
 
 .PHONY: test-runtime
-test-runtime: control-plane ## Really run dist/dev on a node (Linux, root); takes half an hour
+test-runtime: $(SETUP) control-plane ## Really run dist/dev on a node (Linux, root); takes half an hour
 	$(AS_ROOT) pytest -n 2 -m runtime tests/runtime
 
 .PHONY: node
-node: control-plane ## Build the programs of test-runtime's node, once per machine and version
+node: $(SETUP) control-plane ## Build the programs of test-runtime's node, once per machine and version
 	$(AS_ROOT) env PYTHONPATH=tests/support $(PYTHON) -m tests.runtime.node.build
 
 .PHONY: node-packages
@@ -136,5 +147,5 @@ node-packages: ## Install what test-runtime needs from Debian or Ubuntu
 		$(if $(shell command -v mvn),,maven) $(if $(shell command -v runc),,runc)
 
 .PHONY: demo
-demo: $(SETUP) ## Bring up all environments on this machine until Ctrl-C
+demo: $(PACKAGES) ## Bring up all environments on this machine until Ctrl-C
 	@delivery demo
