@@ -18,19 +18,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+import yaml
 from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from ruamel.yaml import YAML
 
+from delivery.control_plane import assets
+
 REPOSITORY = Path(__file__).parent.parent
 FLOOR = "empty app (the floor)"
-UNCHECKED_FLOOR = "empty app, run like ours"
+UNCHECKED_FLOOR = "empty app, run like ours (python -O)"
 ENVIRONMENTS = "our environments"
 FIFTY = "50 services, two environments"
 TWO_HUNDRED = "200 services, two environments"
 KUSTOMIZE = "kustomize build of two overlays"
+BARE = "our manifests by PyYAML alone (the physical limit)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +78,37 @@ Program = Sequence[Sequence[str]]
 """Commands that run one after the other."""
 
 
-def programs(folder: Path) -> dict[str, Program]:
+def programs(folder: Path, *, kustomize: Path) -> dict[str, Program]:
     """Return the programs to measure, by name.
 
     Args:
         folder: A folder that they may write to.
+        kustomize: The program that renders a comparison.
     """
     app = shlex.split(YAML(typ="safe").load(REPOSITORY / "cdk8s.yaml")["app"])
     generated = [*app[:-1], "bench/generated.py"]
     floor = ["bench/floor.py", f"{folder}/floor"]
-    measured: dict[str, Program] = {
+    overlays = _kustomize_tree(folder / "kustomize")
+    return {
         FLOOR: [["python", *floor]],
         UNCHECKED_FLOOR: [[*app[:-1], *floor]],
         ENVIRONMENTS: [app],
         FIFTY: [[*generated, "50", f"{folder}/50"]],
         TWO_HUNDRED: [[*generated, "200", f"{folder}/200"]],
+        KUSTOMIZE: [[str(kustomize), "build", str(overlay)] for overlay in overlays],
+        BARE: [["python", "bench/bare.py", _manifests(folder / "dist.json"), f"{folder}/bare"]],
     }
-    kustomize = shutil.which(os.environ.get("KUSTOMIZE", "kustomize"))
-    if kustomize is not None:
-        overlays = _kustomize_tree(folder / "kustomize")
-        measured[KUSTOMIZE] = [[kustomize, "build", str(overlay)] for overlay in overlays]
-    return measured
+
+
+def _manifests(file: Path) -> str:
+    """Write the manifests of dist into one JSON file, for a program that only dumps them."""
+    dist = REPOSITORY / "dist"
+    manifests = {
+        str(path.relative_to(dist)): list(yaml.load_all(path.read_bytes(), Loader=yaml.CSafeLoader))
+        for path in sorted(dist.glob("*/*.yaml"))
+    }
+    file.write_text(json.dumps(manifests), encoding="utf-8")
+    return str(file)
 
 
 def _kustomize_tree(folder: Path) -> list[Path]:
@@ -183,7 +197,8 @@ def main(*, runs: int, as_json: bool) -> None:
     """  # noqa: D301 - click keeps the lines of a paragraph that starts with this character
     with TemporaryDirectory() as name:
         folder = Path(name)
-        seconds = measure(programs(folder), folder=folder, runs=runs)
+        measured = programs(folder, kustomize=assets.locate().kustomize)
+        seconds = measure(measured, folder=folder, runs=runs)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     results = targets(medians)
     if as_json:
@@ -204,8 +219,6 @@ def report(medians: Mapping[str, float], results: Sequence[Target]) -> None:
     for name, seconds in medians.items():
         times.add_row(name, f"{seconds:.2f}", f"{seconds / medians[FLOOR]:.2f}")
     console.print(times)
-    if KUSTOMIZE not in medians:
-        console.print("kustomize: not on PATH, not measured")
     limits = Table("target", "measured", "limit", "", box=style)
     for target in results:
         verdict = "met" if target.met else "missed"
