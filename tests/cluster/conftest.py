@@ -65,7 +65,7 @@ def unkind_sync(
 ) -> Iterator[FirstSync]:
     """All environments after their first sync, where some images do not run and retries are quick.
 
-    For the tests of all modules in one xdist group.
+    Each worker has one, for the tests of all its modules.
     """
     programs = with_unkind_pods(assets, tmp_path_factory.mktemp("stages"))
     git = tmp_path_factory.mktemp("git")

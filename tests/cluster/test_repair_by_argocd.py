@@ -21,7 +21,7 @@ from fraud_detection.environments import DEV, ENVIRONMENTS, Environment
 from repository import REPOSITORY
 
 UPGRADES = REPOSITORY / "docs" / "upgrades.md"
-pytestmark = [pytest.mark.xdist_group("argocd-protection"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("argocd-repair"), pytest.mark.timeout(300)]
 
 REPAIR_SECONDS = 90
 """From the good commit until everything is healthy again."""
