@@ -135,6 +135,7 @@ def test_an_attack_on_another_environment_changes_nothing_and_its_revert_heals(
     for refusal in (
         f"namespace {STAGING.namespace} is not permitted in project",
         "resource :Namespace is not permitted in project",
+        "resource batch:Job is not permitted in project",
     ):
         assert refusal in message
     assert observed() == before
