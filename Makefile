@@ -102,8 +102,10 @@ test-packages: $(SETUP) ## Get Redis and promtool, which some tests start, from 
 		$(AS_ROOT) apt-get install --yes --no-install-recommends redis-server; }
 	@# Installed, the package would also start a Prometheus.
 	@command -v promtool > /dev/null || { folder=$$(mktemp -d) && cd "$$folder" && \
-		apt-get download --quiet prometheus && dpkg -x prometheus_*.deb . && \
-		cp usr/bin/promtool $(CURDIR)/$(VENV)/bin/ && rm -r "$$folder"; }
+		{ apt-get download prometheus || \
+			{ $(AS_ROOT) apt-get update && apt-get download prometheus; }; } && \
+		dpkg -x prometheus_*.deb . && cp usr/bin/promtool "$(CURDIR)/$(VENV)/bin/" && \
+		rm -r "$$folder"; }
 
 .PHONY: snapshots
 snapshots: $(SETUP) ## Accept the rendered manifests as the reviewed snapshots
