@@ -114,7 +114,9 @@ def test_a_rehearsal_without_an_answer_obeys_a_signal(
         process.send_signal(number)
         assert process.wait(PATIENT / 3) == INTERRUPTED
     assert all(map(has_ended, pids))
-    assert list(tmp_path.iterdir()) == []
+    # What is remembered about verified programs is no secret, and serves the next run.
+    remembered = tmp_path / f"fraud-detection-config-{os.getuid()}"
+    assert set(tmp_path.iterdir()) <= {remembered}
 
 
 def test_the_next_server_removes_the_keys_of_a_killed_rehearsal(
