@@ -95,11 +95,8 @@ class Recipe:
     working_directory: str = "/"
 
 
-_UVICORN = {"usr/local/bin/uvicorn": "../uvicorn.sh"}
-
-
 def _uvicorn(app: str, port: int) -> tuple[str, ...]:
-    return ("uvicorn", app, "--host", "0.0.0.0", "--port", str(port))  # noqa: S104 -- in a pod
+    return ("python", "-m", "uvicorn", app, "--host", "0.0.0.0", "--port", str(port))  # noqa: S104 -- in a pod
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -107,14 +104,14 @@ RECIPES: Mapping[str, Recipe] = {
     "payment-api": Recipe(
         debian=BOOKWORM,
         folder="payment_api",
-        programs={"app/main.py": "main.py", **_UVICORN},
+        programs={"app/main.py": "main.py"},
         command=_uvicorn("main:app", 8000),
         working_directory="/app",
     ),
     "alert-monitor": Recipe(
         debian=BOOKWORM,
         folder="alert_monitor",
-        programs={"app/monitor.py": "monitor.py", **_UVICORN},
+        programs={"app/monitor.py": "monitor.py"},
         command=_uvicorn("monitor:app", 8080),
         working_directory="/app",
     ),
