@@ -286,7 +286,7 @@ def topic(flags: argparse.Namespace) -> int:
             admin.create_topics([NewTopic(flags.topic, flags.partitions, flags.replicas)])
         elif flags.command == "trim-prefix":
             # -1 is the end of the partition.
-            ends = {TopicPartition(flags.topic, each["partition_index"]): -1 for each in partitions}
+            ends = {TopicPartition(flags.topic, each["partition"]): -1 for each in partitions}
             admin.delete_records(ends)
         elif flags.command == "alter-config":
             key, _, value = flags.set.partition("=")
