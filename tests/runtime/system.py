@@ -123,6 +123,17 @@ class System:
         assert alert is not None
         return alert
 
+    def wait_for_detection(self) -> None:
+        """Post frauds until one of them is shown; those before it may be skipped."""
+        posted: list[Manifest] = []
+
+        def is_shown() -> bool:
+            posted.append(transaction("detected"))
+            self.post(posted[-1])
+            return any(self._shown.alert(each) is not None for each in posted)
+
+        self.wait(is_shown, "no fraud was detected")
+
     def wait_for_history(self, user: str, *, posted: int) -> int:
         """Wait until all transactions of a user are counted, including those posted here.
 

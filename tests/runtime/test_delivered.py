@@ -240,6 +240,8 @@ def test_poison_stops_the_job_until_it_is_skipped(system: System, fault: Fault) 
         system.wait(lambda: not system.is_ready("flink-jobmanager"), "the job did not stop")
         for script in commands("runbooks/poison-message.md"):
             system.follow(script)
+        # The job skips what is posted until it restarts, and may be ready for a moment before that.
+        system.wait_for_detection()
 
 
 def test_a_snapshot_of_redis_comes_back(system: System) -> None:
