@@ -174,6 +174,12 @@ class System:
                 by_time = sorted(complete, key=lambda each: each.stat().st_mtime)
                 return [each.parent for each in by_time]
 
+    def wait_for_checkpoint(self) -> None:
+        """Wait until all that is counted now is in a checkpoint."""
+        seen = set(self.checkpoints())
+        # The first one may have begun before.
+        self.wait(lambda: len(set(self.checkpoints()) - seen) > 1, "no further checkpoints")
+
     def pod(self, name: str) -> str:
         """Return the name of a workload's one pod."""
         [pod] = pods(self._client, name)
