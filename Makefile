@@ -96,6 +96,10 @@ test-workflows: $(SETUP) ## Run the workflows under act, with stand-ins for GitH
 	uv sync --quiet --locked --group workflows
 	pytest -n 2 --dist load -m workflows tests/workflows/test_act.py
 
+.PHONY: test-alerts
+test-alerts: $(SETUP) ## Change each alerting rule, and see whether a test notices; takes minutes
+	pytest -m mutations tests/monitoring
+
 .PHONY: test-packages
 test-packages: $(SETUP) ## Get Redis and promtool, which some tests start, from Debian or Ubuntu
 	@command -v redis-server > /dev/null || { $(AS_ROOT) apt-get update && \

@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_standard_output_is_one_sentence() -> None:
     """A truncated report would be taken for the whole one."""
     done = subprocess.run(
-        ["sh", "-c", f"{Path(sys.executable).with_name('delivery')} graph > /dev/full"],
+        ["sh", "-c", '"$0" graph > /dev/full', Path(sys.executable).with_name("delivery")],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -41,6 +41,8 @@ def side_by_side(
             try:
                 done.put((item, work(item)))
             except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
+                # Here, as this thread would begin the next item before anybody has read the error.
+                stopped.set()
                 done.put(error)
 
     try:

@@ -133,7 +133,8 @@ def test_a_commit_arrives_in_the_first_environment_alone(demo: Demo) -> None:
     commit_all(demo.repository, "Release payment-api")
     demo.wait(lambda rows: tag in rows[ENVIRONMENTS[0], "payment-api"] and is_up(rows))
     changed = {key for key, state in demo.rows().items() if before[key] != state}
-    assert changed == {(ENVIRONMENTS[0], "payment-api")}
+    # The prober runs the image of payment-api.
+    assert changed == {(ENVIRONMENTS[0], name) for name in ("payment-api", "prober")}
 
 
 def test_it_says_how_to_promote_to_each_further_environment(demo: Demo) -> None:

@@ -355,6 +355,7 @@ def _depend_on(rule: Manifest) -> set[str]:
     }
 
 
+@pytest.mark.mutations
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_changed_rule_is_noticed(rule: Manifest, tmp_path: Path) -> None:
     """A case that passes with another threshold or matcher would not have tested it."""

@@ -8,11 +8,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from programs_in_python import interpreted
 from remotes import ENVIRONMENT, Remote, commit, run_git
 from repository import REPOSITORY
 
@@ -49,8 +49,7 @@ printf '%s\\n' "$text" > "$RECORDS/comment-$INPUT_HEADER"
 }
 """What the stand-in of an action does; all others do nothing."""
 
-_RECORDER = f"""#!{sys.executable}
-import json, os, subprocess, sys
+_RECORDER = f"""{interpreted()}import json, os, subprocess, sys
 records = os.environ["RECORDS"]
 name = os.path.basename(sys.argv[0])
 with open(os.path.join(records, "calls"), "a") as calls:

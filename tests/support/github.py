@@ -6,7 +6,6 @@ projects, which GitHub has removed.
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 import pytest
 
 from fraud_detection.commit_status import context
+from programs_in_python import interpreted
 from remotes import Remote, run_git
 
 _PROGRAM = """\
-#!{python}
-import argparse, json, pathlib, re, subprocess, sys, urllib.parse
+{start}import argparse, json, pathlib, re, subprocess, sys, urllib.parse
 
 here, bare = pathlib.Path(__file__).parent, {bare!r}
 with (here / "calls").open("a") as calls:
@@ -123,7 +122,7 @@ class GitHub:
         """Put a stand-in for a remote on the PATH."""
         folder.mkdir()
         program = folder / "gh"
-        text = _PROGRAM.format(python=sys.executable, bare=str(remote.bare))
+        text = _PROGRAM.format(start=interpreted(), bare=str(remote.bare))
         program.write_text(text, encoding="utf-8")
         program.chmod(0o755)
         for name in ("pulls", "reviews", "statuses"):

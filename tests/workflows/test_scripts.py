@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from delivery.cli import main
 from github import GitHub
+from programs_in_python import interpreted
 from remotes import Remote, commit, run_git
 from repository import REPOSITORY
 
@@ -37,7 +37,7 @@ class Programs:
         program = self.folder / path
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text(
-            f"#!{sys.executable}\nimport json, subprocess, sys\n"
+            f"{interpreted()}import json, subprocess, sys\n"
             f"with open({str(self.folder / 'calls')!r}, 'a') as calls:\n"
             "    print(json.dumps(sys.argv), file=calls)\n"
             f"command = ['sh', '-c', {answer!r}, *sys.argv]\n"
