@@ -134,8 +134,8 @@ api-server: $(PACKAGES) ## Get and verify what a rehearsal needs of it
 	@delivery control-plane --api-server
 
 .PHONY: confirm
-confirm: $(SETUP) control-plane ## Let a real Argo CD confirm the rehearsal's verdicts; takes minutes
-	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster/test_rehearsal.py
+confirm: $(SETUP) control-plane ## Let a real Argo CD confirm verdicts and proofs; takes minutes
+	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster
 
 .PHONY: test-runtime
 test-runtime: $(SETUP) control-plane ## Really run dist/dev on a node (Linux, root); takes half an hour

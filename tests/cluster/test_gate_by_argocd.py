@@ -29,7 +29,12 @@ from github_api import GitHubApi, github_api
 from rendering import kinds
 from working_tree import bump
 
-pytestmark = [pytest.mark.xdist_group("argocd-gate"), pytest.mark.timeout(300)]
+pytestmark = [
+    # They wait for the controller, which looks at each Application once a minute.
+    pytest.mark.confirmation,
+    pytest.mark.xdist_group("argocd-gate"),
+    pytest.mark.timeout(300),
+]
 
 SOAK = 3
 """Seconds."""

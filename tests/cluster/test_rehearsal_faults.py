@@ -126,9 +126,9 @@ def test_the_next_server_removes_the_keys_of_a_killed_rehearsal(
     with rehearsing(tmp_path, signal.SIGSTOP, seconds=PATIENT) as process:
         pids = programs(process)
         process.kill()
-    [abandoned] = tmp_path.iterdir()
+    [abandoned] = tmp_path.glob("control-plane-*")
     assert (abandoned / "service-account.key").exists()
     wait_until(lambda: all(map(has_ended, pids)), programs=[], seconds=30, what="they still run")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with api_server(api_server_assets) as server:
-        assert list(tmp_path.iterdir()) == [server.folder]
+        assert list(tmp_path.glob("control-plane-*")) == [server.folder]

@@ -67,8 +67,11 @@ class Copy:
         return done.stdout
 
     def pytest(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run tests of the copy, without those that need a control plane or a node."""
-        ignored = ("cluster", "runtime", "extension")
+        """Run tests of the copy, without those that need a control plane or a node.
+
+        Nor those of how programs are fetched, built and started, which no service changes.
+        """
+        ignored = ("cluster", "control_plane", "extension", "runtime", "services/files")
         options = ("-q", "-p", "no:cacheprovider", *(f"--ignore=tests/{each}" for each in ignored))
         return self.run("pytest", *options, *arguments)
 
