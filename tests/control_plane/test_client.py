@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -43,23 +43,30 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[bytes]], C
         "HTTPSConnection",
         lambda host, *, timeout, context: http.client.HTTPConnection(host, timeout=timeout),  # noqa: ARG005 - of HTTPS
     )
+    threads: list[threading.Thread] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def start(answers: list[bytes]) -> Client:
-            threading.Thread(target=serve_all, args=[listener, answers], daemon=True).start()
+            threads.append(threading.Thread(target=serve_all, args=[listener, answers]))
+            threads[-1].start()
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             return Client(url, token="some", certificate=Path("some"))  # noqa: S106 - no secret
 
         yield start
+        # Ends those who wait for a request that did not come.
+        listener.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
 
 
 def serve_all(listener: socket.socket, answers: list[bytes]) -> None:
     """Answer one request per connection, and then leave all others without an answer."""
-    for each in answers:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(each)
+    with suppress(OSError):
+        for each in answers:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(each)
 
 
 @pytest.mark.parametrize(
