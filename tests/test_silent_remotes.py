@@ -30,7 +30,7 @@ from delivery.cli import main
 main(["status"])
 """
 
-pytestmark = [pytest.mark.usefixtures("git_environment"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.usefixtures("git_environment"), pytest.mark.timeout(180)]
 
 
 class Silent:
