@@ -71,7 +71,14 @@ class Copy:
 
         Nor those of how programs are fetched, built and started, which no service changes.
         """
-        ignored = ("cluster", "control_plane", "extension", "runtime", "services/files")
+        ignored = (
+            "cluster",
+            "control_plane",
+            "extension",
+            "runtime",
+            "services/files",
+            "test_processes.py",
+        )
         options = ("-q", "-p", "no:cacheprovider", *(f"--ignore=tests/{each}" for each in ignored))
         return self.run("pytest", *options, *arguments)
 
