@@ -1,9 +1,9 @@
 """A commit in a file, for a job that may push and must not run the code that made it."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from delivery.releases.sandbox import Sandbox
+from delivery.temporary import temporary_folder
 
 
 def write_bundle(private: Sandbox, commit: str, path: Path, *, branch: str) -> None:
@@ -22,7 +22,7 @@ def write_bundle(private: Sandbox, commit: str, path: Path, *, branch: str) -> N
     ref = f"refs/heads/{branch}"
     private.git("update-ref", ref, commit)
     path = path.absolute()
-    with TemporaryDirectory(prefix=".bundle-", dir=path.parent) as folder:
-        new = Path(folder) / path.name
+    with temporary_folder(".bundle-", parent=path.parent) as folder:
+        new = folder / path.name
         private.git("bundle", "create", "--quiet", str(new), ref, "--not", f"{commit}^@")
         new.replace(path)

@@ -20,7 +20,7 @@ from delivery.releases.bundle import write_bundle
 from delivery.releases.changes import Change, ReleaseError
 from delivery.releases.edit import update_images
 from delivery.releases.images import ANY_TAG, IMAGES, images_of
-from delivery.releases.sandbox import Sandbox, absolute, sandbox
+from delivery.releases.sandbox import ROBOT_EMAIL, ROBOT_NAME, Sandbox, absolute, sandbox
 from delivery.text import escaped
 from fraud_detection.images import SERVICES, ImagesError, Rule, read_images
 
@@ -196,8 +196,7 @@ def _identity(private: Sandbox) -> list[str]:
                 "Others could not ask you about this change: tell Git who you are, with "
                 "`git config --global user.name NAME` and `git config --global user.email EMAIL`."
             ) from error
-        email = "delivery@fraud-detection.invalid"
-        return ["-c", "user.name=fraud-detection delivery", "-c", f"user.email={email}"]
+        return ["-c", f"user.name={ROBOT_NAME}", "-c", f"user.email={ROBOT_EMAIL}"]
     return []
 
 

@@ -18,13 +18,12 @@ from delivery.releases.edit import check_reason, update_images
 from delivery.releases.gate import Offer, UnprovedError, newest_proved
 from delivery.releases.images import ANY_TAG, IMAGES, images_of
 from delivery.releases.promotion_text import Case, sections
-from delivery.releases.sandbox import Sandbox, sandbox
+from delivery.releases.sandbox import ROBOT_EMAIL, ROBOT_NAME, Sandbox, sandbox
 from delivery.text import counted, fitted, short
 from fraud_detection.images import Release
 
 PROMOTES = "Promotes"
 """Trailer with the commit of the source branch; the commit that has it is a promotion."""
-_ROBOT = "fraud-detection delivery"
 
 
 class PromotionError(DeliveryError):
@@ -343,8 +342,8 @@ def _commit(
     times = [int(private.git("log", "-1", "--format=%ct", each)) for each in parents]
     settings = dict(private.settings)
     for role in ("AUTHOR", "COMMITTER"):
-        settings[f"GIT_{role}_NAME"] = _ROBOT
-        settings[f"GIT_{role}_EMAIL"] = "delivery@fraud-detection.invalid"
+        settings[f"GIT_{role}_NAME"] = ROBOT_NAME
+        settings[f"GIT_{role}_EMAIL"] = ROBOT_EMAIL
         settings[f"GIT_{role}_DATE"] = f"{max(times)} +0000"
     message = f"{subject}\n\n" + "\n".join(f"{key}: {text}" for key, text in trailers.items())
     options = [option for parent in parents for option in ("-p", parent)]

@@ -126,13 +126,9 @@ def _move(old: Image | None, new: Image | None) -> str:
     """Return the old and the new image, without the repository if both have the same."""
     same = old and new and old.repository == new.repository
     return " → ".join(
-        "none" if image is None else escaped(_build(image) if same else image.reference)
+        "none" if image is None else escaped(short(image.build) if same else image.reference)
         for image in (old, new)
     )
-
-
-def _build(image: Image) -> str:
-    return short(image.tag) + (f"@{short(image.digest)}" if image.digest else "")
 
 
 def _link(old: Image | None, new: Image | None) -> str:
@@ -185,6 +181,6 @@ def _differences(case: Case) -> Iterator[str]:
                 (name, release.pins[name]) for name in (target, source) if name in release.pins
             )
             yield escaped(
-                f"{service}: {source} runs {_build(theirs)} and {target} {_build(ours)}, "
+                f"{service}: {source} runs {short(theirs.build)} and {target} {short(ours.build)}, "
                 f"because {where} is pinned: {pin.reason}"
             )

@@ -19,7 +19,6 @@ from delivery.releases.gate import reports
 from delivery.releases.images import images_of
 from delivery.releases.timeline import RELEASE, SOURCE_RUN, changes, timeline
 from delivery.text import dumped, on_one_line, short
-from fraud_detection.platform.image import Image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ def record(repository: Path, service: str, *, remote: str) -> list[Run]:
             Run(
                 time=datetime.fromtimestamp(state.time, timezone.utc).isoformat(" ", "minutes"),
                 environment=each.name,
-                image=_build(image) if image else None,
+                image=image.build if image else None,
                 author=state.author,
                 commit=state.commit,
                 source_run=built.get(f"{service} {image.tag}") if image else None,
@@ -82,10 +81,6 @@ def record(repository: Path, service: str, *, remote: str) -> list[Run]:
             for state, image in ran
         ]
     return sorted(found, key=lambda run: run.time, reverse=True)
-
-
-def _build(image: Image) -> str:
-    return image.tag + (f"@{image.digest}" if image.digest else "")
 
 
 def _source_runs(repository: Path, heads: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """A conflict in images.yaml, resolved by its fields."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from delivery.errors import DeliveryError
 from delivery.git import GitError, file_of, git
@@ -11,6 +10,7 @@ from delivery.network.readme import README
 from delivery.releases import fields
 from delivery.releases.edit import update_images
 from delivery.releases.images import IMAGES, parse
+from delivery.temporary import temporary_folder
 from fraud_detection.images import SERVICES
 
 
@@ -53,8 +53,8 @@ def resolve_images(repository: Path, *, prefer: str | None = None) -> None:
             "decide with `delivery resolve --prefer ours` or `--prefer theirs`."
         )
     names = [each.name for each in environments(repository, "HEAD")]
-    with TemporaryDirectory(prefix=".images-", dir=repository) as folder:
-        new = Path(folder) / IMAGES
+    with temporary_folder(".new-", parent=repository) as folder:
+        new = folder / IMAGES
         new.write_text(texts[1], encoding="utf-8")
         update_images(new, merged.services, environments=names, services=SERVICES)
         new.replace(repository / IMAGES)

@@ -14,6 +14,9 @@ from delivery.temporary import temporary_folder
 # `git config --list` has expanded what is included.
 _OWN = ("core.bare", "core.worktree", "include.", "includeif.")
 """Settings about the location of the other repository's files."""
+ROBOT_NAME = "fraud-detection delivery"
+ROBOT_EMAIL = "delivery@fraud-detection.invalid"
+"""Identity of commits that no person makes."""
 _ADDRESS = re.compile(r"remote\..*\.(push)?url")
 
 

@@ -18,6 +18,11 @@ class Image:
     digest: str | None = None
 
     @property
+    def build(self) -> str:
+        """The tag, with `@digest` if there is one."""
+        return self.tag + (f"@{self.digest}" if self.digest else "")
+
+    @property
     def reference(self) -> str:
         """Image reference for a pod: `repository:tag`, with `@digest` if there is one."""
-        return f"{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
+        return f"{self.repository}:{self.build}"

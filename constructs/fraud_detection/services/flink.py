@@ -5,6 +5,7 @@ The JobManager runs the job itself, so that no sync can submit it a second time.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cdk8s_plus_27 import k8s
 
@@ -205,6 +206,17 @@ class Flink(Construct):
             )
 
         env = connect(jobmanager)
+        jobmanager_process = partial(
+            _jobmanager,
+            image=image,
+            watch=watch,
+            settings=settings,
+            mounts=jobmanager_mounts,
+            env=env,
+        )
+        taskmanager_process = partial(
+            _taskmanager, image=image, watch=watch, settings=settings, mounts=taskmanager_mounts
+        )
         if settings.access_mode is AccessMode.ONE_NODE:
             if settings.max_taskmanagers > 1:
                 raise SettingsError(
@@ -217,23 +229,8 @@ class Flink(Construct):
                 annotations=watch.scrape(jobmanager, _JOBMANAGER_METRICS, _TASKMANAGER_METRICS),
                 init_containers=[ensure_topic],
                 containers=[
-                    _jobmanager(
-                        image=image,
-                        watch=watch,
-                        settings=settings,
-                        mounts=jobmanager_mounts,
-                        env=env,
-                        address=_SAME_POD,
-                    ),
-                    _taskmanager(
-                        image=image,
-                        watch=watch,
-                        settings=settings,
-                        mounts=taskmanager_mounts,
-                        env=env,
-                        leader=_SAME_POD,
-                        address=_SAME_POD,
-                    ),
+                    jobmanager_process(address=_SAME_POD),
+                    taskmanager_process(env=env, leader=_SAME_POD, address=_SAME_POD),
                 ],
                 mounts=[*jobmanager_mounts, *taskmanager_mounts],
             )
@@ -252,16 +249,7 @@ class Flink(Construct):
             jobmanager,
             annotations=watch.scrape(jobmanager, _JOBMANAGER_METRICS),
             init_containers=[ensure_topic],
-            containers=[
-                _jobmanager(
-                    image=image,
-                    watch=watch,
-                    settings=settings,
-                    mounts=jobmanager_mounts,
-                    env=env,
-                    address=jobmanager.name,
-                )
-            ],
+            containers=[jobmanager_process(address=jobmanager.name)],
             mounts=jobmanager_mounts,
         )
         autoscaled = settings.max_taskmanagers > settings.min_taskmanagers
@@ -269,11 +257,7 @@ class Flink(Construct):
             taskmanager,
             annotations=watch.scrape(taskmanager, _TASKMANAGER_METRICS),
             containers=[
-                _taskmanager(
-                    image=image,
-                    watch=watch,
-                    settings=settings,
-                    mounts=taskmanager_mounts,
+                taskmanager_process(
                     env=[*connect(taskmanager), variable_from_field("POD_IP", "status.podIP")],
                     leader=jobmanager.name,
                     address="$(POD_IP)",
