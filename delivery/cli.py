@@ -338,7 +338,7 @@ def draw_graph(environment: str | None, since: str | None, form: str) -> None:
 @click.option(
     "--pack", "mirror", type=Path, metavar="FOLDER", help="Write a mirror, and print its release."
 )
-@click.option("--reproduce", is_flag=True, help="Build all again; are they the same bytes?")
+@click.option("--reproduce", is_flag=True, help="Rebuild everything, and compare the bytes.")
 def get_control_plane(
     *, api_server: bool, write_sums: bool, mirror: Path | None, reproduce: bool
 ) -> None:
@@ -353,7 +353,7 @@ def get_control_plane(
     Example:
       delivery control-plane
     Exit codes:
-      1  --reproduce: other bytes
+      1  --reproduce: the bytes differ
     """
     console = _console()
     if api_server + write_sums + (mirror is not None) + reproduce > 1:
@@ -735,7 +735,7 @@ def resolve_conflict(prefer: str | None) -> None:
     dist.synthesize(repository)
     readme.redraw(repository)
     resolve.stage(repository)
-    _echo(f"{IMAGES} and dist are resolved: continue with `git merge --continue` or its like.")
+    _echo(f"{IMAGES} and dist are resolved: continue the merge, pick or rebase with `--continue`.")
 
 
 @main.command("diff")

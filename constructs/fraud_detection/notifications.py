@@ -52,7 +52,7 @@ def subscription(soak: float) -> dict[str, str]:
 
 
 def configure(chart: Chart) -> None:
-    """Render the keys of ours; Argo CD's installation owns the others of the same ConfigMap."""
+    """Render our keys; Argo CD's installation owns the others of the same ConfigMap."""
     k8s.KubeConfigMap(
         chart,
         "notifications",
@@ -97,7 +97,7 @@ def _condition(when: str, template: str, *, once_per: str | None = None) -> dict
 def _template(state: str, message: str, deployment: str) -> dict[str, str]:
     # The name of the folder that it applies is the name of the environment.
     environment = "{{base .app.spec.source.path}}"
-    # GitHub refuses an address that is none, and the controller never tries again.
+    # GitHub refuses an invalid address, and the controller does not retry.
     page = "{{with .context.argocdUrl}}{{.}}/applications/argocd/{{$.app.metadata.name}}{{end}}"
     template = {
         "message": message,

@@ -100,7 +100,7 @@ def run(repository: Path, console: Console) -> None:
     """Deliver the commits of a working tree to all environments, and show these until Ctrl-C.
 
     Raises:
-        ControlPlaneError: If the control plane cannot be had.
+        ControlPlaneError: If the control plane cannot be obtained.
         StartError: If it does not start, or one of its programs ends.
     """
     try:

@@ -18,7 +18,7 @@ from delivery.errors import DeliveryError
 
 
 class ControlPlaneError(DeliveryError):
-    """The control plane is missing, or cannot be had; the message says what to do."""
+    """The control plane is missing, or cannot be obtained; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ class _Source:
 
     @contextmanager
     def ask(self, file: str, *, after: int) -> Iterator[HTTPResponse]:
-        """Ask for a file, without its first bytes if the source knows how to."""
+        """Ask for a file, without its first bytes if the source supports ranges."""
         headers = {"Range": f"bytes={after}-"} if after else {}
         try:
             request = urllib.request.Request(f"{self.address}/{file}", headers=headers)  # noqa: S310 - the user's mirror

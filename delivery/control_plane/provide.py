@@ -36,7 +36,7 @@ def provide(parts: Sequence[Part], console: Console) -> None:
         console: Gets a line per part, and the progress on a terminal.
 
     Raises:
-        ControlPlaneError: If a part has no sum, or cannot be had.
+        ControlPlaneError: If a part has no sum, or cannot be obtained.
     """
     cache = Cache.of_pins()
     if not cache.lacking(parts):
@@ -83,7 +83,7 @@ def pack(folder: Path, console: Console) -> None:
         console: As for `provide`.
 
     Raises:
-        ControlPlaneError: If a part cannot be had, or its compressed file has no sum.
+        ControlPlaneError: If a part cannot be obtained, or its compressed file has no sum.
     """
     provide(PARTS, console)
     cache = Cache.of_pins()

@@ -59,7 +59,7 @@ def refreshed(releases: Releases, *, verify: Callable[[Image], object]) -> Refre
     for service, release in releases.services.items():
         try:
             found[service] = _refreshed(release, verify)
-        except DeliveryError as error:  # noqa: PERF203 - one that cannot be had delays no other
+        except DeliveryError as error:  # noqa: PERF203 - one that is missing delays no other
             problems.append(f"{service} stays as it is: {error}")
     changed = {name: new for name, new in found.items() if new != releases.services[name]}
     return Refreshed(releases=changed, problems=problems)

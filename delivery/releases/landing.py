@@ -168,7 +168,7 @@ def _services(private: Sandbox) -> Mapping[str, Rule]:
     with suppress(ImagesError, OSError):
         known = images_of(private.folder).services
         return {name: SERVICES.get(name, ANY_TAG) for name in known}
-    # Whose reader names what is wrong.
+    # The next reader reports what is wrong with it.
     return SERVICES
 
 
@@ -193,8 +193,8 @@ def _identity(private: Sandbox) -> list[str]:
     except GitError as error:
         if not os.environ.get("CI"):
             raise ReleaseError(
-                "Others could not ask you about this change: tell Git who you are, with "
-                "`git config --global user.name NAME` and `git config --global user.email EMAIL`."
+                "Git does not know who you are, and others may have questions about this change: "
+                "run `git config --global user.name NAME` and `git config --global user.email EMAIL`."
             ) from error
         return ["-c", f"user.name={ROBOT_NAME}", "-c", f"user.email={ROBOT_EMAIL}"]
     return []

@@ -25,9 +25,8 @@ _KEEPS_DATA = frozenset({"PersistentVolumeClaim", "StatefulSet"})
 class Case:
     """A promotion: its commits, and the releases and dist before and after it.
 
-    `offer` says why it is this commit that is promoted; `released` is images.yaml on the source
-    branch, `own` what the promotion undoes of the target,
-    `overrule` the reason for that.
+    `offer` says why this commit is promoted; `released` is images.yaml on the source branch, `own`
+    what the promotion undoes on the target, and `overrule` the reason for that.
     """
 
     source: Environment

@@ -22,7 +22,7 @@ def detection(*, delay: float) -> Iterator[Rule]:
             f"time() - max(fraud_prober_last_success_timestamp_seconds{{$own}}) > {_LATE_SECONDS}"
         ),
         after="1m",
-        loss="Frauds raise no alert: the prober's own fraud did not for minutes.",
+        loss="Frauds raise no alert: the prober has seen none for its own frauds for minutes.",
         runbook=_RUNBOOK,
     )
     yield Alert(
@@ -44,13 +44,13 @@ def detection(*, delay: float) -> Iterator[Rule]:
             "sum(increase(fraud_prober_alert_delay_seconds_count{$own}[$window])) + "
             'sum(increase(fraud_prober_failures_total{$own, step="alert"}[$window])))'
         ),
-        loss=f"More than 1 in 100 frauds raise their alert later than after {delay:g} s.",
+        loss=f"More than 1 in 100 frauds take longer than {delay:g} s to raise their alert.",
         runbook=_RUNBOOK,
     ).rules()
 
 
 def _acceptance() -> Iterator[Rule]:
-    """Return the rules of payment-api's availability, in moments: failed probes repeat faster."""
+    """Return the rules of payment-api's availability, by time: failed probes repeat faster."""
     refuses = "namespace:payment_api_refuses:bool"
     yield Recording(
         name=refuses,

@@ -85,7 +85,7 @@ class FlinkSettings:
             of their own, on any nodes. Immutable once the volume exists.
         min_taskmanagers: The minimum number of TaskManagers.
         max_taskmanagers: The maximum number of TaskManagers; if it equals the minimum, nothing
-            scales. More than one need ALL_NODES.
+            scales. More than one requires ALL_NODES.
         storage_class: StorageClass of the checkpoint volume. Default: that of the cluster.
     """
 
