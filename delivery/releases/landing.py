@@ -194,7 +194,8 @@ def _identity(private: Sandbox) -> list[str]:
         if not os.environ.get("CI"):
             raise ReleaseError(
                 "Git does not know who you are, and others may have questions about this change: "
-                "run `git config --global user.name NAME` and `git config --global user.email EMAIL`."
+                "run `git config --global user.name NAME` and "
+                "`git config --global user.email EMAIL`."
             ) from error
         return ["-c", f"user.name={ROBOT_NAME}", "-c", f"user.email={ROBOT_EMAIL}"]
     return []
