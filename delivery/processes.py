@@ -5,11 +5,16 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from errno import ENOENT
 from pathlib import Path
+from shutil import which
 from typing import IO, cast
 
 _GRACE_SECONDS = 5
 """Time between SIGTERM and SIGKILL, in which a program can remove its temporary files."""
+_GUARDED = ["/bin/sh", "-c", 'read -r _ && exec "$@"', "sh"]
+"""Becomes the program once it reads a line, which it gets when the guard knows it: before that,
+our end would leave it behind."""
 
 
 def run(
@@ -38,10 +43,13 @@ def run(
         OSError: If it cannot be started.
         subprocess.TimeoutExpired: If it exceeds the limit.
     """
+    path = (os.environ if environment is None else environment).get("PATH")
+    if limit is not None and not which(command[0], path=path):
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(command[0]))
     with (
         nullcontext() if limit is None else _guard() as guard,
-        subprocess.Popen(  # noqa: S603 - no shell
-            command,
+        subprocess.Popen(  # noqa: S603 - the program's own arguments
+            command if limit is None else [*_GUARDED, *command],
             cwd=folder,
             env=environment,
             stdin=subprocess.PIPE,
@@ -53,6 +61,7 @@ def run(
         try:
             if guard:
                 guard.write(b"%d\n" % process.pid)
+                given = b"\n" + given
             output, errors = process.communicate(given, limit)
         except BaseException:
             _end(process)
