@@ -1,6 +1,6 @@
 """Git alone fixes what Git broke, and a broken service holds back no other release.
 
-One cluster serves all tests, with the pods of both environments.
+Two groups of tests run side by side, each with a cluster that has the pods of both environments.
 """
 
 import json
@@ -21,7 +21,9 @@ from fraud_detection.environments import DEV, ENVIRONMENTS, Environment
 from repository import REPOSITORY
 
 UPGRADES = REPOSITORY / "docs" / "upgrades.md"
-pytestmark = [pytest.mark.xdist_group("argocd-repair"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
+IN_ROUNDS = pytest.mark.xdist_group("argocd-repair")
+OF_REFUSALS = pytest.mark.xdist_group("argocd-refusals")
 
 REPAIR_SECONDS = 90
 """From the good commit until everything is healthy again."""
@@ -155,6 +157,7 @@ def _is_broken(system: System, workload: str, environment: Environment) -> bool:
     return bool(status["sync"]["status"] == "Synced" and health[workload] != "Healthy")
 
 
+@IN_ROUNDS
 @pytest.mark.parametrize("shift", range(len(FAULTS) + 1))
 def test_broken_services_hold_back_neither_a_release_nor_their_repair(
     system: System, shift: int
@@ -194,6 +197,7 @@ def _is_given_up(system: System, environment: Environment) -> bool:
     return system.operation(environment).get("phase") == "Failed"
 
 
+@OF_REFUSALS
 @pytest.mark.parametrize(
     ("half", "state"), [(0, _is_retried), (1, _is_given_up)], ids=["retried", "given up"]
 )
@@ -217,6 +221,7 @@ START = json.loads("".join(re.findall(r"--patch '(.*)'", UPGRADES.read_text(enco
 """What the guide patches an Application with."""
 
 
+@OF_REFUSALS
 def test_a_stateful_set_is_replaced_without_its_pod(system: System) -> None:
     """docs/upgrades.md: the order in which its pods start is immutable, and Redis's had another."""
 
