@@ -94,11 +94,11 @@ class GitHub:
         (github.records / "artifacts").mkdir(parents=True)
         clone = github.remote.clone
         shutil.copytree(REPOSITORY / ".github", clone / ".github")
-        (clone / "delivery").write_text(_RECORDER)
-        (clone / "delivery").chmod(0o755)
+        (clone / "recorder").write_text(_RECORDER)
+        (clone / "recorder").chmod(0o755)
         (clone / ".gitignore").write_text(".venv\n/*.md\n/*.txt\n/*.bundle\n")
         (clone / "Makefile").write_text(
-            "%:\n\t@mkdir -p .venv/bin && cp delivery .venv/bin/delivery\n"
+            "%:\n\t@mkdir -p .venv/bin && cp recorder .venv/bin/delivery\n"
         )
         commit(clone, "Add the workflows")
         run_git(clone, "push", "--quiet", "origin", "HEAD:develop", "HEAD:main")
