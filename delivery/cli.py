@@ -1,10 +1,12 @@
 """The command line: every command is a few lines over a function that can be called without it."""
 
+import json
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from functools import cache, partial, wraps
 from itertools import zip_longest
 from pathlib import Path
@@ -34,6 +36,7 @@ from delivery.releases import (
     changes,
     choices,
     digests,
+    feedback,
     fork,
     gate,
     landing,
@@ -919,6 +922,28 @@ def show_status(remote: str, context: str | None, form: str) -> None:
     _echo(status_report.FORMATS[form](found), nl=False)
 
 
+@main.command("report")
+@_remote_option
+def report_to_application(remote: str) -> None:
+    """Print what the application's commits should say.
+
+    That is whether each environment runs them, or why not, as commit statuses of the application
+    repository. Those that a commit has already are left out. The line is an output of a workflow's
+    step.
+
+    \b
+    Example:
+      delivery report
+    """
+    found = feedback.missing(
+        _repository(),
+        remote=remote,
+        application=_on_github(APPLICATION),
+        address=REPOSITORY.removesuffix(".git"),
+    )
+    _echo(f"statuses={json.dumps([asdict(each) for each in found])}")
+
+
 @main.command("fork")
 @click.argument("configuration", metavar="OWNER/NAME")
 @click.option(
@@ -951,13 +976,15 @@ def _prove(history: str | None) -> Callable[[Image], Image]:
 
 def _verify(history: str | None) -> Callable[[Image], None]:
     """Return what refuses an image that is neither built by our workflow nor a third party's."""
-    source, configuration = (
-        address.removeprefix("https://github.com/").removesuffix(".git")
-        for address in (APPLICATION, REPOSITORY)
-    )
-    workflow = f"{configuration}/.github/workflows/deliver-service.yml"
+    source = _on_github(APPLICATION)
+    workflow = f"{_on_github(REPOSITORY)}/.github/workflows/deliver-service.yml"
     builder = Builder(source=source, workflow=workflow)
     return partial(digests.require_verified, builder=builder, history=history or source)
+
+
+def _on_github(address: str) -> str:
+    """Return OWNER/NAME of a repository."""
+    return address.removeprefix("https://github.com/").removesuffix(".git")
 
 
 class _Console(Console):

@@ -24,7 +24,7 @@ from delivery.rehearsal import report, run, verdicts
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.rehearse import Finding, Rehearsal
 from delivery.releases import status
-from delivery.releases.gate import Report
+from delivery.releases.reports import Report
 from delivery.releases.status import Held, Pinned, Running, Status
 from delivery.text import fenced
 from hostile import CONTROLS, MARKUP, WRITTEN, assert_visible, structure

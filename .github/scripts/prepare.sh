@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Write the one commit of an operation as a bundle, in a job without secrets.
 #
+#   prepare.sh >> "$GITHUB_OUTPUT"
+#
+# Prints `refusal=`, with the reason, if `delivery` fails.
+#
 # operate.yml runs it from a checkout of BRANCH: the workflow is that of the default branch, so
 # these variables are all that it may rely on. An operation that changes nothing writes no bundle.
 set -euo pipefail
@@ -30,4 +34,11 @@ case $ACTION in
         exit 2
         ;;
 esac
-exec .venv/bin/delivery "$ACTION" --branch="$BRANCH" --bundle="$BUNDLE" "${arguments[@]}"
+code=0
+said=$(.venv/bin/delivery "$ACTION" --branch="$BRANCH" --bundle="$BUNDLE" "${arguments[@]}" 2>&1 |
+    tee /dev/stderr) || code=$?
+if ((code)); then
+    reason=${said##*$'\n'}
+    echo "refusal=${reason#Error: }"
+fi
+exit "$code"

@@ -33,7 +33,7 @@ def rename(repository: Path, *, configuration: str, application: str, reviewer: 
         ForkError: If a name is not one of GitHub's, or repositories.py names none.
     """
     owner, name = _parts(configuration)
-    application_owner, _ = _parts(application)
+    application_owner, application_name = _parts(application)
     if not re.fullmatch(r"@[\w-]+(/[\w-]+)?", reviewer):
         raise ForkError(f"{reviewer!r} is not a reviewer: give @USER or @ORGANIZATION/TEAM.")
     old_owner, old_name = _declared(repository, "REPOSITORY")
@@ -44,6 +44,10 @@ def rename(repository: Path, *, configuration: str, application: str, reviewer: 
         # Registries take lower case only.
         f"ghcr.io/{old_application_owner.lower()}": f"ghcr.io/{application_owner.lower()}",
         f"--owner {old_application_owner}": f"--owner {application_owner}",
+        # Above the other, which it contains if one owner has both.
+        _token(old_application_owner, old_application_name): _token(
+            application_owner, application_name
+        ),
         f"owner: {old_owner}": f"owner: {owner}",
         f"repositories: {old_name}": f"repositories: {name}",
     }
@@ -61,6 +65,11 @@ def rename(repository: Path, *, configuration: str, application: str, reviewer: 
             replace_file(file, after)
             changed.append(path)
     return changed
+
+
+def _token(owner: str, name: str) -> str:
+    """Return what a workflow's step says to get a token for a repository of any owner."""
+    return f"owner: {owner}\n          repositories: {name}"
 
 
 def _parts(repository: str) -> tuple[str, str]:

@@ -1,58 +1,20 @@
 """Which commits of a branch its environment has proved, as Argo CD reports on GitHub."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delivery.commands import gh
 from delivery.errors import DeliveryError
 from delivery.git import git
 from delivery.manifests.applications import Environment
-from delivery.text import short
+from delivery.releases.reports import MOST, Report, ask
 from fraud_detection.commit_status import context
 
 _PROVED = "success"
-_LOOKED_AT = 100
-"""Commits that one question to GitHub may be about; older ones are not offered."""
-_QUESTION = """\
-query($owner: String!, $repository: String!, $context: String!) {
-  repository(owner: $owner, name: $repository) { %s }
-}
-fragment Reported on Commit {
-  status { context(name: $context) { state description createdAt creator { login } } }
-}
-"""
 
 
 class UnprovedError(DeliveryError):
     """The environment has not proved what would be promoted; the message says what it reports."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """The newest report of an environment about a commit.
-
-    Attributes:
-        commit: The commit that Argo CD had synced.
-        state: The state of the commit status, such as `success`.
-        description: What Argo CD found.
-        time: When, as GitHub writes it.
-        author: Login of whoever set the status: anybody with write access can.
-    """
-
-    commit: str
-    state: str
-    description: str
-    time: str
-    author: str
-
-    def __str__(self) -> str:
-        """Describe it on one line."""
-        return (
-            f"{self.state} for {short(self.commit)} ({self.description}), "
-            f"reported {self.time} by {self.author}"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +53,7 @@ def newest_proved(
     """
     if not environment.reports:
         return Offer(commit=newest)
-    log = ("rev-list", "--first-parent", f"--max-count={_LOOKED_AT}")
+    log = ("rev-list", "--first-parent", f"--max-count={MOST}")
     candidates = git(repository, *log, newest, f"^{promoted}").splitlines()
     if not candidates:
         return Offer(commit=newest)
@@ -116,7 +78,7 @@ def newest_report(repository: Path, environment: Environment, newest: str) -> Re
     Raises:
         CommandError: If GitHub does not answer.
     """
-    log = ("rev-list", "--first-parent", f"--max-count={_LOOKED_AT}", newest)
+    log = ("rev-list", "--first-parent", f"--max-count={MOST}", newest)
     commits = git(repository, *log).splitlines()
     found = reports(repository, environment, commits)
     return next((found[each] for each in commits if each in found), None)
@@ -132,36 +94,10 @@ def reports(
     Raises:
         CommandError: If GitHub does not answer.
     """
-    commits = commits[:_LOOKED_AT] if environment.reports else []
-    if not commits:
-        return {}
-    asked = " ".join(
-        f'c{number}: object(oid: "{commit}") {{ ...Reported }}'
-        for number, commit in enumerate(commits)
-    )
-    answer = gh(
-        "api",
-        "graphql",
-        # gh replaces these by the repository of the remote.
-        "--field=owner={owner}",
-        "--field=repository={repo}",
-        f"--raw-field=context={context(environment.name)}",
-        f"--raw-field=query={_QUESTION % asked}",
-        folder=repository,
-    )
-    objects = json.loads(answer)["data"]["repository"]
-    found = {}
-    for number, commit in enumerate(commits):
-        match objects[f"c{number}"]:
-            case {"status": {"context": {"state": state, "createdAt": time} as status}}:
-                found[commit] = Report(
-                    commit=commit,
-                    state=state.lower(),
-                    description=status["description"] or "",
-                    time=time,
-                    author=(status["creator"] or {}).get("login", "a removed account"),
-                )
-    return found
+    asked = commits[:MOST] if environment.reports else []
+    name = context(environment.name)
+    found = ask(repository, asked)
+    return {commit: each[name] for commit, each in found.items() if name in each}
 
 
 def _alike(commits: Sequence[str], changed: Sequence[str]) -> Iterator[list[str]]:

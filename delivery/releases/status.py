@@ -10,8 +10,9 @@ from typing import Any
 from delivery.commands import kubectl
 from delivery.manifests.applications import Environment, environments
 from delivery.releases.chain import ChainError, fetch
-from delivery.releases.gate import Report, newest_report
+from delivery.releases.gate import newest_report
 from delivery.releases.images import images_of
+from delivery.releases.reports import Report
 from delivery.releases.timeline import State, timeline, unpromoted
 from fraud_detection.images import Pin, Releases
 from fraud_detection.platform.image import Image

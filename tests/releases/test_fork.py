@@ -14,7 +14,7 @@ from fraud_detection.repositories import REPOSITORY as REMOTE
 from remotes import run_git
 from working_tree import commit_all, copy_working_tree
 
-ARGUMENTS = ("forkers/config", "--application=forkers/shop", "--reviewer=@forkers/platform")
+ARGUMENTS = ("forkers/config", "--application=shoppers/shop", "--reviewer=@forkers/platform")
 OWNER, NAME = REMOTE.removesuffix(".git").split("/")[-2:]
 UPSTREAM = re.compile(rf"\b({OWNER}|repositories: {NAME})\b", re.IGNORECASE)
 
@@ -63,15 +63,18 @@ def test_every_place_has_the_new_name(fork: Path) -> None:
     run(*ARGUMENTS)
     for place, line in (
         ("constructs/fraud_detection/repositories.py", "https://github.com/forkers/config.git"),
-        ("constructs/fraud_detection/repositories.py", "https://github.com/forkers/shop"),
-        ("images.yaml", "repository: ghcr.io/forkers/payment-api"),
+        ("constructs/fraud_detection/repositories.py", "https://github.com/shoppers/shop"),
+        ("images.yaml", "repository: ghcr.io/shoppers/payment-api"),
         (".github/CODEOWNERS", "@forkers/platform"),
-        (".github/workflows/operate.yml", "HISTORY: forkers/shop"),
+        (".github/workflows/operate.yml", "HISTORY: shoppers/shop"),
+        (".github/workflows/report.yml", "APPLICATION: shoppers/shop"),
+        (".github/workflows/report.yml", "owner: shoppers\n          repositories: shop"),
+        (".github/workflows/operate.yml", "owner: shoppers\n          repositories: shop"),
         (".github/workflows/deliver-service.yml", "owner: forkers"),
         (".github/workflows/deliver-service.yml", "repositories: config"),
         (".github/workflows/deliver-service.yml", "repository: forkers/config"),
         ("docs/application-repository/payment-api.yml", "uses: forkers/config/.github/workflows/"),
-        ("docs/application-repository/payment-api.yml", "image: ghcr.io/forkers/payment-api"),
+        ("docs/application-repository/payment-api.yml", "image: ghcr.io/shoppers/payment-api"),
     ):
         assert re.search(rf"{re.escape(line)}\b", (fork / place).read_text(encoding="utf-8"))
 

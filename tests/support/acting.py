@@ -20,6 +20,7 @@ ACT = shutil.which("act")
 SECRETS = {
     "RELEASE_APP_PRIVATE_KEY": "key-of-release",
     "DISPATCH_APP_PRIVATE_KEY": "key-of-dispatch",
+    "REPORT_APP_PRIVATE_KEY": "key-of-report",
 }
 TOKEN = "token-of-the-app"  # noqa: S105 - a stand-in
 _INPUTS = ("ref", "path", "name", "message", "header", "client-payload")
@@ -153,11 +154,13 @@ class GitHub:
                 *(ACT, event, "--eventpath", event_file, "--workflows", workflow, "--json"),
                 *("--platform", "ubuntu-24.04=-self-hosted", "--no-skip-checkout", "--rm"),
                 *("--remote-name", "github"),
-                *("--var", "RELEASE_APP_CLIENT_ID=id", "--var", "DISPATCH_APP_CLIENT_ID=id"),
                 *(
                     each
                     for name, value in SECRETS.items()
-                    for each in ("--secret", f"{name}={value}")
+                    for each in (
+                        *("--secret", f"{name}={value}"),
+                        *("--var", name.replace("PRIVATE_KEY", "CLIENT_ID=id")),
+                    )
                 ),
                 *("--secret", "GITHUB_TOKEN=token-of-the-run"),
                 *(each for action in self._actions() for each in ("--local-repository", action)),

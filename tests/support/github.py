@@ -40,17 +40,20 @@ for field in asked.field:
     key, _, value = field.partition("=")
     given[key] = pathlib.Path(value[1:]).read_text() if value.startswith("@") else value
 if asked.path == "graphql":
-    assert (given["owner"], given["repository"]) == ("{{owner}}", "{{repo}}")
-    newest = {{
-        each["commit"]: each["status"]
-        for each in json.loads((here / "statuses.json").read_text())
-        if each["context"] == given["context"]
-    }}
-    wanted = re.findall(r'(\\w+): object\\(oid: "(\\w+)"\\)', given["query"])
-    # GitHub knows no status of most commits.
+    repository = given["owner"] + "/" + given["repository"]
+    published = json.loads((here / "published.json").read_text())
+    if repository not in published:
+        name = repository.rpartition("/")[2]
+        sys.exit(f"gh: Could not resolve to a Repository with the name '{{name}}'.")
+    newest = {{}}
+    for each in json.loads((here / "statuses.json").read_text()):
+        if each["repository"] == repository:
+            newest.setdefault(each["commit"], {{}})[each["status"]["context"]] = each["status"]
+    # GitHub knows no status of most commits, and has no object for those of others.
     objects = {{
-        name: {{"status": {{"context": newest[commit]}} if commit in newest else None}}
-        for name, commit in wanted
+        name: None if published[repository] and commit not in published[repository] else
+        {{"status": {{"contexts": list(newest[commit].values())}} if commit in newest else None}}
+        for name, commit in re.findall(r'(\\w+): object\\(oid: "(\\w+)"\\)', given["query"])
     }}
     print(json.dumps({{"data": {{"repository": objects}}}}))
     sys.exit()
@@ -105,6 +108,10 @@ else:
 """
 
 
+_THIS = "{owner}/{repo}"
+"""What gh replaces by the repository of the remote."""
+
+
 @dataclass(frozen=True)
 class GitHub:
     """The pull requests of a remote.
@@ -127,6 +134,7 @@ class GitHub:
         program.chmod(0o755)
         for name in ("pulls", "reviews", "statuses"):
             (folder / f"{name}.json").write_text("[]", encoding="utf-8")
+        (folder / "published.json").write_text(json.dumps({_THIS: []}), encoding="utf-8")
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         return cls(folder, remote.bare)
 
@@ -144,6 +152,13 @@ class GitHub:
         ]
         (self.folder / "reviews.json").write_text(json.dumps(reviews), encoding="utf-8")
 
+    def publish(self, *commits: str, repository: str = "owner/application") -> None:
+        """Make commits of another repository known."""
+        file = self.folder / "published.json"
+        published = json.loads(file.read_text("utf-8"))
+        published.setdefault(repository, []).extend(commits)
+        file.write_text(json.dumps(published), encoding="utf-8")
+
     def report(
         self,
         commit: str,
@@ -152,17 +167,20 @@ class GitHub:
         environment: str = "dev",
         description: str = "Synced, Healthy",
         by: str | None = "argocd[bot]",
+        repository: str = _THIS,
+        name: str | None = None,
     ) -> None:
-        """Set the commit status of an environment, as Argo CD does, after all others."""
+        """Set a commit status after all others, by default as Argo CD does for an environment."""
         file = self.folder / "statuses.json"
         statuses = json.loads(file.read_text("utf-8"))
         status = {
+            "context": name or context(environment),
             "state": state.upper(),
             "description": description,
             "createdAt": f"2026-01-02T03:04:{len(statuses):02}Z",
             "creator": by and {"login": by},
         }
-        entry = {"commit": commit, "context": context(environment), "status": status}
+        entry = {"repository": repository, "commit": commit, "status": status}
         file.write_text(json.dumps([*statuses, entry]), encoding="utf-8")
 
     def refuse(self, message: str) -> None:

@@ -1,6 +1,7 @@
 """A stand-in for GitHub on loopback: what an App reports about commits, in the order of arrival."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class GitHubApi:
         deployments: Commit and environment of every deployment; its number is its position.
         deployed: Number of the deployment, and state, of every deployment status.
         refuses: Whether it answers 500 now.
+        refusals: What it answers next instead of an answer: HTTP status and message.
         refused: The number of these answers.
     """
 
@@ -39,6 +41,7 @@ class GitHubApi:
     deployments: list[tuple[str, str]] = field(default_factory=list)
     deployed: list[tuple[int, str]] = field(default_factory=list)
     refuses: bool = False
+    refusals: list[tuple[HTTPStatus, str]] = field(default_factory=list)
     refused: int = 0
 
     def states(self, commit: str, context: str) -> list[str]:
@@ -58,7 +61,7 @@ class GitHubApi:
                 target = given.get("target_url", "")
                 report = given["context"], given["state"], given["description"], target
                 self.statuses.append(Report(commit, *report))
-                return {}
+                return {"context": given["context"]}
             case ["GET", "api", "v3", "repos", _, _, "deployments"]:
                 wanted = (query["ref"][0], query["environment"][0])
                 return [{"id": n} for n, each in enumerate(self.deployments) if each == wanted]
@@ -74,23 +77,44 @@ class GitHubApi:
 
 
 @contextmanager
-def github_api() -> Iterator[GitHubApi]:
-    """Serve a stand-in on a free port of 127.0.0.1."""
+def github_api(*, context: ssl.SSLContext | None = None) -> Iterator[GitHubApi]:
+    """Serve a stand-in on a free port of 127.0.0.1.
+
+    Args:
+        context: Its certificate. Default: without encryption.
+    """
     github = GitHubApi()
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            given = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if github.refuses:
+            given = self._given()
+            if github.refuses or github.refusals:
                 github.refused += 1
-                self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+                status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "Server Error"
+                if not github.refuses:
+                    status, message = github.refusals.pop(0)
+                self._send(status, {"message": message})
                 return
             url = urlsplit(self.path)
             content = json.loads(given) if given else None
             answer = github.answer(self.command, url.path, parse_qs(url.query), content)
-            body = json.dumps(answer).encode()
             created = self.command == "POST"
-            self.send_response(HTTPStatus.CREATED if created else HTTPStatus.OK)
+            self._send(HTTPStatus.CREATED if created else HTTPStatus.OK, answer)
+
+        def _given(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            # As gh sends what it reads from its standard input.
+            given = b""
+            while size := int(self.rfile.readline(), 16):
+                given += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return given
+
+        def _send(self, status: HTTPStatus, answer: object) -> None:
+            body = json.dumps(answer).encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -102,9 +126,12 @@ def github_api() -> Iterator[GitHubApi]:
             """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        github.url = f"http://127.0.0.1:{server.server_port}"
+        scheme = "http" if context is None else "https"
+        github.url = f"{scheme}://127.0.0.1:{server.server_port}"
         try:
             yield github
         finally:

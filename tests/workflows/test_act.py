@@ -148,6 +148,97 @@ def test_a_lost_race_starts_the_same_again(github: GitHub) -> None:
     assert environment["GH_TOKEN"] == "token-of-the-run"  # noqa: S105 - a stand-in
 
 
+HELD = 'payment-api is held (loses "$(touch pwned)" transactions): unhold it first.'
+
+
+def set_statuses(github: GitHub) -> list[tuple[str, dict[str, str]]]:
+    """Return each commit status that was set: its path, and its fields."""
+    records = (github.records / "statuses").read_text().splitlines()
+    return [
+        (arguments[2], json.loads(given))
+        for (arguments, environment), given in zip(github.calls("gh"), records, strict=True)
+        if environment["GH_TOKEN"] == TOKEN
+    ]
+
+
+def test_a_refused_bump_is_reported_to_its_commit(github: GitHub) -> None:
+    """Its developer does not look into this repository."""
+    github.answer("delivery", f"echo 'Error: {HELD}' >&2; exit 3")
+    github.answer("gh", 'tr -d "\\n" >> "$RECORDS/statuses"; echo >> "$RECORDS/statuses"')
+    done = github.run(WORKFLOWS / "operate.yml", "repository_dispatch", dispatched())
+    assert done.jobs == {"prepare": False, "report": True}, done.log
+    [(path, fields)] = set_statuses(github)
+    assert path == f"repos/Mordris/fraud-detection-system/statuses/{PAYLOAD['tag']}"
+    assert fields == {
+        "context": "payment-api/dev",
+        "state": "failure",
+        "description": HELD,
+        "target_url": "https://github.com/owner/name/actions/runs/1",
+    }
+    assert not list(github.folder.rglob("pwned"))
+
+
+def test_a_bump_that_cannot_land_is_reported_as_well(github: GitHub) -> None:
+    """Whatever the cause: without a word it would look as if it were still on its way."""
+    github.answer("delivery", BUNDLED % "echo 'on: push' > .github/workflows/evil.yml")
+    github.answer("gh", 'tr -d "\\n" >> "$RECORDS/statuses"; echo >> "$RECORDS/statuses"')
+    done = github.run(WORKFLOWS / "operate.yml", "repository_dispatch", dispatched())
+    assert done.jobs == {"prepare": True, "land": False, "report": True}, done.log
+    [(_, fields)] = set_statuses(github)
+    assert fields["description"] == "Not released: the run says why"
+
+
+def test_a_refused_hold_is_nobodys_commit(github: GitHub) -> None:
+    """A person who starts it sees the run."""
+    github.answer("delivery", "exit 2")
+    inputs = {"action": "hold", "service": "redis", "reason": "slow"}
+    done = github.run(WORKFLOWS / "operate.yml", "workflow_dispatch", {"inputs": inputs})
+    assert done.jobs == {"prepare": False}, done.log
+
+
+STATUS = {
+    "commit": "c" * 40,
+    "context": "payment-api/staging",
+    "state": "pending",
+    "description": "Not promoted to staging yet",
+    "target_url": "https://github.test/commit",
+}
+
+
+@pytest.mark.parametrize(
+    ("event", "payload"),
+    [
+        ("push", {}),
+        ("status", {"context": "argocd/dev", "state": "failure"}),
+    ],
+)
+def test_what_is_missing_is_set(github: GitHub, event: str, payload: dict[str, object]) -> None:
+    """After each landing, and after each report of Argo CD."""
+    github.answer("delivery", f"echo 'statuses={json.dumps([STATUS])}'")
+    github.answer("gh", 'tr -d "\\n" >> "$RECORDS/statuses"; echo >> "$RECORDS/statuses"')
+    done = github.run(WORKFLOWS / "report.yml", event, payload)
+    assert done.jobs == {"prepare": True, "land": True}, done.log
+    [(path, fields)] = set_statuses(github)
+    assert {"commit": path.rpartition("/")[2], **fields} == STATUS
+    [(arguments, environment)] = github.calls("delivery")
+    assert arguments == ["report"]
+    assert not {TOKEN, *SECRETS.values()} & set(environment.values())
+
+
+def test_nothing_missing_needs_no_token(github: GitHub) -> None:
+    """Most reports of Argo CD repeat the one before."""
+    github.answer("delivery", "echo 'statuses=[]'")
+    done = github.run(WORKFLOWS / "report.yml", "push", {})
+    assert done.jobs == {"prepare": True}, done.log
+
+
+def test_other_statuses_report_nothing(github: GitHub) -> None:
+    """Every check of every commit sends one."""
+    payload = {"context": "ci", "state": "success"}
+    done = github.run(WORKFLOWS / "report.yml", "status", payload)
+    assert (done.succeeded, done.jobs) == (True, {}), done.log
+
+
 def test_an_operation_on_main_is_a_pull_request(github: GitHub) -> None:
     """Staging changes after a review alone."""
     github.answer("delivery", BUNDLED % "")

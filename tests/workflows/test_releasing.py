@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from delivery.cli import main
 from delivery.releases.choices import OPERATE as CHOICES
 from delivery.releases.choices import ChoicesError, rewrite
 from fraud_detection.environments import ENVIRONMENTS
+from fraud_detection.repositories import APPLICATION
 from repository import REPOSITORY
 from workflows import GITHUB, load, named, steps, using, words, workflow
 
@@ -19,21 +19,30 @@ OPERATE = GITHUB / "workflows" / "operate.yml"
 IMAGES = GITHUB / "workflows" / "images.yml"
 PROMOTE = GITHUB / "workflows" / "promote.yml"
 DELIVER = GITHUB / "workflows" / "deliver-service.yml"
+REPORT = GITHUB / "workflows" / "report.yml"
+RELEASES = {"permission-contents": "write", "permission-pull-requests": "write"}
 each_release = pytest.mark.parametrize(
     "path", [OPERATE, IMAGES, PROMOTE], ids=lambda path: path.name
 )
+each_holder = pytest.mark.parametrize(
+    ("path", "name", "environment"),
+    [
+        (OPERATE, "land", "release"),
+        (IMAGES, "land", "release"),
+        (PROMOTE, "land", "release"),
+        (OPERATE, "report", "report"),
+        (REPORT, "land", "report"),
+    ],
+    ids=lambda each: getattr(each, "stem", each),
+)
+"""Each job that can read a secret, and the environment that has it."""
 
 
-def holders(path: Path) -> list[dict[str, Any]]:
-    """Return the jobs that can read a secret."""
-    found = load(path)["jobs"].values()
-    return [job for job in found if "environment" in job or "secrets." in json.dumps(job)]
-
-
-@each_release
-def test_code_never_runs_beside_a_secret(path: Path) -> None:
+@each_holder
+def test_code_never_runs_beside_a_secret(path: Path, name: str, environment: str) -> None:
     """A line in develop's main.py could read the App's token, and push whatever it wants."""
-    [job] = holders(path)
+    job = load(path)["jobs"][name]
+    assert job["environment"] == environment
     [checkout] = [step for step in job["steps"] if "actions/checkout" in step.get("uses", "")]
     assert checkout["with"]["ref"] == "${{ github.event.repository.default_branch }}"
     runs = [step["run"] for step in job["steps"] if "run" in step]
@@ -42,11 +51,23 @@ def test_code_never_runs_beside_a_secret(path: Path) -> None:
     assert not re.search(r"\.venv|python|\bmake\b|checkout|worktree", "".join(scripts))
 
 
-@each_release
-def test_no_cache_reaches_a_secret(path: Path) -> None:
+@pytest.mark.parametrize("path", [OPERATE, IMAGES, PROMOTE, REPORT], ids=lambda path: path.name)
+def test_no_other_job_reads_a_secret(path: Path) -> None:
+    """A workflow on any branch could read one that no environment protects."""
+    found = {
+        name
+        for name, job in load(path)["jobs"].items()
+        if "environment" in job or "secrets." in json.dumps(job)
+    }
+    assert found <= {"land", "report"}
+
+
+@each_holder
+def test_no_cache_reaches_a_secret(path: Path, name: str, environment: str) -> None:
     """A run that nobody reviewed could have written it."""
-    [job] = holders(path)
-    assert [step["uses"] for step in job["steps"] if re.search("cache|setup-", str(step))] == []
+    del environment
+    uses = [step["uses"] for step in load(path)["jobs"][name]["steps"] if "uses" in step]
+    assert [each for each in uses if re.search("cache|setup-", each)] == []
 
 
 @each_release
@@ -56,24 +77,26 @@ def test_what_was_prepared_is_kept_apart(path: Path) -> None:
     assert download["with"]["path"] == "${{ runner.temp }}/prepared"
 
 
-@each_release
-def test_only_protected_branches_have_the_key(path: Path) -> None:
-    """A workflow on any branch could read a secret of the repository."""
-    assert [job["environment"] for job in holders(path)] == ["release"]
+@each_holder
+def test_a_token_is_for_one_repository_and_few_permissions(
+    path: Path, name: str, environment: str
+) -> None:
+    """No more than the steps need, whatever else the App may do."""
+    [app] = [
+        step["with"]
+        for step in load(path)["jobs"][name]["steps"]
+        if step.get("uses", "").startswith("actions/create-github-app-token@")
+    ]
+    permissions = {key: app[key] for key in app if key.startswith("permission-")}
+    if environment == "release":
+        assert permissions == RELEASES
+        assert app["repositories"] == "${{ github.event.repository.name }}"
+    else:
+        assert permissions == {"permission-statuses": "write"}
+        assert f"https://github.com/{app['owner']}/{app['repositories']}" == APPLICATION
 
 
-@each_release
-def test_one_repository_and_two_permissions(path: Path) -> None:
-    """A token of the App is for this repository, and for no more than its steps need."""
-    [app] = [step["with"] for step in using(path, "actions/create-github-app-token")]
-    assert {key: app[key] for key in app if key.startswith("permission-")} == {
-        "permission-contents": "write",
-        "permission-pull-requests": "write",
-    }
-    assert app["repositories"] == "${{ github.event.repository.name }}"
-
-
-@each_release
+@pytest.mark.parametrize("path", [OPERATE, IMAGES, PROMOTE, REPORT], ids=lambda path: path.name)
 def test_what_was_rendered_without_a_secret_can_only_read(path: Path) -> None:
     """It runs the code of a branch."""
     jobs = load(path)["jobs"]
@@ -159,6 +182,13 @@ def test_an_operation_belongs_to_the_branch_of_its_environment() -> None:
     assert json.loads(branches) == {each.name: each.branch for each in ENVIRONMENTS}
     assert expression.endswith(f" || '{ENVIRONMENTS[0].branch}' }}}}")
     assert INPUTS["environment"]["default"] == ENVIRONMENTS[0].name
+
+
+def test_a_refusal_is_reported_about_the_first_environment() -> None:
+    """Bumps release to it, and its status is the one that report.yml replaces once one lands."""
+    [env] = [step["env"] for step in load(OPERATE)["jobs"]["report"]["steps"] if "env" in step]
+    assert f"format('{{0}}/{ENVIRONMENTS[0].name}', " in env["STATUSES"]
+    assert f"https://github.com/{env['APPLICATION']}" == APPLICATION
 
 
 def test_what_is_dispatched_is_what_an_operation_reads() -> None:

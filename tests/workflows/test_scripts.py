@@ -141,6 +141,32 @@ def test_an_operation_is_one_command(
 
 
 @pytest.mark.parametrize(
+    ("answer", "printed"),
+    [
+        (
+            "echo fetch >&2; echo 'Error: redis is held (slow).' >&2; exit 3",
+            "redis is held (slow).",
+        ),
+        ("echo 'Error: a' >&2; printf 'b\\n::error::c' >&2; exit 2", "::error::c"),
+    ],
+)
+def test_a_refusal_is_an_output(programs: Programs, answer: str, printed: str) -> None:
+    """A commit of the application says it; the log has all of it, and the exit code stays."""
+    programs.add(".venv/bin/delivery", answer)
+    done = programs.run("prepare.sh", **OPERATION)
+    assert done.stdout == f"refusal={printed}\n"
+    assert done.returncode == int(answer[-1])
+    assert "Error: " in done.stderr
+
+
+def test_what_delivery_prints_is_no_output(programs: Programs) -> None:
+    """GitHub fails a step with an output that has no name."""
+    programs.add(".venv/bin/delivery", "echo Wrote a commit")
+    done = programs.run("prepare.sh", **OPERATION)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "Wrote a commit\n")
+
+
+@pytest.mark.parametrize(
     "hostile", ["--help", "$(touch x)", "`touch x`", "a b", "a\n--dry-run", "*"]
 )
 @pytest.mark.parametrize("action", ["bump", "hold", "pin", "unpin", "rollback"])
