@@ -199,7 +199,7 @@ def _lands(command: Callable[..., changes.Change]) -> Callable[..., None]:
 
 @main.command()
 def synth() -> None:
-    """Render dist, README's picture and operate.yml's choices.
+    """Render dist, README's picture, and lists in workflows.
 
     dist is what `cdk8s synth` renders. A failed or interrupted render leaves it as it was.
 
@@ -212,8 +212,8 @@ def synth() -> None:
     _echo(f"dist: {len(files)} files rendered")
     if readme.redraw(repository):
         _echo(f"{readme.README}: picture redrawn")
-    if choices.rewrite(repository):
-        _echo(f"{choices.OPERATE}: choices rewritten")
+    for workflow in choices.rewrite(repository):
+        _echo(f"{workflow}: rewritten")
 
 
 @main.command()

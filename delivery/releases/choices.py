@@ -1,7 +1,8 @@
-"""The choices that the workflow `operate` offers: services, environments and their branches."""
+"""The services, environments and branches that workflows name."""
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from delivery.errors import DeliveryError
@@ -9,47 +10,71 @@ from delivery.manifests.applications import environments
 from delivery.releases.images import images_of
 from delivery.temporary import replace_file
 
-OPERATE = ".github/workflows/operate.yml"
+WORKFLOWS = ".github/workflows"
 
 
 class ChoicesError(DeliveryError):
-    """The workflow lacks a place that is written; the message says which."""
+    """A workflow lacks a place that is written; the message says which."""
 
 
-def rewrite(repository: Path) -> bool:
-    """Write what images.yaml and `dist/argocd` declare into the workflow, if there is one.
+def rewrite(repository: Path) -> list[str]:
+    """Write what images.yaml and `dist/argocd` declare into the workflows that are there.
 
-    GitHub cannot derive the choices of a form, and its expressions know no environment's branch.
+    GitHub cannot derive the choices of a form or the branches of an event, and its expressions do
+    not know which branch is whose.
 
     Args:
         repository: Root of the working tree, with an up-to-date dist.
 
     Returns:
-        Whether the workflow has changed.
+        The workflows that have changed, from the root of the repository.
 
     Raises:
-        ChoicesError: If a place is missing.
+        ChoicesError: If a place is missing; no workflow changes then.
     """
-    workflow = repository / OPERATE
-    if not workflow.exists():
-        return False
     known = environments(repository)
     services = ", ".join(images_of(repository).services)
     names = ", ".join(each.name for each in known)
-    branches = json.dumps({each.name: each.branch for each in known}, separators=(",", ":"))
+    branches = ", ".join(each.branch for each in known)
+    branch_of = {each.name: each.branch for each in known}
+    promoted = {each.branch: each.name for each in known[1:]}
+    pushed = {r"(?<=branches: )\[.*\](?= # of the environments$)": f"[{branches}]"}
     places = {
-        r"(?<=options: )\[.*\](?= # services$)": f"[{services}]",
-        r"(?<=options: )\[.*\](?= # environments$)": f"[{names}]",
-        r"(?<=fromJSON\(')\{.*\}(?='\)\[inputs\.environment\])": branches,
+        "operate.yml": {
+            r"(?<=options: )\[.*\](?= # services$)": f"[{services}]",
+            r"(?<=options: )\[.*\](?= # environments$)": f"[{names}]",
+            r"(?<=fromJSON\(')\{.*\}(?='\)\[inputs\.environment\])": _table(branch_of),
+        },
+        "ci.yml": {
+            **pushed,
+            r"(?<=fromJSON\(')\{.*\}(?='\)\[github\.base_ref)": _table(promoted),
+        },
+        "report.yml": pushed,
     }
-    before = after = workflow.read_text(encoding="utf-8")
-    for place, text in places.items():
-        found = list(re.finditer(place, after, re.MULTILINE))
+    changed = {}
+    for name, texts in places.items():
+        path = f"{WORKFLOWS}/{name}"
+        if (repository / path).exists():
+            before = (repository / path).read_text(encoding="utf-8")
+            after = _written(path, before, texts)
+            if after != before:
+                changed[path] = after
+    for path, after in changed.items():
+        replace_file(repository / path, after)
+    return list(changed)
+
+
+def _table(entries: Mapping[str, str]) -> str:
+    return json.dumps(entries, separators=(",", ":"))
+
+
+def _written(path: str, text: str, places: Mapping[str, str]) -> str:
+    """Return the text of a workflow with each of these places written."""
+    for place, new in places.items():
+        found = list(re.finditer(place, text, re.MULTILINE))
         if len(found) != 1:
             raise ChoicesError(
-                f"{OPERATE}: expected one match of {place!r}, found {len(found)}: restore it."
+                f"{path}: expected one match of {place!r}, found {len(found)}: restore it."
             )
-        after = after[: found[0].start()] + text + after[found[0].end() :]
-    if after != before:
-        replace_file(workflow, after)
-    return after != before
+        text = text[: found[0].start()] + new + text[found[0].end() :]
+    return text

@@ -280,6 +280,7 @@ def test_a_green_pull_request_is_green(github: GitHub) -> None:
     done = github.run(WORKFLOWS / "ci.yml", "pull_request", pull_request(github), branch="develop")
     assert done.succeeded, done.log
     base, head = github.remote.commits()[-2:]
+    assert "proved" not in {arguments[0] for arguments, _ in github.calls("delivery")}
     for header, text in (("diff", f"diff {base}"), ("rehearsal", "verdict")):
         comment = (github.records / f"comment-{header}").read_text()
         assert re.match(rf"\[{base[:12]} → {head[:12]}\]\(\S+/{base}\.\.\.{head}\)\n", comment)
@@ -311,6 +312,16 @@ def test_a_push_to_main_speaks_of_staging(github: GitHub) -> None:
     compared = [arguments for arguments, _ in github.calls("delivery") if before in arguments]
     assert sorted(each[0] for each in compared) == ["diff", "diff", "graph", "rehearse"]
     assert all({"--environment=staging", "staging"} & set(each) for each in compared)
+
+
+def test_a_promotion_asks_what_dev_has_proved(github: GitHub) -> None:
+    """Only on its way: what has landed is not asked about again, and develop has no dev before."""
+    github.answer("delivery", REHEARSED % 0)
+    github.run(WORKFLOWS / "ci.yml", "pull_request", pull_request(github, "main"))
+    head = github.remote.head()
+    assert [each for each, _ in github.calls("delivery") if each[0] == "proved"] == [
+        ["proved", head, "--environment=staging"]
+    ]
 
 
 def test_what_is_refreshed_is_proposed(github: GitHub) -> None:

@@ -1,5 +1,6 @@
 """The checks that every change must pass."""
 
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -68,11 +69,12 @@ def test_each_landed_commit_is_tested() -> None:
     assert concurrency["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
 
 
-def test_main_speaks_of_its_own_environments() -> None:
-    """A pull request to main changes what the environments of main run, and no other."""
-    [staging] = [each.name for each in ENVIRONMENTS if each.branch == "main"]
+def test_a_branch_speaks_of_its_own_environment() -> None:
+    """A pull request to main changes what staging runs; to develop, every environment's code."""
     expression = workflow("ci")["env"]["ENVIRONMENT"]
-    assert f"(github.base_ref || github.ref_name) == 'main' && '{staging}' || ''" in expression
+    [table] = re.findall(r"fromJSON\('(.*)'\)\[github.base_ref \|\| github.ref_name]", expression)
+    assert json.loads(table) == {each.branch: each.name for each in ENVIRONMENTS[1:]}
+    assert expression.endswith(" || '' }}")
 
 
 @pytest.mark.parametrize("job", ["dist", "rehearse"])

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from delivery.cli import main
-from delivery.releases.choices import OPERATE as CHOICES
-from delivery.releases.choices import ChoicesError, rewrite
+from delivery.releases.choices import WORKFLOWS, ChoicesError, rewrite
 from fraud_detection.environments import ENVIRONMENTS
 from fraud_detection.repositories import APPLICATION
+from remotes import DEV, PRODUCTION, STAGING, write_applications
 from repository import REPOSITORY
 from workflows import GITHUB, load, named, steps, using, words, workflow
 
@@ -130,10 +130,8 @@ INPUTS = load(OPERATE)["on"]["workflow_dispatch"]["inputs"]
 
 @pytest.fixture
 def working_tree(tmp_path: Path) -> Path:
-    """A working tree with the workflow, and with what it offers."""
-    for path in (CHOICES, "images.yaml", "dist/argocd"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(OPERATE, tmp_path / CHOICES)
+    """A working tree with the workflows, and with what they name."""
+    shutil.copytree(REPOSITORY / WORKFLOWS, tmp_path / WORKFLOWS)
     shutil.copy(REPOSITORY / "images.yaml", tmp_path)
     shutil.copytree(REPOSITORY / "dist" / "argocd", tmp_path / "dist" / "argocd")
     return tmp_path
@@ -151,28 +149,57 @@ def test_every_operation_is_offered() -> None:
 
 def test_the_choices_are_what_is_declared(working_tree: Path) -> None:
     """One that is not offered can be operated from a checkout alone."""
-    assert not rewrite(working_tree), f"{CHOICES} is out of date: run `make synth`."
+    assert rewrite(working_tree) == [], "Workflows are out of date: run `make synth`."
 
 
-def test_outdated_choices_are_rewritten(working_tree: Path) -> None:
-    """Nobody should have to know that a form has them as well."""
+def test_outdated_workflows_are_rewritten(working_tree: Path) -> None:
+    """Nobody should have to know that a form and an event have lists as well."""
+    texts = {path: path.read_text("utf-8") for path in (working_tree / WORKFLOWS).iterdir()}
+    for path, text in texts.items():
+        listed = re.sub(
+            r"\[.*\](?= # (services|environments|of the environments)$)",
+            "[]",
+            text,
+            flags=re.MULTILINE,
+        )
+        path.write_text(re.sub(r"(?<=fromJSON\(')\{[^}]*\}", "{}", listed), "utf-8")
+    changed = [f"{WORKFLOWS}/{name}.yml" for name in ("operate", "ci", "report")]
+    assert rewrite(working_tree) == changed
+    assert {path: path.read_text("utf-8") for path in texts} == texts
+
+
+def test_another_environment_is_pushed_checked_and_promoted_to(working_tree: Path) -> None:
+    """Its pull requests speak of it alone, and ask what the one before has proved."""
+    shutil.rmtree(working_tree / "dist")
+    write_applications(working_tree, (DEV, STAGING, PRODUCTION))
     rewrite(working_tree)
-    workflow = working_tree / CHOICES
-    text = workflow.read_text("utf-8")
-    workflow.write_text(re.sub(r"redpanda, |, staging|,\"staging\":\"main\"", "", text), "utf-8")
-    assert load(workflow) != load(OPERATE)
-    assert rewrite(working_tree)
-    assert workflow.read_text("utf-8") == text
+    ci, report = (load(working_tree / WORKFLOWS / name) for name in ("ci.yml", "report.yml"))
+    for each in (ci, report):
+        assert each["on"]["push"]["branches"] == ["develop", "main", "production"]
+    assert """'{"main":"staging","production":"production"}'""" in ci["env"]["ENVIRONMENT"]
 
 
-@pytest.mark.parametrize("place", ["# services", "# environments", "fromJSON"])
-def test_choices_without_their_place_are_an_error(working_tree: Path, place: str) -> None:
-    """They would stay as they are for ever."""
-    workflow = working_tree / CHOICES
-    text = workflow.read_text("utf-8")
-    workflow.write_text(text.replace(place, "", 1), "utf-8")
-    with pytest.raises(ChoicesError, match=r"operate\.yml: expected one match"):
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("operate", "# services"),
+        ("operate", "# environments"),
+        ("operate", "fromJSON"),
+        ("ci", "# of the"),
+        ("ci", "fromJSON"),
+        ("report", "# of the"),
+    ],
+)
+def test_a_place_that_is_missing_is_an_error(working_tree: Path, name: str, place: str) -> None:
+    """It would stay as it is for ever; and half of the workflows would be rewritten."""
+    for path in (working_tree / WORKFLOWS).iterdir():
+        path.write_text(path.read_text("utf-8").replace("redpanda, ", ""), "utf-8")
+    workflow = working_tree / WORKFLOWS / f"{name}.yml"
+    workflow.write_text(workflow.read_text("utf-8").replace(place, "", 1), "utf-8")
+    before = (working_tree / WORKFLOWS / "operate.yml").read_text("utf-8")
+    with pytest.raises(ChoicesError, match=rf"{name}\.yml: expected one match"):
         rewrite(working_tree)
+    assert (working_tree / WORKFLOWS / "operate.yml").read_text("utf-8") == before
 
 
 def test_an_operation_belongs_to_the_branch_of_its_environment() -> None:
