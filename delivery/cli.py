@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache, partial, wraps
@@ -788,7 +788,9 @@ def show_difference(base: str | None, environment: str | None, form: str) -> Non
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Quote this file, written by `delivery rehearse --markdown`.",
 )
-@click.option("--refresh", is_flag=True, help="Also change a pull request that is approved.")
+@click.option(
+    "--refresh", is_flag=True, help="Also change or close a pull request that is approved."
+)
 @click.option(
     "--overrule", metavar="REASON", help="Undo what only the target has; the commit says why."
 )
@@ -804,13 +806,14 @@ def promote(
     refresh: bool,
     overrule: str | None,
 ) -> None:
-    """Open or update the pull requests that promote releases.
+    """Open, update or close the pull requests that promote releases.
 
     One per environment but the first, from the branch of the environment before it. What is merged
     is one commit, on a branch promote/ENVIRONMENT: the files of the source, the target's own pins,
     and dist, rendered again. Where Argo CD reports on GitHub what an environment has proved, the
-    newest proved commit is promoted. A pair whose branch does not exist on the remote is reported
-    and skipped; it is an error if every pair is.
+    newest proved commit is promoted. A pull request with nothing left to promote is closed. A pair
+    whose branch does not exist on the remote is reported and skipped; it is an error if every pair
+    is.
 
     \b
     Example:
@@ -857,6 +860,10 @@ def promote(
             continue
         if proposal is None:
             _echo(f"nothing to promote from {source.branch} to {target.branch}")
+            if not dry_run and bundle is None:
+                withdrawn = promotion.withdraw(repository, target, refresh=refresh)
+                if withdrawn:
+                    _echo(withdrawn)
             continue
         texts.append(proposal.text)
         _write(filter(None, [output]), "\n".join(texts))
@@ -865,6 +872,11 @@ def promote(
             _echo(f"{proposal.title}\n\n{proposal.body}")
         else:
             _echo(offer(proposal))
+    _exit_if_blocked(pairs, failures)
+
+
+def _exit_if_blocked(pairs: Sequence[object], failures: Iterable[DeliveryError]) -> None:
+    """Exit unless a person has nothing to do: a new branch of one pair may take its time."""
     reasons = [type(failure) for failure in failures]
     if promotion.LackingError in reasons:
         sys.exit(1)

@@ -142,7 +142,7 @@ def prepare(
     base = heads[target.branch]
     offer = newest_proved(repository, source, newest=heads[source.branch], promoted=base)
     head = offer.commit
-    branch = f"promote/{target.name}"
+    branch = _branch(target)
     with sandbox(repository) as private:
         own = own_changes(private, source=head, target=base, environments=[target.name])
         if own and overrule is None:
@@ -223,6 +223,23 @@ def propose(repository: Path, promotion: Promotion, *, remote: str, refresh: boo
     return f"Updated {found.url}"
 
 
+def withdraw(repository: Path, target: Environment, *, refresh: bool = False) -> str | None:
+    """Close the open pull request, as nothing is left to promote; return what was done.
+
+    An approved one stays as it is: `refresh` overrules that. None: there is no open one.
+
+    Raises:
+        CommandError: If there is no `gh`, or GitHub refuses.
+    """
+    found = pull_request.find(repository, head=_branch(target), base=target.branch)
+    if found is None:
+        return None
+    if not refresh and pull_request.is_approved(repository, found.number):
+        return f"{found.url} is approved and stays as it is; --refresh would close it"
+    pull_request.close(repository, found.number)
+    return f"Closed {found.url}"
+
+
 def check_proved(
     repository: Path, source: Environment, target: Environment, commit: str
 ) -> Offer | None:
@@ -264,6 +281,10 @@ def altered(repository: Path, commit: str = "HEAD") -> list[str]:
 def _promoted(repository: Path, commit: str) -> str:
     """Return the commit that another one promotes; empty if it is no promotion."""
     return git(repository, "log", "-1", f"--format=%(trailers:key={PROMOTES},valueonly)", commit)
+
+
+def _branch(target: Environment) -> str:
+    return f"promote/{target.name}"
 
 
 def _title(source: Environment, target: Environment) -> str:

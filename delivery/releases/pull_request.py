@@ -55,6 +55,11 @@ def edit(repository: Path, number: int, *, title: str, body: str) -> None:
     _ask(repository, "PATCH", f"{_PULLS}/{number}", title=title, body=body)
 
 
+def close(repository: Path, number: int) -> None:
+    """Close a pull request without a merge; errors are those of `find`."""
+    _ask(repository, "PATCH", f"{_PULLS}/{number}", state="closed")
+
+
 def _ask(repository: Path, method: str, path: str, **fields: str) -> Any:  # noqa: ANN401 - JSON
     given = ("--input", "-") if fields else ()
     text = json.dumps(fields) if fields else ""

@@ -440,15 +440,33 @@ def test_the_text_is_kept_if_github_refuses(
     assert (repository / "all.md").read_text(encoding="utf-8") == "text\n"
 
 
-def test_nothing_to_promote_is_a_success(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+@pytest.mark.parametrize("options", [["--dry-run"], ["--bundle=new.bundle", "-e", "staging"]])
+def test_nothing_to_promote_is_a_success(
+    monkeypatch: pytest.MonkeyPatch, repository: Path, options: list[str]
+) -> None:
     """It must not leave a file that looks like a proposal; offer.sh knows it by this line."""
     monkeypatch.setattr(promotion, "prepare", lambda *_, **__: None)
-    result = run("promote", "--output=all.md")
+    result = run("promote", "--output=all.md", *options)
     assert (result.exit_code, result.stdout) == (
         0,
         "nothing to promote from develop to main\n",
     )
     assert not (repository / "all.md").exists()
+
+
+@pytest.mark.usefixtures("repository")
+@pytest.mark.parametrize("done", ["Closed https://github.test/pull/7", None])
+def test_a_promotion_that_has_become_empty_is_withdrawn(
+    monkeypatch: pytest.MonkeyPatch, done: str | None
+) -> None:
+    """By hand as by the workflow."""
+    monkeypatch.setattr(promotion, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(promotion, "withdraw", lambda *_, **__: done)
+    result = run("promote")
+    assert result.stdout.splitlines() == [
+        "nothing to promote from develop to main",
+        *([done] if done else []),
+    ]
 
 
 def test_a_stale_dist_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,42 @@ def test_an_approved_one_follows_its_target(remote: Remote, github: GitHub) -> N
     assert parents(remote)[0] == remote.head("main")
 
 
+def empty(remote: Remote, *, refresh: bool = False) -> str | None:
+    """Take back on develop what was proposed, and return what is done about it."""
+    run_git(remote.clone, "fetch", "--quiet")
+    run_git(remote.clone, "switch", "--quiet", "--detach", "origin/develop")
+    run_git(remote.clone, "revert", "--no-edit", "HEAD")
+    run_git(remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+    assert (
+        promotion.prepare(remote.clone, DEV, STAGING, remote="origin", render=remotes.render)
+        is None
+    )
+    return promotion.withdraw(remote.clone, STAGING, refresh=refresh)
+
+
+def test_one_that_has_become_empty_is_closed(remote: Remote, github: GitHub) -> None:
+    """Its merge would bring to staging what dev has taken back."""
+    bump(remote, "a")
+    propose(remote)
+    assert empty(remote) == "Closed https://github.test/pull/7"
+    assert not github.pulls[0]["open"]
+    assert promotion.withdraw(remote.clone, STAGING) is None
+
+
+def test_an_approved_one_is_closed_on_purpose_alone(remote: Remote, github: GitHub) -> None:
+    """Whoever approved it decides."""
+    bump(remote, "a")
+    propose(remote)
+    github.review("APPROVED")
+    assert empty(remote) == (
+        "https://github.test/pull/7 is approved and stays as it is; --refresh would close it"
+    )
+    assert github.pulls[0]["open"]
+    assert promotion.withdraw(remote.clone, STAGING, refresh=True) == (
+        "Closed https://github.test/pull/7"
+    )
+
+
 @pytest.mark.parametrize(
     ("states", "association"),
     [
