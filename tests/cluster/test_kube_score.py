@@ -7,13 +7,17 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from delivery.control_plane.assets import ControlPlaneAssets
 from fraud_detection.environments import ENVIRONMENTS
+from fraud_detection.platform.monitoring import Monitoring
+from rendering import Manifests
 from repository import REPOSITORY
+from settings import LARGE, MONITORING
 
 OK = 10
 """Its best grade."""
@@ -76,6 +80,22 @@ def test_kube_score_complains_of_nothing_else(
 ) -> None:
     """A new complaint is a defect, or its reason goes into KNOWN; a solved one is removed there."""
     assert complaints(dist) == KNOWN
+
+
+def test_monitoring_adds_no_complaint(
+    complaints: Callable[[Path], dict[str, set[str]]], tmp_path: Path
+) -> None:
+    """Whoever switches it on should not have to find reasons for the tool's verdicts."""
+
+    def found(monitoring: Monitoring | None) -> dict[str, set[str]]:
+        folder = tmp_path / f"{monitoring is None}" / "large"
+        folder.mkdir(parents=True)
+        for name, manifests in Manifests(replace(LARGE, monitoring=monitoring)).files.items():
+            text = "\n---\n".join(map(json.dumps, manifests))
+            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        return complaints(folder.parent)
+
+    assert found(MONITORING) == found(None)
 
 
 @pytest.mark.parametrize(

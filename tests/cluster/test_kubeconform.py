@@ -14,7 +14,7 @@ import yaml
 
 from delivery.control_plane.assets import ControlPlaneAssets
 from fraud_detection.environments import ENVIRONMENTS
-from rendering import Manifest
+from rendering import Manifest, large
 from repository import REPOSITORY
 from schemas import schema_of
 
@@ -61,7 +61,8 @@ def kubeconform(
     schemas = tmp_path_factory.mktemp("schemas")
     for version in VERSIONS:
         (schemas / f"v{version}").mkdir()
-        write_schemas(schemas / f"v{version}", version, crds=assets.argocd_crds)
+        crds = [*assets.argocd_crds, REPOSITORY / "crds" / "monitoring.yaml"]
+        write_schemas(schemas / f"v{version}", version, crds=crds)
 
     def check(version: str, *paths: Path) -> Manifest:
         output = subprocess.run(
@@ -94,10 +95,11 @@ def write_schemas(folder: Path, version: str, *, crds: Iterable[Path]) -> None:
             # kubeconform cannot follow a reference to another file of the package.
             schema = json.loads(text.replace("/api/_definitions.json#", "#"))
             write(folder / name, {**schema, "$defs": shared})
-    for crd in crds:
-        [definition] = load(crd)
-        kind = definition["spec"]["names"]["kind"].lower()
-        write(folder / f"{kind}-argoproj-v1alpha1.json", schema_of(definition))
+    for definition in (each for crd in crds for each in load(crd)):
+        spec = definition["spec"]
+        [api] = spec["versions"]
+        kind = {"apiVersion": f"{spec['group']}/{api['name']}", "kind": spec["names"]["kind"]}
+        write(folder / schema_file(kind), schema_of(definition))
 
 
 def committed() -> list[Manifest]:
@@ -141,6 +143,18 @@ def test_kubeconform_finds_every_manifest_valid(
         "errors": 0,
         "skipped": 0,
     }
+
+
+def test_kubeconform_finds_what_monitoring_adds_valid(
+    kubeconform: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    """Whoever switches it on should not have to teach the tools of others."""
+    manifests = [*large.kind("PodMonitor"), *large.kind("PrometheusRule"), *large.kind("ConfigMap")]
+    file = tmp_path / "large.yaml"
+    file.write_text("\n---\n".join(map(json.dumps, manifests)), encoding="utf-8")
+    result = kubeconform(VERSIONS[-1], file)
+    assert result.get("resources", []) == []
+    assert result["summary"]["valid"] == len(manifests)
 
 
 @pytest.mark.parametrize(
