@@ -393,10 +393,11 @@ def run_demo() -> None:
 @_environment_option(
     "Only this environment, as it is checked out. Default: all, each from its own branch."
 )
+@click.option("--monitoring", is_flag=True, help="Also install Prometheus and its operator.")
 @click.option(
     "--logs", type=click.Path(path_type=Path), help="Folder for events and logs if it fails."
 )
-def bring_up_kind(environment: str | None, logs: Path | None) -> None:
+def bring_up_kind(environment: str | None, logs: Path | None, *, monitoring: bool) -> None:
     """Bring the system up in kind, delivered by Argo CD.
 
     Argo CD applies what the remote `origin` has. The command succeeds once everything is Synced and
@@ -407,7 +408,13 @@ def bring_up_kind(environment: str | None, logs: Path | None) -> None:
       delivery kind -e dev
     """
     with _progress() as report:
-        kind.up(_repository(), environment=environment, logs=logs, report=report)
+        kind.up(
+            _repository(),
+            environment=environment,
+            monitoring=monitoring,
+            logs=logs,
+            report=report,
+        )
     _echo(f"To look around: kubectl --context {kind.CONTEXT} get applications -n argocd")
     _echo(f"To remove it: kind delete cluster --name {kind.NAME}")
 

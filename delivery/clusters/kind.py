@@ -47,6 +47,7 @@ def up(
     repository: Path,
     *,
     environment: str | None = None,
+    monitoring: bool = False,
     logs: Path | None = None,
     report: Callable[[str], None],
 ) -> None:
@@ -56,6 +57,8 @@ def up(
         repository: Root of the working tree; Argo CD fetches from its remote `origin`.
         environment: Environment to apply from the checked-out branch on the remote, or from the
             checked-out commit if there is no branch. Default: all, each from its own branch.
+        monitoring: Whether to install the Prometheus Operator, and a Prometheus that watches
+            every monitored environment.
         logs: Folder for events and logs after a failure. Default: none are collected.
         report: Called with each step.
 
@@ -71,6 +74,8 @@ def up(
     try:
         _make_cluster(repository, report)
         _install(repository, report)
+        if monitoring:
+            _install_prometheus(repository, report)
         report(f"apply {', '.join(each.application for each in chosen)}")
         _apply({"apiVersion": "v1", "kind": "List", "items": wanted})
         for each in chosen:
@@ -190,16 +195,29 @@ def _install(repository: Path, report: Callable[[str], None]) -> None:
     )
     kubectl(CONTEXT, "apply", f"--kustomize={repository / 'docs' / 'kind' / 'metrics-server'}")
     for namespace in (NAMESPACE, "kube-system"):
-        kubectl(
-            CONTEXT,
-            "wait",
-            "deployment",
-            "--all",
-            f"--namespace={namespace}",
-            "--for=condition=Available",
-            "--timeout=10m",
-            limit=_PROGRAM_SECONDS,
-        )
+        _await_deployments(namespace)
+
+
+def _install_prometheus(repository: Path, report: Callable[[str], None]) -> None:
+    report("install Prometheus and its operator")
+    folder = repository / "docs" / "kind"
+    kubectl(CONTEXT, "apply", "--server-side", f"--kustomize={folder / 'prometheus-operator'}")
+    kubectl(CONTEXT, "wait", "crd", "--all", "--for=condition=Established", "--timeout=1m")
+    _await_deployments("default")
+    kubectl(CONTEXT, "apply", "--server-side", f"--filename={folder / 'prometheus.yaml'}")
+
+
+def _await_deployments(namespace: str) -> None:
+    kubectl(
+        CONTEXT,
+        "wait",
+        "deployment",
+        "--all",
+        f"--namespace={namespace}",
+        "--for=condition=Available",
+        "--timeout=10m",
+        limit=_PROGRAM_SECONDS,
+    )
 
 
 def _await_application(environment: Environment, report: Callable[[str], None]) -> None:

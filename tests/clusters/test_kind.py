@@ -227,6 +227,38 @@ def test_the_autoscalers_have_their_metrics(machine: Machine) -> None:
     assert (REPOSITORY / folder / "kustomization.yaml").exists()
 
 
+def test_prometheus_is_there_before_what_it_watches(machine: Machine) -> None:
+    """A sync of kinds that the cluster lacks fails."""
+    assert machine.run("--monitoring").exit_code == 0
+    folder = f"{machine.folder}/docs/kind"
+    order = [
+        f"--kustomize={folder}/prometheus-operator",
+        "wait crd",
+        "--namespace=default",
+        f"--filename={folder}/prometheus.yaml",
+        "--field-manager=kubectl --filename=-",
+    ]
+    places = [max(n for n, call in enumerate(machine.calls) if each in call) for each in order]
+    assert places == sorted(places)
+    assert (REPOSITORY / "docs" / "kind" / "prometheus-operator" / "kustomization.yaml").exists()
+
+
+def test_prometheus_watches_whatever_is_rendered() -> None:
+    """Without a selector it would select nothing, silently."""
+    file = REPOSITORY / "docs" / "kind" / "prometheus.yaml"
+    [prometheus] = [m for m in YAML(typ="safe").load_all(file) if m["kind"] == "Prometheus"]
+    selectors = {name: value for name, value in prometheus["spec"].items() if "Selector" in name}
+    assert selectors == {
+        f"{kind}{what}Selector": {} for kind in ("podMonitor", "rule") for what in ("", "Namespace")
+    }
+
+
+def test_prometheus_is_installed_on_demand_alone(machine: Machine) -> None:
+    """It takes memory of a laptop, and no environment is monitored by default."""
+    machine.run()
+    assert not any("prometheus-operator" in call for call in machine.calls)
+
+
 def test_argo_cd_fetches_from_the_callers_repository(machine: Machine) -> None:
     """A fork delivers itself; the projects must allow it, too."""
     machine.run()
