@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Lock
 
 from delivery.git import GitError, lacks_branch, resolve
@@ -15,6 +15,8 @@ from delivery.manifests.tree import Files, Key, TreeError, manifests, read_dist,
 from delivery.rehearsal.allowances import Allowance, AllowanceError, Line, fingerprint, recorded
 from delivery.rehearsal.consequences import Consequence
 from delivery.rehearsal.control_planes import Connect
+from delivery.rehearsal.definitions import FOLDER as DEFINITIONS
+from delivery.rehearsal.definitions import define
 from delivery.rehearsal.rehearse import Finding, Rehearsal, rehearse
 from delivery.rehearsal.sources import PACKAGE, Sources
 from delivery.rehearsal.verdicts import Verdict
@@ -69,6 +71,13 @@ def run(
     }
     sources = Sources(read_folder(repository, PACKAGE))
     environments = [each.name for each in known]
+    definitions = manifests(read_folder(repository, DEFINITIONS), PurePosixPath(DEFINITIONS))
+    rendered = [
+        each.manifest
+        for application in chosen
+        for files in (bases[application.name].files, now)
+        for each in manifests(files, application.folder)
+    ]
 
     def play(connect: Connect, application: Environment, cluster_lock: Lock) -> Rehearsal:
         was = bases[application.name]
@@ -99,6 +108,8 @@ def run(
         report("start an API server")
         # The server ends first: whatever still waits for it then fails at once.
         with ThreadPoolExecutor(len(chosen)) as threads, server() as connect:
+            with closing(connect()) as client:
+                define(client, [each.manifest for each in definitions], rendered)
             names = ", ".join(dict.fromkeys(each.name for each in bases.values()))
             report(f"sync {names}, then the working tree")
             rehearsals += threads.map(partial(play, connect, cluster_lock=Lock()), chosen)

@@ -23,6 +23,7 @@ from delivery.manifests.tree import Desired, Files, manifests, read_dist, tree
 from delivery.rehearsal.outcomes import same
 from delivery.rehearsal.rehearse import rehearse
 from delivery.rehearsal.verdicts import Verdict
+from rendering import large
 from repository import REPOSITORY
 
 pytestmark = pytest.mark.xdist_group("rehearsal-run")
@@ -40,7 +41,7 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("dist", "constructs"):
+        for name in ("crds", "dist", "constructs"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
         shutil.copy(REPOSITORY / "cdk8s.yaml", folder)
@@ -232,6 +233,27 @@ def test_nothing_blocks_where_nothing_changes(run: Callable[..., Result]) -> Non
     for rehearsal in rehearsals(result):
         assert {each["verdict"] for each in rehearsal["findings"]} == {"unchanged"}
         assert rehearsal["consequences"] == []
+
+
+def test_the_kinds_of_an_operator_are_known(checkout: Checkout, run: Callable[..., Result]) -> None:
+    """Where they were unknown, every rehearsal with monitoring on was refused."""
+    namespace = {"namespace": "fraud-detection-staging"}
+    made = [*large.kind("PodMonitor"), *large.kind("PrometheusRule")]
+    moved = [{**each, "metadata": {**each["metadata"], **namespace}} for each in made]
+    misspelt = {**moved[0], "metadata": {**moved[0]["metadata"], "name": "misspelt"}}
+    misspelt["spec"] = {**misspelt["spec"], "selectr": {}}
+    file = checkout.folder / "dist" / "staging" / "watch.yaml"
+    file.write_text("\n---\n".join(map(json.dumps, [*moved, misspelt])), encoding="utf-8")
+    [rehearsal] = rehearsals(
+        run("HEAD", "--environment", "staging", "--format", "json"), exit_code=1
+    )
+    verdicts = {
+        each["name"]: each["verdict"]
+        for each in rehearsal["findings"]
+        if each["kind"] in {"PodMonitor", "PrometheusRule"}
+    }
+    assert verdicts.pop("misspelt") == "refused"
+    assert set(verdicts.values()) == {"created"}
 
 
 def test_the_same_trees_give_the_same_bytes(checkout: Checkout, run: Callable[..., Result]) -> None:
