@@ -883,7 +883,7 @@ def promote(
 
 
 def _exit_if_blocked(pairs: Sequence[object], failures: Iterable[DeliveryError]) -> None:
-    """Exit unless a person has nothing to do: a new branch of one pair may take its time."""
+    """Exit if a person has to act: one pair whose branch does not exist yet is no reason."""
     reasons = [type(failure) for failure in failures]
     if promotion.LackingError in reasons:
         sys.exit(1)

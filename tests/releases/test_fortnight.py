@@ -15,19 +15,7 @@ from delivery.releases.timeline import timeline
 from github import GitHub, merge
 from promoting import prepare_any, write
 from remotes import Remote, run_git
-
-RULES = """\
-#!/bin/sh
-test -e open && exit 0
-case "$1 $APP" in
-"refs/heads/develop yes") exit 0 ;;
-refs/heads/develop* | refs/heads/main*) ;;
-*) exit 0 ;;
-esac
-echo "error: GH013: Repository rule violations found for $1." >&2
-exit 1
-"""
-"""As our rulesets: the App may push to develop, nobody to main; merging a pull request opens."""
+from rulesets import opened, protect
 
 pytestmark = pytest.mark.usefixtures("git_environment")
 
@@ -46,10 +34,7 @@ class Team:
         self.github = GitHub.of(self.remote, folder / "bin", monkeypatch)
         self.pins: dict[str, str] = {}
         self._monkeypatch = monkeypatch
-        hook = self.remote.bare / "hooks" / "update"
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text(RULES, encoding="utf-8")
-        hook.chmod(0o755)
+        protect(self.remote)
 
     def robot(self, service: str, tag: str) -> None:
         """Release a build with the App's token, as a workflow does."""
@@ -66,17 +51,13 @@ class Team:
 
     def merge(self, number: int, *options: str) -> str:
         """Merge a pull request with a button of GitHub's."""
-        opened = self.remote.bare / "open"
-        opened.touch()
-        commit = self.github.merge(self.remote.clone, number, *options)
-        opened.unlink()
-        return commit
+        with opened(self.remote):
+            return self.github.merge(self.remote.clone, number, *options)
 
     def bypass(self, action: Callable[[], object]) -> None:
         """Change a branch by a merged pull request that no command made."""
-        (self.remote.bare / "open").touch()
-        action()
-        (self.remote.bare / "open").unlink()
+        with opened(self.remote):
+            action()
 
     def promote(self, *, overrule: str | None = None) -> int:
         """Run the workflow; return the number of the open promotion."""

@@ -1,4 +1,4 @@
-"""A stand-in for GitHub on loopback: what an App reports about commits, in the order of arrival."""
+"""A stand-in for GitHub on loopback: statuses and deployments, rulesets, dispatched workflows."""
 
 import json
 import ssl
@@ -31,6 +31,8 @@ class GitHubApi:
         statuses: Every commit status.
         deployments: Commit and environment of every deployment; its number is its position.
         deployed: Number of the deployment, and state, of every deployment status.
+        rulesets: Every ruleset, by its number.
+        dispatched: The inputs of every dispatch of a workflow.
         refuses: Whether it answers 500 now.
         refusals: What it answers next instead of an answer: HTTP status and message.
         refused: The number of these answers.
@@ -40,6 +42,8 @@ class GitHubApi:
     statuses: list[Report] = field(default_factory=list)
     deployments: list[tuple[str, str]] = field(default_factory=list)
     deployed: list[tuple[int, str]] = field(default_factory=list)
+    rulesets: dict[int, dict[str, Any]] = field(default_factory=dict)
+    dispatched: list[dict[str, str]] = field(default_factory=list)
     refuses: bool = False
     refusals: list[tuple[HTTPStatus, str]] = field(default_factory=list)
     refused: int = 0
@@ -73,7 +77,34 @@ class GitHubApi:
             case ["POST", "api", "v3", "repos", _, _, "deployments", number, "statuses"]:
                 self.deployed.append((int(number), given["state"]))
                 return {}
+        return self._administer(method, path, given)
+
+    def _administer(self, method: str, path: str, given: Any) -> Any:  # noqa: ANN401 - JSON
+        """Return what GitHub answers about rulesets and workflows."""
+        match [method, *path.strip("/").split("/")]:
+            case ["POST", "api", "graphql"]:
+                return {"data": {"repository": {"defaultBranchRef": {"name": "main"}}}}
+            case ["GET", *_, "meta"]:
+                # gh asks every GitHub but github.com what it can do.
+                return {"installed_version": "3.20.0"}
+            case ["GET", *_, "owner", "name", "rulesets"]:
+                return [{"id": number, **each} for number, each in self.rulesets.items()]
+            case ["POST" | "PUT", "api", "v3", "repos", "owner", "name", "rulesets", *number]:
+                return self._rule(int(number[0]) if number else len(self.rulesets) + 1, given)
+            case ["GET", *_, "owner", "name", "actions", "workflows", name]:
+                return {"id": 1, "name": name, "path": f".github/workflows/{name}"}
+            case ["POST", *_, "owner", "name", "actions", "workflows", "1", "dispatches"]:
+                self.dispatched.append(given["inputs"])
+                return {}
         raise AssertionError(f"{method} {path}")
+
+    def _rule(self, number: int, given: dict[str, Any]) -> dict[str, Any]:
+        names = {each["name"] for known, each in self.rulesets.items() if known != number}
+        assert given["name"] not in names
+        # There is no App of this number: GitHub refuses it.
+        assert all(each["actor_id"] for each in given.get("bypass_actors", []))
+        self.rulesets[number] = given
+        return {"id": number, **given}
 
 
 @contextmanager
@@ -120,7 +151,7 @@ def github_api(*, context: ssl.SSLContext | None = None) -> Iterator[GitHubApi]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = _answer  # noqa: N815 - as http.server names them
+        do_GET = do_POST = do_PUT = _answer  # noqa: N815 - as http.server names them
 
         def log_message(self, *_: object) -> None:
             """Print nothing."""

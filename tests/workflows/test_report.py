@@ -1,9 +1,7 @@
 """The script that sets the statuses of the application's commits, with the real gh."""
 
 import json
-import os
 import shutil
-import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +9,9 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-import trustme
 
-from github_api import GitHubApi, Report, github_api
+from github_api import GitHubApi, Report
+from real_gh import real_gh
 from repository import REPOSITORY
 
 SCRIPT = REPOSITORY / ".github" / "scripts" / "report.sh"
@@ -42,25 +40,18 @@ class Job:
 
     Attributes:
         github: What GitHub knows.
-        folder: The home of the job, with the authority that it trusts.
+        variables: With which gh asks it.
     """
 
     github: GitHubApi
-    folder: Path
+    variables: dict[str, str]
 
     def run(self, *statuses: dict[str, str], pauses: str = "0") -> subprocess.CompletedProcess[str]:
         """Run the script."""
         return subprocess.run(
             [SCRIPT, "owner/application"],
             input=json.dumps(statuses),
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(self.folder),
-                "GH_HOST": self.github.url.removeprefix("https://"),
-                "GH_ENTERPRISE_TOKEN": "a-token",
-                "SSL_CERT_FILE": str(self.folder / "authority.pem"),
-                "PAUSES": pauses,
-            },
+            env={**self.variables, "PAUSES": pauses},
             check=False,
             capture_output=True,
             text=True,
@@ -70,12 +61,8 @@ class Job:
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Job]:
     """Serve a stand-in for GitHub that gh trusts."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with github_api(context=context) as github:
-        yield Job(github, tmp_path)
+    with real_gh(tmp_path) as (github, variables):
+        yield Job(github, variables)
 
 
 def status(commit: str, **fields: str) -> dict[str, str]:
