@@ -13,6 +13,7 @@ from delivery.cli import main
 from delivery.releases import digests, landing, promotion
 from delivery.releases.images import images_of
 from fraud_detection.platform.image import Image
+from fraud_detection.repositories import APPLICATION
 from github import GitHub
 from promoting import bump, promote
 from remotes import Remote, run_git
@@ -81,6 +82,7 @@ def test_every_documented_command_does_what_it_says(
     A change that landed nowhere would look the same if only the exit code counted.
     """
     github = GitHub.of(remote, tmp_path / "gh", monkeypatch)
+    github.publish(repository=APPLICATION.removeprefix("https://github.com/"))
     said = {}
     for command in COMMANDS:
         said[command] = run(remote, command)
