@@ -324,6 +324,74 @@ def test_a_promotion_asks_what_dev_has_proved(github: GitHub) -> None:
     ]
 
 
+PROMOTED = """
+for each; do
+    case $each in
+        --bundle=*) bundle=${each#*=} ;;
+        --body=* | --output=*) echo "text with $(cat rehearsal.md)" > "${each#*=}" ;;
+    esac
+done
+[ "$1" != rehearse ] || { echo verdict > rehearsal.md; exit 1; }
+export GIT_AUTHOR_DATE="@1 +0000" GIT_COMMITTER_DATE="@1 +0000"
+%s
+git update-ref refs/heads/promote/staging \\
+    "$(git commit-tree -p origin/main -p origin/develop -m Promote "$tree")"
+git bundle create --quiet "$bundle" promote/staging --not origin/main origin/develop
+"""
+"""What `delivery promote` and `delivery rehearse` do, with a tree of their branch's choice."""
+
+
+def test_a_push_to_develop_is_promoted(github: GitHub) -> None:
+    """Also when the rehearsal blocks: its verdict is read in the pull request."""
+    develop = commit(github.remote.clone, "Release")
+    run_git(github.remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+    github.answer("delivery", PROMOTED % "tree=$(git rev-parse origin/develop^{tree})")
+    done = github.run(WORKFLOWS / "promote.yml", "push", {}, branch="develop")
+    assert done.jobs == {"prepare": True, "land": True}, done.log
+    parents = run_git(github.remote.bare, "log", "-1", "--format=%P", "promote/staging")
+    assert parents.split() == [github.remote.head("main"), develop]
+    *_, (arguments, environment) = github.calls("gh")
+    assert {"--raw-field=base=main", "--raw-field=head=promote/staging"} < set(arguments)
+    assert environment["GH_TOKEN"] == TOKEN
+    assert (github.records / "artifacts" / "promotion-body.md").read_text() == "text with verdict\n"
+
+
+def test_hostile_code_promotes_nothing(github: GitHub) -> None:
+    """A workflow that develop lacks would be read as one that was reviewed there."""
+    commit(github.remote.clone, "Release")
+    run_git(github.remote.clone, "push", "--quiet", "origin", "HEAD:develop")
+    hostile = "echo on: push > .github/workflows/evil.yml; git add .github; tree=$(git write-tree)"
+    github.answer("delivery", PROMOTED % hostile)
+    done = github.run(WORKFLOWS / "promote.yml", "push", {}, branch="develop")
+    assert done.jobs == {"prepare": True, "land": False}, done.log
+    assert "evil.yml" in done.log
+    assert run_git(github.remote.bare, "branch", "--list", "promote/*") == ""
+
+
+def test_an_empty_promotion_is_closed(github: GitHub) -> None:
+    """A revert on develop takes it back."""
+    github.answer("delivery", "echo nothing to promote from develop to main")
+    github.answer("gh", "echo 7")
+    done = github.run(WORKFLOWS / "promote.yml", "push", {}, branch="develop")
+    assert done.jobs == {"prepare": True, "land": True}, done.log
+    *_, (arguments, _) = github.calls("gh")
+    assert {"--method=PATCH", "repos/owner/name/pulls/7", "--raw-field=state=closed"} < set(
+        arguments
+    )
+
+
+@pytest.mark.parametrize(
+    ("context", "state", "runs"),
+    [("argocd/dev", "success", True), ("argocd/dev", "failure", False), ("ci", "success", False)],
+)
+def test_a_proof_is_promoted(github: GitHub, context: str, state: str, *, runs: bool) -> None:
+    """It arrives minutes after the push, when nothing else would start the workflow."""
+    github.answer("delivery", "echo Skipped staging")
+    payload = {"context": context, "state": state}
+    done = github.run(WORKFLOWS / "promote.yml", "status", payload)
+    assert done.jobs == ({"prepare": True} if runs else {}), done.log
+
+
 def test_what_is_refreshed_is_proposed(github: GitHub) -> None:
     """One pull request to develop, with what Trivy found."""
     refreshed = "echo 'image: docker.io/library/redis:7.2.17'"
