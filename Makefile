@@ -83,9 +83,13 @@ lint: $(SETUP) ## Check style, types, shell, workflows and spelling
 audit: $(SETUP) ## Ask a public database for vulnerabilities of all pinned packages
 	@$(PYTHON) -m tools.audit
 
+.PHONY: test-fast
+test-fast: lint ## Lint, check types and run the fast tests
+	pytest --part fast
+
 .PHONY: test
-test: lint ## Lint, check types and run all tests
-	pytest
+test: test-fast ## Lint, check types and run all tests
+	pytest --part slow
 
 .PHONY: test-extension
 test-extension: $(SETUP) ## Add a service and an environment to a copy, and run the fast tests there
@@ -134,8 +138,8 @@ api-server: $(PACKAGES) ## Get and verify what a rehearsal needs of it
 	@delivery control-plane --api-server
 
 .PHONY: confirm
-confirm: $(SETUP) control-plane ## Let a real Argo CD confirm verdicts and proofs; takes minutes
-	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster
+confirm: $(SETUP) control-plane ## Let a real Argo CD confirm verdicts and proofs, and bumps race
+	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster tests/releases
 
 .PHONY: test-runtime
 test-runtime: $(SETUP) control-plane ## Really run dist/dev on a node (Linux, root); takes half an hour

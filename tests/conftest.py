@@ -18,6 +18,26 @@ from delivery.releases import changes, landing, resolve
 from delivery.temporary import temporary_folder
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make test` run the fast tests first."""
+    parser.addoption(
+        "--part", choices=("fast", "slow"), help="run the tests without the marker `slow`, or with"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the other part; unlike `-m`, this keeps what pyproject.toml deselects."""
+    part = config.getoption("part")
+    if part is None:
+        return
+    parts: dict[str, list[pytest.Item]] = {"fast": [], "slow": []}
+    for item in items:
+        parts["slow" if item.get_closest_marker("slow") else "fast"].append(item)
+    items[:] = parts.pop(part)
+    [left_out] = parts.values()
+    config.hook.pytest_deselected(items=left_out)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Clean up whatever ends the tests, and after the programs that they start.
 

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from repository import REPOSITORY
+
+pytestmark = pytest.mark.slow
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

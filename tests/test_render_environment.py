@@ -14,6 +14,8 @@ from delivery.manifests.dist import RenderError, rendered
 from delivery.releases import changes, landing
 from remotes import ENVIRONMENT, Remote, commit, run_git
 
+pytestmark = pytest.mark.slow
+
 SECRETS = (
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "ACTIONS_RUNTIME_TOKEN",

@@ -125,7 +125,15 @@ def test_make_test_sets_up_a_fresh_machine(machine: Machine) -> None:
     """It is the second command of the README, and must not need the first."""
     calls = machine.run("make", "test")
     assert calls[: len(SET_UP)] == SET_UP
-    assert calls[-1] == "pytest "
+    assert calls[-1] == "pytest --part slow"
+
+
+def test_what_is_quickly_found_is_found_first(machine: Machine) -> None:
+    """Nobody should wait for a control plane to hear of a typo."""
+    calls = machine.run("make", "test")
+    assert calls.index("mypy ") < calls.index("pytest --part fast")
+    (machine.folder / "fail-pytest").touch()
+    assert machine.run("make", "test")[-1] == "pytest --part fast"
 
 
 def test_ci_runs_what_the_readme_says(machine: Machine) -> None:
@@ -169,24 +177,51 @@ def test_a_failed_installation_is_tried_again(machine: Machine, program: str) ->
     assert calls[-1] == "codespell "
 
 
-def test_each_cause_of_skipped_tests_is_one_line(tmp_path: Path) -> None:
-    """A missing control plane skips seventy tests in twenty places."""
-    skip = 'import pytest\ndef test_{0}(): pytest.skip("no {1}")\n'
-    for name, missing in (("a", "Go"), ("b", "Go"), ("c", "Redis")):
-        (tmp_path / f"test_{name}.py").write_text(skip.format(name, missing), encoding="utf-8")
+def run_pytest(folder: Path, *options: str) -> str:
+    """Run the tests of a folder with our conftest.py, and return what pytest prints."""
     folders = [REPOSITORY / "tests", REPOSITORY / "tests" / "support", REPOSITORY]
-    output = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "."],
-        cwd=tmp_path,
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", *options, "."],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
         check=True,
         capture_output=True,
         text=True,
     ).stdout
-    assert re.findall(r"^\d skipped: .*$", output, re.MULTILINE) == [
+
+
+def test_each_cause_of_skipped_tests_is_one_line(tmp_path: Path) -> None:
+    """A missing control plane skips seventy tests in twenty places."""
+    skip = 'import pytest\ndef test_{0}(): pytest.skip("no {1}")\n'
+    for name, missing in (("a", "Go"), ("b", "Go"), ("c", "Redis")):
+        (tmp_path / f"test_{name}.py").write_text(skip.format(name, missing), encoding="utf-8")
+    assert re.findall(r"^\d skipped: .*$", run_pytest(tmp_path), re.MULTILINE) == [
         "2 skipped: no Go",
         "1 skipped: no Redis",
     ]
+
+
+@pytest.mark.parametrize(("part", "expected"), [("fast", {"a"}), ("slow", {"b"})])
+def test_each_test_belongs_to_one_part(tmp_path: Path, part: str, expected: set[str]) -> None:
+    """`make test` runs one after the other; what both left out would never run."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n  own\n", encoding="utf-8")
+    (tmp_path / "test_parts.py").write_text(PARTS, encoding="utf-8")
+    output = run_pytest(tmp_path, "-v", "-m", "not own", "--part", part)
+    assert set(re.findall(r"::test_(\w) PASSED", output)) == expected
+
+
+PARTS = """\
+import pytest
+
+def test_a(): pass
+
+@pytest.mark.slow
+def test_b(): pass
+
+@pytest.mark.slow
+@pytest.mark.own
+def test_c(): pass
+"""
 
 
 NPM_ERRORS = """\

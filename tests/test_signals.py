@@ -29,7 +29,11 @@ with open({life!r}, "w") as life:
     signal.pause()
 """
 
-pytestmark = [pytest.mark.usefixtures("git_environment"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("git_environment"),
+    pytest.mark.timeout(120),
+]
 
 
 @pytest.fixture

@@ -30,7 +30,11 @@ from delivery.cli import main
 main(["status"])
 """
 
-pytestmark = [pytest.mark.usefixtures("git_environment"), pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("git_environment"),
+    pytest.mark.timeout(180),
+]
 
 
 class Silent:

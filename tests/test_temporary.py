@@ -17,6 +17,8 @@ import pytest
 from delivery.manifests.dist import RenderError, rendered
 from delivery.temporary import replace_file, temporary_folder
 
+pytestmark = pytest.mark.slow
+
 # Renders in a working tree with the `cdk8s` that lies in it.
 RENDER = """
 import sys

@@ -24,6 +24,11 @@ from delivery_by_argocd import FirstSync, first_synced, retry_quickly, with_unki
 T = TypeVar("T")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests of this folder."""
+    item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def api_server_assets() -> ApiServerAssets:
     """The programs of an API server alone."""

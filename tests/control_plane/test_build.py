@@ -23,6 +23,8 @@ from delivery.errors import INTERRUPTED
 from mirrors import content, part_named
 from stand_in_go import Go
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = [part.name for part in PARTS if part.is_program]
 
 Make = Callable[..., dict[str, bytes]]

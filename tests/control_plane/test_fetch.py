@@ -21,6 +21,8 @@ from delivery.control_plane.fetch import fetch
 from delivery.control_plane.parts import API_SERVER, PARTS, Part
 from mirrors import LARGE, Mirror, content, mirror, part_named, proxy, write_mirror
 
+pytestmark = pytest.mark.slow
+
 KUBECTL = part_named("kubectl")
 
 Start = Callable[..., Popen[str]]

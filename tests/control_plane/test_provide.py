@@ -16,6 +16,8 @@ from delivery.control_plane.provide import pack, provide, reproduce, write_sums
 from mirrors import Mirror, content, part_named, write_mirror
 from stand_in_go import Go
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Popen[str]]
 NAMES = sorted(part.name for part in PARTS)
 KUBECTL = part_named("kubectl")

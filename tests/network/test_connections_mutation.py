@@ -18,6 +18,8 @@ from delivery.network.policy import Direction, Pod
 from rendering import containers
 from repository import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 DELETED = object()
 
 

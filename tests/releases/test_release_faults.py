@@ -26,7 +26,12 @@ from fraud_detection.images import COMMIT
 from remotes import Remote, run_git
 
 NEW = "a" * 40
-RIVALS = 50
+
+rivals = pytest.mark.parametrize(
+    # Fifty keep two processors busy for half a minute.
+    "rivals",
+    [12, pytest.param(50, marks=pytest.mark.confirmation)],
+)
 
 # A bump as a process of its own; its arguments: clone, service, tag, history or empty.
 BUMP = """\
@@ -114,11 +119,12 @@ def assert_whole(remote: Remote, folder: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_bumps_of_different_services_all_land(remote: Remote, tmp_path: Path) -> None:
+@rivals
+def test_bumps_of_different_services_all_land(remote: Remote, tmp_path: Path, rivals: int) -> None:
     """Nobody might notice a lost bump for weeks."""
     tags = [
         (service, f"{number + 1:040x}" if rule is COMMIT else f"7.2.{number + 100}")
-        for number in range(RIVALS // len(remotes.SERVICES))
+        for number in range(rivals // len(remotes.SERVICES))
         for service, rule in remotes.SERVICES.items()
     ]
     with ThreadPoolExecutor(len(tags)) as pool:
@@ -131,16 +137,17 @@ def test_bumps_of_different_services_all_land(remote: Remote, tmp_path: Path) ->
 
 
 @pytest.mark.timeout(300)
-def test_the_newest_of_many_builds_wins(remote: Remote, tmp_path: Path) -> None:
+@rivals
+def test_the_newest_of_many_builds_wins(remote: Remote, tmp_path: Path, rivals: int) -> None:
     """Workflow runs end in any order, but the last build must be released in the end."""
     history = tmp_path / "application"
-    builds = remotes.application(history, RIVALS + 1)
+    builds = remotes.application(history, rivals + 1)
     land(remote, tag=builds[0])
     clones = []
-    for number in range(RIVALS):
+    for number in range(rivals):
         clones.append(tmp_path / f"clone-{number}")
         run_git(tmp_path, "clone", "--quiet", "--shared", str(remote.bare), str(clones[-1]))
-    with ThreadPoolExecutor(RIVALS) as pool:
+    with ThreadPoolExecutor(rivals) as pool:
         done = list(
             pool.map(
                 lambda pair: bump_process(pair[0], "payment-api", pair[1], str(history)),

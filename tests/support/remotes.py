@@ -3,12 +3,16 @@
 It has services and environments of its own, so that no change of the live ones matters here.
 """
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
@@ -152,19 +156,17 @@ class Remote:
             folder: The folder.
             environments: The chain, beginning with `DEV`. Default: `DEV` and `STAGING`.
         """
-        environments = environments or (DEV, STAGING)
         remote = cls(folder / "remote.git", folder / "clone")
-        run_git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(remote.bare))
-        run_git(folder, "clone", "--quiet", str(remote.bare), str(remote.clone))
-        (remote.clone / "cdk8s.yaml").touch()
-        (remote.clone / "images.yaml").write_text(_IMAGES, encoding="utf-8")
-        write_applications(remote.clone, environments)
-        render(remote.clone)
-        run_git(remote.clone, "switch", "--quiet", "--create", "develop")
-        commit(remote.clone, "Start")
-        refs = [f"HEAD:refs/heads/{each.branch}" for each in environments]
-        run_git(remote.clone, "push", "--quiet", "origin", *refs)
-        run_git(remote.clone, "fetch", "--quiet")
+        if environments:
+            _build(remote, environments)
+            return remote
+        # Hundreds of tests need this one, and Git starts twenty processes to build it.
+        template = _template()
+        shutil.copytree(template.bare, remote.bare)
+        shutil.copytree(template.clone, remote.clone)
+        config = remote.clone / ".git" / "config"
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace(str(template.bare), str(remote.bare)), encoding="utf-8")
         return remote
 
     def head(self, branch: str = "develop") -> str:
@@ -199,6 +201,34 @@ class Remote:
             if run_git(worktree, "status", "--porcelain"):
                 found.append(commit)
         return found
+
+
+def _build(remote: Remote, chain: Sequence[Environment]) -> None:
+    """Create a remote with a chain of environments."""
+    bare, clone = remote.bare, remote.clone
+    run_git(bare.parent, "init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+    run_git(bare.parent, "clone", "--quiet", str(bare), str(clone))
+    (clone / "cdk8s.yaml").touch()
+    (clone / "images.yaml").write_text(_IMAGES, encoding="utf-8")
+    write_applications(clone, chain)
+    render(clone)
+    run_git(clone, "switch", "--quiet", "--create", "develop")
+    commit(clone, "Start")
+    run_git(clone, "push", "--quiet", "origin", *(f"HEAD:refs/heads/{e.branch}" for e in chain))
+    run_git(clone, "fetch", "--quiet")
+
+
+@cache
+def _template() -> Remote:
+    """Create the remote of `DEV` and `STAGING` once per process, for others to copy."""
+    temporary = TemporaryDirectory()
+    atexit.register(temporary.cleanup)
+    folder = Path(temporary.name)
+    template = Remote(folder / "remote.git", folder / "clone")
+    _build(template, (DEV, STAGING))
+    for sample in folder.glob("**/hooks/*.sample"):
+        sample.unlink()
+    return template
 
 
 def commit(clone: Path, message: str) -> str:

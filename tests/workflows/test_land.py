@@ -15,7 +15,7 @@ from repository import REPOSITORY
 
 LAND = REPOSITORY / ".github" / "scripts" / "land.sh"
 
-pytestmark = pytest.mark.usefixtures("git_environment")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("git_environment")]
 
 
 @dataclass(frozen=True)

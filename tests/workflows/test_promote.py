@@ -21,7 +21,7 @@ from workflows import GITHUB, load, using, words, workflow
 PROMOTE = GITHUB / "workflows" / "promote.yml"
 SCRIPTS = REPOSITORY / ".github" / "scripts"
 
-pytestmark = pytest.mark.usefixtures("git_environment", "services")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("git_environment", "services")]
 needs_jq = pytest.mark.skipif(not shutil.which("jq"), reason="needs jq, as gh has it built in")
 
 

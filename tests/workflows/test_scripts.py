@@ -17,7 +17,7 @@ from programs_in_python import interpreted
 from remotes import Remote, commit, run_git
 from repository import REPOSITORY
 
-pytestmark = pytest.mark.usefixtures("git_environment")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("git_environment")]
 needs_jq = pytest.mark.skipif(not shutil.which("jq"), reason="needs jq, as gh has it built in")
 SCRIPTS = REPOSITORY / ".github" / "scripts"
 

@@ -183,7 +183,7 @@ def read_references() -> dict[str, str]:
     """Read the images of dist/dev, by the last part of their repository."""
     references = {}
     for file in sorted(DIST.glob("*.yaml")):
-        for manifest in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+        for manifest in yaml.load_all(file.read_bytes(), yaml.CSafeLoader):
             pod = manifest.get("spec", {}).get("template", {}).get("spec", {})
             for container in pod.get("initContainers", []) + pod.get("containers", []):
                 repository, _, _ = container["image"].partition("@")[0].rpartition(":")

@@ -14,6 +14,8 @@ import pytest
 from redis_server import Redis, needs_redis
 from repository import REPOSITORY, SERVICE_FILES
 
+pytestmark = pytest.mark.slow
+
 _GUIDE = (REPOSITORY / "docs/backup.md").read_text(encoding="utf-8")
 # It runs a command where the store is; one that runs nothing in a pod does nothing.
 _KUBECTL = """\

@@ -21,6 +21,8 @@ from websockets.sync.server import ServerConnection, serve
 
 from repository import SERVICE_FILES
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = SERVICE_FILES / "prober/prober.py"
 BOOT = """
 import json, sys, types

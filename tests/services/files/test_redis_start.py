@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from redis_server import Redis, needs_redis
 
-pytestmark = needs_redis
+pytestmark = [pytest.mark.slow, needs_redis]
 
 OLD, NEW = [f"old-{n}" for n in range(50)], [f"new-{n}" for n in range(20)]
 """Alerts in the base of the log and in the snapshot, and those that only the log has."""

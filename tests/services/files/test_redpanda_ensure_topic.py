@@ -12,6 +12,8 @@ import pytest
 
 from repository import SERVICE_FILES
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = SERVICE_FILES / "redpanda/ensure-topic.sh"
 
 RPK = '''
