@@ -85,7 +85,7 @@ audit: $(SETUP) ## Ask a public database for vulnerabilities of all pinned packa
 
 .PHONY: test-fast
 test-fast: lint ## Lint, check types and run the fast tests
-	pytest --part fast
+	pytest --part fast -n 2
 
 .PHONY: test
 test: test-fast ## Lint, check types and run all tests

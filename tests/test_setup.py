@@ -131,11 +131,12 @@ def test_make_test_sets_up_a_fresh_machine(machine: Machine) -> None:
 def test_what_is_quickly_found_is_found_first(machine: Machine) -> None:
     """Nobody should wait for a control plane to hear of a typo."""
     calls = machine.run("make", "test")
-    assert calls.index("mypy ") < calls.index("pytest --part fast")
+    assert calls.index("mypy ") < calls.index("pytest --part fast -n 2")
     (machine.folder / "fail-pytest").touch()
-    assert machine.run("make", "test")[-1] == "pytest --part fast"
+    assert machine.run("make", "test")[-1] == "pytest --part fast -n 2"
 
 
+@pytest.mark.slow
 def test_ci_runs_what_the_readme_says(machine: Machine) -> None:
     """A change that passes on a laptop must pass there."""
     control_plane = machine.run(".ci/run")[len(PACKAGES)]

@@ -382,6 +382,7 @@ def test_a_working_tree_is_rendered_by_its_own_code(
         assert (folder / "package.txt").read_text().strip() == str(package / "__init__.py")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_render_leaves_dist(
@@ -432,6 +433,7 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_bad_input_ends_with_one_sentence_and_leaves_dist(checkout: Path) -> None:
     """The user reads what to do, not where cdk8s noticed it.
 
@@ -460,6 +462,7 @@ def test_bad_input_ends_with_one_sentence_and_leaves_dist(checkout: Path) -> Non
     assert not list(checkout.glob(".synth-*"))
 
 
+@pytest.mark.slow
 def test_a_plain_cdk8s_synth_renders_the_same(checkout: Path) -> None:
     """A render by hand in the activated environment must not differ from the proved dist."""
     subprocess.run(
