@@ -143,7 +143,18 @@ confirm: $(SETUP) control-plane ## Let a real Argo CD confirm verdicts and proof
 
 .PHONY: test-runtime
 test-runtime: $(SETUP) control-plane ## Really run dist/dev on a node (Linux, root); takes half an hour
-	$(AS_ROOT) pytest -n 2 -m runtime tests/runtime
+	$(AS_ROOT) pytest -n 2 -m "runtime and not alerts" tests/runtime
+
+.PHONY: test-monitoring
+test-monitoring: $(SETUP) control-plane ## Raise the alerts by their faults, on a node as well; takes two hours
+	$(AS_ROOT) pytest -n 0 -m alerts tests/runtime
+
+.PHONY: picture
+picture: $(SETUP) control-plane ## Draw the dashboard of an ordinary time on a node for README
+	$(AS_ROOT) env CURVES=$(CURDIR)/$(VENV)/curves.json \
+		pytest -n 0 -m alerts -k ordinary tests/runtime
+	uv sync --quiet --locked --group pictures
+	$(PYTHON) -m tools.picture $(VENV)/curves.json docs/dashboard.svg
 
 .PHONY: node
 node: $(SETUP) control-plane ## Build the programs of test-runtime's node, once per machine and version

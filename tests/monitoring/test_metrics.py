@@ -5,7 +5,6 @@ and the exporter of Debian 12 beside its Redis; one sample of each series name, 
 The prober is asked here.
 """
 
-import json
 import re
 import runpy
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 import promtool
 from fraud_detection.services.prober import BUCKETS
-from rendering import Manifest, large
+from rendering import large
 from repository import SERVICE_FILES
 
 SCRAPES = Path(__file__).parent / "scrapes"
@@ -31,28 +30,7 @@ def _labels() -> dict[str, set[str]]:
     return found
 
 
-def _dashboard() -> Manifest:
-    """Return the one dashboard."""
-    [text] = large.get("ConfigMap", "dashboard")["data"].values()
-    page: Manifest = json.loads(text)
-    return page
-
-
-def _expressions() -> dict[str, str]:
-    """Return all expressions by what they are for."""
-    page = _dashboard()
-    return {
-        **{rule.get("alert", rule.get("record")): rule["expr"] for rule in promtool.rules(large)},
-        **{
-            f"{panel['title']} {target['refId']}": target["expr"]
-            for panel in page["panels"]
-            for target in panel["targets"]
-        },
-        **{each["name"]: each["expr"] for each in page["annotations"]["list"]},
-    }
-
-
-EXPRESSIONS = _expressions()
+EXPRESSIONS = promtool.expressions(large)
 
 
 @pytest.mark.parametrize("use", EXPRESSIONS)
@@ -60,11 +38,10 @@ def test_every_metric_and_label_exists(use: str) -> None:
     """A misspelt one makes an alert that never fires, or an empty panel."""
     labels = _labels()
     recorded = {rule["record"] for rule in promtool.rules(large) if "record" in rule}
-    selectors = re.findall(r"([\w:]+)\{([^}]*)\}", EXPRESSIONS[use])
+    selectors = promtool.selectors(EXPRESSIONS[use])
     assert selectors
-    for name, matchers in selectors:
+    for name, used in selectors:
         if name not in recorded:
-            used = set(re.findall(r"(\w+)(?:=|!=|=~|!~)\"", matchers))
             assert used <= labels[name] | ADDED_BY_PROMETHEUS, name
 
 
@@ -77,7 +54,7 @@ def test_the_panels_fill_the_page_without_overlap() -> None:
     """A panel behind another one is not seen."""
     cells = [
         (position["x"] + x, position["y"])
-        for panel in _dashboard()["panels"]
+        for panel in promtool.dashboard(large)["panels"]
         for position in [panel["gridPos"]]
         for x in range(position["w"])
     ]

@@ -12,7 +12,7 @@ from repository import REPOSITORY
 from tests.runtime.node.node import Node
 
 _DIST = REPOSITORY / "dist"
-_MANAGER = "argocd-controller"
+MANAGER = "argocd-controller"
 _SECONDS = 400
 """Limit of every wait: a JobManager with a broken checkpoint retries it a few times."""
 
@@ -69,7 +69,7 @@ class Sync:
         """
         ordered = sorted(manifests, key=lambda manifest: manifest["kind"] in _HEALTH)
         for manifest in ordered:
-            self._client.apply(manifest, field_manager=_MANAGER)
+            self._client.apply(manifest, field_manager=MANAGER)
         self.wait_until_healthy(ordered)
 
     def wait_until_healthy(self, manifests: Iterable[Manifest]) -> None:

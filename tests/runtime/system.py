@@ -34,8 +34,7 @@ CONTAINERS: list[tuple[str, str]] = [
     for container in manifest["spec"]["template"]["spec"]["containers"]
 ]
 """Each workload with each of its containers."""
-_FLINK = "flink-jobmanager"
-_CHECKPOINTS = "flink-checkpoints"
+CHECKPOINTS = "flink-checkpoints"
 FRAUD = 1_000_000.0
 """An amount that the job always scores as fraud."""
 
@@ -57,7 +56,7 @@ class System:
         self._client = client
         self._sync = sync
         self._shown = shown
-        self._checkpoints = node.volume(_CHECKPOINTS, namespace=NAMESPACE)
+        self._checkpoints = node.volume(CHECKPOINTS, namespace=NAMESPACE)
         self._transactions = f"http://{address(client, 'payment-api')}/transaction"
 
     def deliver(self, *manifests: Manifest) -> None:
@@ -221,20 +220,18 @@ class System:
 
     def lose_checkpoints(self) -> None:
         """Empty the checkpoint volume."""
-        with self.without(_FLINK):
+        with self.without("flink-jobmanager"):
             for each in self._checkpoints.glob("*/chk-*"):
                 shutil.rmtree(each)
 
     @contextmanager
-    def small_checkpoint_volume(self) -> Iterator[Path]:
-        """Give Flink a checkpoint volume that is easily filled."""
+    def small_volume(self, workload: str, claim: str) -> Iterator[Path]:
+        """Give a workload a volume that is easily filled."""
         with ExitStack() as stack:
-            with self.without(_FLINK):
-                volume = stack.enter_context(
-                    self.node.small_volume(_CHECKPOINTS, namespace=NAMESPACE)
-                )
+            with self.without(workload):
+                volume = stack.enter_context(self.node.small_volume(claim, namespace=NAMESPACE))
             yield volume
-            with self.without(_FLINK):
+            with self.without(workload):
                 stack.close()
 
     def drain(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.runtime.observer import NOTICED
 from tests.runtime.sync import find
-from tests.runtime.system import CONTAINERS, KINDS, System, commands, transaction
+from tests.runtime.system import CHECKPOINTS, CONTAINERS, KINDS, System, commands, transaction
 
 pytestmark = pytest.mark.xdist_group("delivered")
 
@@ -100,7 +100,7 @@ def test_a_full_checkpoint_volume_stops_nothing(system: System, fault: Fault) ->
     def logged(text: str) -> int:
         return system.log("flink-jobmanager", "jobmanager").count(text)
 
-    with system.small_checkpoint_volume() as volume:
+    with system.small_volume("flink-jobmanager", CHECKPOINTS) as volume:
         system.wait_until_ready()
         stops = logged(STOPPED)
         with fault():

@@ -53,6 +53,35 @@ def rules(system: Manifests) -> list[Manifest]:
     ]
 
 
+def dashboard(system: Manifests) -> Manifest:
+    """Return the one dashboard of an environment."""
+    [text] = system.get("ConfigMap", "dashboard")["data"].values()
+    page: Manifest = json.loads(text)
+    return page
+
+
+def expressions(system: Manifests) -> dict[str, str]:
+    """Return all expressions of an environment's rules and panels, by what they are for."""
+    page = dashboard(system)
+    return {
+        **{rule.get("alert", rule.get("record")): rule["expr"] for rule in rules(system)},
+        **{
+            f"{panel['title']} {target['refId']}": target["expr"]
+            for panel in page["panels"]
+            for target in panel["targets"]
+        },
+        **{each["name"]: each["expr"] for each in page["annotations"]["list"]},
+    }
+
+
+def selectors(expression: str) -> list[tuple[str, set[str]]]:
+    """Return the series that an expression reads, each with the labels that it asks for."""
+    return [
+        (name, set(re.findall(r"(\w+)(?:=|!=|=~|!~)\"", matchers)))
+        for name, matchers in re.findall(r"([\w:]+)\{([^}]*)\}", expression)
+    ]
+
+
 def metric_names(expression: str) -> set[str]:
     """Return the metrics that an expression reads, not those that rules record."""
     bare = re.sub(r'"[^"]*"', "", expression)

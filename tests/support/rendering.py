@@ -31,9 +31,9 @@ def _app() -> App:
     return App(outdir=f"{gettempdir()}/never-written")
 
 
-def _system(environment: Environment) -> App:
+def _system(environment: Environment, images: Images) -> App:
     app = _app()
-    System(app, environment=environment, images=IMAGES)
+    System(app, environment=environment, images=images)
     return app
 
 
@@ -43,14 +43,16 @@ class Manifests:
 
     Attributes:
         environment: The settings.
+        images: Default: those that no release changes.
     """
 
     environment: Environment
+    images: Images = IMAGES
 
     @cached_property
     def files(self) -> dict[str, list[Manifest]]:
         """The objects of each file, by chart id, which is the name of the file."""
-        charts = _system(self.environment).charts
+        charts = _system(self.environment, self.images).charts
         return {chart.node.id: Testing.synth(chart) for chart in charts}
 
     def __iter__(self) -> Iterator[Manifest]:

@@ -61,6 +61,19 @@ crcmod is among those dependencies, but has no wheel: it comes from Debian.
 """
 
 
+WATCHING = Debian(
+    suite="bookworm",
+    python="3.11",
+    packages=(
+        "prometheus",
+        "prometheus-alertmanager",
+        "prometheus-redis-exporter",
+        "python3",
+    ),
+)
+"""Has Prometheus 2.42, Alertmanager 0.25 and the exporter 1.45."""
+
+
 JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
 """Programs that live for a minute do not earn back what the second compiler costs two cores."""
 
@@ -142,6 +155,9 @@ RECIPES: Mapping[str, Recipe] = {
 }
 """Recipes by the last part of the image's repository in dist."""
 
+MONITORING = Recipe(debian=WATCHING, command=("prometheus-redis-exporter",))
+"""What runs in addition where an environment is monitored."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
@@ -176,7 +192,16 @@ def build(log: TextIO) -> dict[str, Image]:
     if references.keys() != RECIPES.keys():
         raise ImagesError(f"dist/dev runs {sorted(references)}; RECIPES has {sorted(RECIPES)}.")
     with Cache("runtime-images", log).locked() as cache:
-        return {name: _build_image(cache, name, references[name]) for name in RECIPES}
+        return {
+            name: _build_image(cache, name, recipe, references[name])
+            for name, recipe in RECIPES.items()
+        }
+
+
+def build_monitoring(log: TextIO, reference: str) -> Image:
+    """Build the image of `MONITORING` as `build` does."""
+    with Cache("runtime-images", log).locked() as cache:
+        return _build_image(cache, "monitoring", MONITORING, reference)
 
 
 def read_references() -> dict[str, str]:
@@ -191,8 +216,7 @@ def read_references() -> dict[str, str]:
     return references
 
 
-def _build_image(cache: Cache, name: str, reference: str) -> Image:
-    recipe = RECIPES[name]
+def _build_image(cache: Cache, name: str, recipe: Recipe, reference: str) -> Image:
     parts = {"debian": _debian(cache, recipe.debian)}
     folder = FOLDER / recipe.folder
     if recipe.folder and (requirements := folder / "requirements.txt").exists():

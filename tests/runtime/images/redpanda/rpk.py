@@ -13,12 +13,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from kafka import KafkaAdminClient, TopicPartition  # type: ignore[import-not-found] # in the image
+from kafka import (  # type: ignore[import-not-found] # in the image
+    KafkaAdminClient,
+    KafkaConsumer,
+    TopicPartition,
+)
 from kafka.admin import (  # type: ignore[import-not-found] # in the image
     ConfigResource,
     ConfigResourceType,
@@ -202,18 +208,59 @@ def answers(address: str) -> bool:
     return True
 
 
+def public_metrics(address: str, started: float) -> str:
+    """Return those of Redpanda's public metrics that our rules and panels use.
+
+    Args:
+        address: host:port of the broker; without an answer there are those of the process alone.
+        started: When the process started, on the clock `time.monotonic`.
+    """
+    lines = [f"redpanda_application_uptime_seconds_total {time.monotonic() - started}"]
+    with (
+        suppress(KafkaError),
+        closing(KafkaAdminClient(bootstrap_servers=address)) as admin,
+        closing(KafkaConsumer(bootstrap_servers=address)) as consumer,
+    ):
+        found = {
+            TopicPartition(topic["topic"], partition["partition"]): partition
+            for topic in admin.describe_topics()
+            for partition in topic["partitions"]
+        }
+        leaderless = sum(partition["leader"] < 0 for partition in found.values())
+        lines.append(f"redpanda_cluster_unavailable_partitions {leaderless}")
+        for each, end in consumer.end_offsets(list(found)).items():
+            labels = (
+                f'{{redpanda_namespace="kafka",redpanda_topic="{each.topic}",'
+                f'redpanda_partition="{each.partition}"}}'
+            )
+            missing = len(found[each]["replicas"]) - len(found[each]["isr"])
+            lines.append(f"redpanda_kafka_max_offset{labels} {end}")
+            lines.append(f"redpanda_kafka_under_replicated_replicas{labels} {missing}")
+    return "\n".join([*lines, ""])
+
+
 def serve_admin_api(admin: dict[str, Any], kafka: dict[str, Any]) -> None:
-    """Serve the one endpoint that the probes use, beside the broker."""
+    """Serve what the probes and Prometheus use, beside the broker."""
+    broker = f"127.0.0.1:{kafka['port']}"
+    started = time.monotonic()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path != "/v1/status/ready":
+            if self.path == "/public_metrics":
+                self.answer("text/plain", public_metrics(broker, started))
+            elif self.path == "/metrics":
+                # Redpanda's internal ones, which no rule uses.
+                self.answer("text/plain", "")
+            elif self.path == "/v1/status/ready":
+                state = "ready" if answers(broker) else "booting"
+                self.answer("application/json", json.dumps({"status": state}))
+            else:
                 self.send_error(501, "The stand-in does not know this path")
-                return
-            state = "ready" if answers(f"127.0.0.1:{kafka['port']}") else "booting"
-            body = json.dumps({"status": state}).encode()
+
+        def answer(self, content_type: str, text: str) -> None:
+            body = text.encode()
             self.send_response(200)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
