@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from matplotlib.dates import DateFormatter
+from matplotlib.dates import AutoDateLocator, DateFormatter
 
 Panel = Mapping[str, Any]
 Series = Mapping[str, Any]
-_COLUMNS = 24
-_ROW_INCHES = 2.2
 
 
 def draw(recorded: Mapping[str, Any], target: Path) -> None:
@@ -29,23 +27,22 @@ def draw(recorded: Mapping[str, Any], target: Path) -> None:
             of each query, by the panel's title and the query's id.
         target: The SVG.
     """
-    panels = recorded["dashboard"]["panels"]
-    rows = len({panel["gridPos"]["y"] for panel in panels})
-    plt.rcParams.update({"font.size": 7, "svg.hashsalt": "dashboard", "axes.titlesize": 8})
-    figure = plt.figure(figsize=(10, rows * _ROW_INCHES), layout="constrained")
-    grid = figure.add_gridspec(rows, _COLUMNS)
+    rows: dict[int, list[Panel]] = {}
+    for panel in recorded["dashboard"]["panels"]:
+        rows.setdefault(panel["gridPos"]["y"], []).append(panel)
+    plt.rcParams.update({"axes.titlesize": 8, "font.size": 7, "svg.hashsalt": "dashboard"})
+    figure = plt.figure(figsize=(10, 6), layout="constrained")
     figure.suptitle(recorded["dashboard"]["title"])
-    for panel in panels:
-        place = panel["gridPos"]
-        row = place["y"] // place["h"]
-        axes = figure.add_subplot(grid[row, place["x"] : place["x"] + place["w"]])
-        axes.set_title(panel["title"], loc="left")
-        curves = [
-            (_legend(target["legendFormat"], series["metric"]), series)
-            for target in panel["targets"]
-            for series in recorded["curves"][f"{panel['title']} {target['refId']}"]
-        ]
-        _DRAW[panel["type"]](axes, panel, curves)
+    parts = figure.subfigures(len(rows), height_ratios=[1, 2, 2])
+    for part, row in zip(parts, rows.values(), strict=True):
+        for axes, panel in zip(part.subplots(1, len(row)), row, strict=True):
+            axes.set_title(panel["title"], loc="left")
+            curves = [
+                (_legend(target["legendFormat"], series["metric"]), series)
+                for target in panel["targets"]
+                for series in recorded["curves"][f"{panel['title']} {target['refId']}"]
+            ]
+            _DRAW[panel["type"]](axes, panel, curves)
     figure.savefig(target, metadata={"Date": None})
 
 
@@ -86,8 +83,8 @@ def _lines(axes: Any, panel: Panel, curves: Sequence[tuple[str, Series]]) -> Non
         times = [datetime.fromtimestamp(time, timezone.utc) for time, _ in series["values"]]
         axes.plot(times, [float(value) for _, value in series["values"]], label=legend)
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=5))
     axes.xaxis.set_major_formatter(DateFormatter("%H:%M"))
-    axes.locator_params(axis="x", nbins=5)
     axes.legend(loc="upper left")
 
 

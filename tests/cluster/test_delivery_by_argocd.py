@@ -4,15 +4,20 @@ One cluster serves all tests, as its start and the first sync take half a minute
 with all environments synced to their branches, whatever earlier tests released.
 """
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+import promtool
 from delivery.clusters.argocd import refresh
 from delivery.control_plane.client import Reference
 from delivery.manifests.dist import synthesize
 from delivery_by_argocd import FirstSync, State, System, deployed
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING, Environment
+from rendering import large
 from working_tree import bump
 
 pytestmark = [pytest.mark.xdist_group("argocd-delivery"), pytest.mark.timeout(300)]
@@ -157,3 +162,38 @@ def test_a_sync_that_was_interrupted_is_finished(system: System) -> None:
     with system.argo.without_controller():
         pass
     system.settle(DEV)
+
+
+def listening(process: int) -> Iterator[int]:
+    """Return the ports on which a process listens."""
+    open_files = {str(each.readlink()) for each in Path(f"/proc/{process}/fd").iterdir()}
+    for table in ("tcp", "tcp6"):
+        _, *rows = Path(f"/proc/{process}/net/{table}").read_text(encoding="ascii").splitlines()
+        for _, address, _, state, *_, inode in (row.split()[:10] for row in rows):
+            if state == "0A" and f"socket:[{inode}]" in open_files:
+                yield int(address.rpartition(":")[2], 16)
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="The port is found on Linux alone.")
+def test_argo_cd_reports_what_alerts_and_panels_read(system: System) -> None:
+    """With another name or value of a label, frozen delivery would raise no alert."""
+    *_, controller = system.argo.programs
+    [port] = listening(controller.process.pid)
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        metrics = answer.read().decode()
+    read = [
+        selector
+        for expression in promtool.expressions(large).values()
+        for selector in promtool.selectors(expression)
+        if selector[0].startswith("argocd_")
+    ]
+    assert read
+    for name, labels in read:
+        found = re.findall(rf"^{name}\{{(.*)\}} 1$", metrics, re.MULTILINE)
+        assert labels <= set(re.findall(r'(\w+)="', found[0])), name
+    for environment in ENVIRONMENTS:
+        healthy = (
+            rf'^argocd_app_info\{{.*dest_namespace="{environment.namespace}".*'
+            rf'health_status="Healthy".*name="{environment.application}".*sync_status="Synced".*'
+        )
+        assert re.search(healthy, metrics, re.MULTILINE)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
+import promtool
 from delivery.control_plane.api_server import ApiServer
 from delivery.manifests.manifest import Manifest
 from fraud_detection.environments import DEV, ENVIRONMENTS
@@ -47,6 +48,25 @@ def rules() -> Iterator[Manifest]:
                 yield rule
                 if rule.get("for") in _LONG:
                     yield {**rule, "for": _SHORT, "labels": {**rule["labels"], HURRIED: "yes"}}
+
+
+def panels() -> dict[str, str]:
+    """Return the expressions of the dashboard, without `history` and the hurried rules."""
+    page = promtool.dashboard(MONITORED)
+    own = {
+        "ALERTS{": f'ALERTS{{{HURRIED}="",',
+        "fraud_prober_alert_delay_seconds_bucket{": (
+            'fraud_prober_alert_delay_seconds_bucket{pod!="before",'
+        ),
+    }
+    found = {}
+    for panel in page["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            for old, new in own.items():
+                expression = expression.replace(old, new)
+            found[f"{panel['title']} {target['refId']}"] = expression
+    return found
 
 
 def _endpoints() -> Iterator[tuple[str, Manifest, Manifest]]:

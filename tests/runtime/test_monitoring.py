@@ -37,8 +37,6 @@ pytestmark = [pytest.mark.alerts, pytest.mark.xdist_group("monitoring")]
 
 CALM_SECONDS = 600
 ROLLED = ("payment-api", "alert-monitor", "flink-jobmanager")
-CURVES = "CURVES"
-"""The variable with the file for the curves of the calm time; without it they are not kept."""
 PRODUCER = """
 import json, time, kafka
 producer = kafka.KafkaProducer(bootstrap_servers="127.0.0.1:9093")
@@ -77,10 +75,20 @@ def monitored(whole_system: System) -> Iterator[System]:
 
 @pytest.fixture
 def prometheus(monitored: System) -> Iterator[Prometheus]:
-    """Start a Prometheus that has seen no fault."""
+    """Start a Prometheus that has seen no fault; `make picture` wants what it saw."""
     monitored.wait_until_ready()
+    started = time.time()
     with watching(monitored.node) as running:
         yield running
+        if path := os.environ.get("CURVES"):
+            recorded = {
+                "dashboard": promtool.dashboard(monitoring.MONITORED),
+                "curves": {
+                    use: running.curve(expression, start=started, end=time.time(), step=15)
+                    for use, expression in monitoring.panels().items()
+                },
+            }
+            Path(path).write_text(json.dumps(recorded), encoding="utf-8")
 
 
 Make = Callable[[System], AbstractContextManager[object]]
@@ -312,7 +320,6 @@ def test_ordinary_load_and_rollouts_raise_nothing(
     monitored: System, prometheus: Prometheus
 ) -> None:
     """Whoever is woken for nothing looks less closely the next time."""
-    started = time.time()
     done = Event()
 
     def post() -> None:
@@ -330,15 +337,6 @@ def test_ordinary_load_and_rollouts_raise_nothing(
     finally:
         done.set()
         client.join()
-    if path := os.environ.get(CURVES):
-        recorded = {
-            "dashboard": promtool.dashboard(monitoring.MONITORED),
-            "curves": {
-                use: prometheus.curve(expression, start=started, end=time.time(), step=15)
-                for use, expression in promtool.expressions(monitoring.MONITORED).items()
-            },
-        }
-        Path(path).write_text(json.dumps(recorded), encoding="utf-8")
     assert raised(prometheus) == set()
 
 
