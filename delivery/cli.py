@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache, partial, wraps
@@ -813,7 +813,7 @@ def promote(
     refresh: bool,
     overrule: str | None,
 ) -> None:
-    """Open, update or close the pull requests that promote releases.
+    """Open, update or close promotion pull requests.
 
     One per environment but the first, from the branch of the environment before it. What is merged
     is one commit, on a branch promote/ENVIRONMENT: the files of the source, the target's own pins,
@@ -869,8 +869,7 @@ def promote(
             _echo(f"nothing to promote from {source.branch} to {target.branch}")
             if not dry_run and bundle is None:
                 withdrawn = promotion.withdraw(repository, target, refresh=refresh)
-                if withdrawn:
-                    _echo(withdrawn)
+                _echo(withdrawn or "", nl=bool(withdrawn))
             continue
         texts.append(proposal.text)
         _write(filter(None, [output]), "\n".join(texts))
@@ -879,15 +878,15 @@ def promote(
             _echo(f"{proposal.title}\n\n{proposal.body}")
         else:
             _echo(offer(proposal))
-    _exit_if_blocked(pairs, failures)
-
-
-def _exit_if_blocked(pairs: Sequence[object], failures: Iterable[DeliveryError]) -> None:
-    """Exit if a person has to act: one pair whose branch does not exist yet is no reason."""
     reasons = [type(failure) for failure in failures]
     if promotion.LackingError in reasons:
         sys.exit(1)
-    if pairs and reasons.count(promotion.MissingBranchError) == len(pairs):
+    _exit_without_branches(reasons, len(pairs))
+
+
+def _exit_without_branches(reasons: list[type[DeliveryError]], pairs: int) -> None:
+    """Exit if no pair has its branches: one whose branch does not exist yet is no reason."""
+    if reasons and reasons.count(promotion.MissingBranchError) == pairs:
         sys.exit(promotion.MissingBranchError.exit_code)
 
 

@@ -18,7 +18,7 @@ class ChoicesError(DeliveryError):
 
 
 def rewrite(repository: Path) -> list[str]:
-    """Write what images.yaml and `dist/argocd` declare into the workflows that are there.
+    """Write what images.yaml and `dist/argocd` declare into the workflows, where there are any.
 
     GitHub cannot derive the choices of a form or the branches of an event, and its expressions do
     not know which branch is whose.
@@ -32,6 +32,8 @@ def rewrite(repository: Path) -> list[str]:
     Raises:
         ChoicesError: If a place is missing; no workflow changes then.
     """
+    if not (repository / WORKFLOWS).is_dir():
+        return []
     known = environments(repository)
     services = ", ".join(images_of(repository).services)
     names = ", ".join(each.name for each in known)
