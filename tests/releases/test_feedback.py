@@ -141,6 +141,13 @@ def test_a_replaced_build_does_not_wait_for_ever(remote: Remote, github: GitHub)
     )
 
 
+def test_what_was_replaced_before_anybody_asked_is_left_out(remote: Remote) -> None:
+    """On the first day GitHub would get a status for each build of a year, at once."""
+    bump(remote, A)
+    bump(remote, B)
+    assert said(remote, A) == {}
+
+
 @pytest.mark.parametrize("state", ["success", "failure"])
 def test_a_replaced_build_keeps_its_verdict(remote: Remote, github: GitHub, state: str) -> None:
     """That it was unhealthy is worth knowing, also after its repair."""
@@ -251,4 +258,4 @@ def test_the_command_prints_an_output_of_a_step(
     assert "\n" not in value
     [dev, _] = json.loads(value)
     assert set(dev) == {"commit", "context", "state", "description", "target_url"}
-    assert dev["commit"] == A
+    assert (dev["commit"], dev["description"]) == (A, r"dev: a\n::error::b\x1b[2K")

@@ -2,6 +2,7 @@
 
 import os
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ def real_gh(folder: Path) -> Iterator[tuple[GitHubApi, dict[str, str]]]:
         yield (
             github,
             {
-                "PATH": os.environ["PATH"],
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
                 "HOME": str(folder),
                 "GH_HOST": host,
                 "GH_REPO": f"{host}/owner/name",

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ BLOCKS = [
     for block in re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     if "gh " in block
 ]
-pytestmark = pytest.mark.skipif(not shutil.which("gh"), reason="needs gh")
 
 
 @pytest.fixture
