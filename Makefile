@@ -120,10 +120,9 @@ snapshots: $(SETUP) ## Accept the rendered manifests as the reviewed snapshots
 	pytest -n 0 --snapshot-update tests/test_snapshots.py
 
 .PHONY: bench
-bench: control-plane ## Measure rendering, bumping and rehearsing against their targets
-	$(PYTHON) bench/bench.py
-	$(PYTHON) bench/bump.py
-	$(PYTHON) bench/rehearse.py
+bench: $(RENDERER) control-plane ## Measure renders, bumps, rehearsals and set-up against their targets
+	@failed=; for each in bench bump rehearse verdict; do \
+		$(PYTHON) bench/$$each.py || failed=1; done; test ! "$$failed"
 
 .PHONY: kind
 kind: $(PACKAGES) ## Bring the system up in a kind cluster (needs Docker)

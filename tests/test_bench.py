@@ -8,11 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from click import ClickException
 from click.testing import CliRunner, Result
 
-from bench import bench, generated
+from bench import bench, generated, verdict
 from delivery.control_plane import assets
 from fraud_detection.environments import STAGING
+from remotes import commit, run_git
 
 
 def read_folder(folder: Path) -> dict[str, list[object]]:
@@ -92,3 +94,51 @@ def test_generated_services_are_connected_like_real_ones(tmp_path: Path) -> None
     manifests = (tmp_path / "payment-api-1.yaml").read_text()
     assert manifests.count("kind: NetworkPolicy") == 1
     assert manifests.count("app.kubernetes.io/name: redpanda") == 1
+
+
+CI = """\
+jobs:
+  dist:
+    steps:
+      - uses: actions/checkout@v1
+      - run: echo "base=$(git rev-parse HEAD)" >> "$GITHUB_OUTPUT"
+      - run: test "$BASE" = "$(git rev-parse HEAD)" && test "$SHA" = HEAD
+        env:
+          BASE: ${{ steps.compare.outputs.base }}
+          SHA: ${{ env.HEAD_SHA }}
+"""
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    """Create a repository with a small ci.yml."""
+    file = tmp_path / "origin" / ".github" / "workflows" / "ci.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(CI, encoding="utf-8")
+    run_git(tmp_path / "origin", "init", "--quiet")
+    commit(tmp_path / "origin", "Start")
+    return tmp_path / "origin"
+
+
+def test_a_job_is_replayed_step_by_step(origin: Path, tmp_path: Path) -> None:
+    """Commands of the bench's own would measure another job."""
+    steps = verdict.Machine(tmp_path / "runner", {}).job(origin, "dist")
+    assert [step.command.split()[0] for step in steps] == ["git", "echo", "test"]
+
+
+def test_a_failed_step_is_no_measurement(origin: Path, tmp_path: Path) -> None:
+    """Whatever fails is fast."""
+    clone, _ = verdict.Machine(tmp_path / "a", {}).clone(origin, "clone")
+    with pytest.raises(ClickException, match="false failed"):
+        verdict.Machine(tmp_path / "b", {}).run("false", clone)
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(1.0, 0), (1.1, 1)])
+def test_a_verdict_has_its_limit(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, code: int
+) -> None:
+    """People and workflows look at the exit code."""
+    step = verdict.Step(command="make setup", seconds=seconds, processor_seconds=0.5)
+    target = verdict.Target(meaning="a first rehearsal", limit=1.0, steps=[step])
+    monkeypatch.setattr(verdict, "measure", lambda _: [target])
+    assert CliRunner().invoke(verdict.main).exit_code == code
