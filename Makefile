@@ -149,9 +149,9 @@ test-monitoring: $(SETUP) control-plane ## Raise the alerts by their faults, on 
 	$(AS_ROOT) pytest -n 0 -m alerts tests/runtime
 
 .PHONY: picture
-picture: $(SETUP) control-plane ## Draw the dashboard of an outage on a node for README
+picture: $(SETUP) control-plane ## Draw the dashboard of a node where Redis is nearly full, for README
 	$(AS_ROOT) env CURVES=$(CURDIR)/$(VENV)/curves.json \
-		pytest -n 0 -m alerts -k "no and Flink" tests/runtime
+		pytest -n 0 -m alerts -k "full and Redis" tests/runtime
 	uv sync --quiet --locked --group pictures
 	$(PYTHON) -m tools.picture $(VENV)/curves.json docs/dashboard.svg
 

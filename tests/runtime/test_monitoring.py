@@ -57,6 +57,26 @@ def monitored(whole_system: System) -> Iterator[System]:
 
 
 @contextmanager
+def load(system: System) -> Iterator[None]:
+    """Post a harmless transaction a second meanwhile."""
+    done = Event()
+
+    def post() -> None:
+        for number in count():
+            if done.wait(1):
+                return
+            system.post(transaction(f"user-{number % 50}", 1.0))
+
+    client = Thread(target=post)
+    client.start()
+    try:
+        yield
+    finally:
+        done.set()
+        client.join()
+
+
+@contextmanager
 def watched(system: System) -> Iterator[Prometheus]:
     """Start a Prometheus that has seen no fault; `make picture` wants what it saw."""
     system.wait_until_ready()
@@ -148,23 +168,11 @@ def test_ordinary_load_and_rollouts_raise_nothing(
     monitored: System, prometheus: Prometheus
 ) -> None:
     """Whoever is woken for nothing looks less closely the next time."""
-    done = Event()
-
-    def post() -> None:
-        numbers = count()
-        while not done.wait(1):
-            monitored.post(transaction(f"user-{next(numbers) % 50}", 1.0))
-
-    client = Thread(target=post)
-    client.start()
-    try:
+    with load(monitored):
         for workload in ROLLED:
             time.sleep(CALM_SECONDS / len(ROLLED))
             monitored.roll(workload)
             monitored.wait_until_ready()
-    finally:
-        done.set()
-        client.join()
     assert raised(prometheus) == set()
 
 
@@ -173,7 +181,7 @@ def test_a_fault_raises_its_alerts_alone(
     monitored: System, fault: Fault, record_property: Callable[[str, object], None]
 ) -> None:
     """Each in time, with what it is about; what else fires is in the runbook; all of it ends."""
-    with fault.prepare(monitored), watched(monitored) as prometheus:
+    with fault.prepare(monitored), watched(monitored) as prometheus, load(monitored):
 
         def pages() -> dict[str, Page]:
             return {
