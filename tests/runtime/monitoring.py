@@ -30,6 +30,8 @@ MONITORED = Manifests(
 _OPERATORS = ("PodMonitor", "PrometheusRule")
 _LONG = {"10m", "30m"}
 _SHORT = "1m"
+INTERVAL_SECONDS = 10
+"""From one scrape, and one evaluation, to the next."""
 _BEFORE = f'namespace="{NAMESPACE}",pod="before",container="prober"'
 HURRIED = "hurried"
 """The label of a rule whose fault must last for less time than is rendered."""
@@ -134,21 +136,28 @@ def history(end: int, *, hours: int = 6) -> str:
         end: Their end, in seconds since 1970.
         hours: How many.
     """
-    counters = {
+    start = end - hours * 3600
+    probed = {
         f'fraud_prober_alert_delay_seconds_bucket{{{_BEFORE},le="{DELAY}"}}': 1,
         f"fraud_prober_alert_delay_seconds_count{{{_BEFORE}}}": 1,
         f'fraud_prober_failures_total{{{_BEFORE},step="alert"}}': 0,
-        f'namespace:payment_api_refuses:bool{{namespace="{NAMESPACE}"}}': 0,
-        f'namespace:checkpoint_stale:bool{{namespace="{NAMESPACE}"}}': 0,
     }
-    minutes = range(hours * 60)
-    start = end - len(minutes) * 60
+    recorded = [
+        f'namespace:{name}:bool{{namespace="{NAMESPACE}"}}'
+        for name in ("payment_api_refuses", "checkpoint_stale")
+    ]
     return "".join(
         [
             *(
-                f"{series} {growth * minute} {start + 60 * minute}\n"
-                for series, growth in counters.items()
-                for minute in minutes
+                f"{series} {growth * number} {time}\n"
+                for series, growth in probed.items()
+                for number, time in enumerate(range(start, end, 60))
+            ),
+            # As often as afterwards: an average over time is one over samples.
+            *(
+                f"{series} 0 {time}\n"
+                for series in recorded
+                for time in range(start, end, INTERVAL_SECONDS)
             ),
             "# EOF\n",
         ]

@@ -25,8 +25,6 @@ _KUBELET = f"{ADDRESS}:10250"
 _SECONDS = 300
 # This machine's own disk may be nearly full.
 _FIRING_OR_PENDING = f'ALERTS{{{monitoring.HURRIED}="",alertname!="VolumeFull"}}'
-INTERVAL_SECONDS = 10
-"""From one scrape, and one evaluation, to the next."""
 
 
 @dataclass
@@ -182,7 +180,7 @@ def _address(node: Node, client: Client) -> str:
 
 def _files(receiver: str) -> Manifest:
     """Return the configuration of both; JSON is YAML."""
-    interval = f"{INTERVAL_SECONDS}s"
+    interval = f"{monitoring.INTERVAL_SECONDS}s"
     kubelet = {
         "honor_labels": True,
         "scheme": "https",
