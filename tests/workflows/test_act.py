@@ -312,6 +312,7 @@ def test_a_push_to_main_speaks_of_staging(github: GitHub) -> None:
     compared = [arguments for arguments, _ in github.calls("delivery") if before in arguments]
     assert sorted(each[0] for each in compared) == ["diff", "diff", "graph", "rehearse"]
     assert all({"--environment=staging", "staging"} & set(each) for each in compared)
+    assert "proved" not in {arguments[0] for arguments, _ in github.calls("delivery")}
 
 
 def test_a_promotion_asks_what_dev_has_proved(github: GitHub) -> None:
