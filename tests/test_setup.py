@@ -136,6 +136,15 @@ def test_what_is_quickly_found_is_found_first(machine: Machine) -> None:
     assert machine.run("make", "test")[-1] == "pytest --part fast -n 2"
 
 
+def test_each_bench_runs_whatever_the_others_find(machine: Machine) -> None:
+    """One missed target must not hide the next, and still fails the command."""
+    machine.run("make", "bench")
+    (machine.folder / "fail-python").touch()
+    assert "Error 1" in machine.errors("make", "bench")
+    calls = machine.run("make", "bench")
+    assert calls[-4:] == [f"python bench/{n}.py" for n in ("bench", "bump", "rehearse", "verdict")]
+
+
 @pytest.mark.slow
 def test_ci_runs_what_the_readme_says(machine: Machine) -> None:
     """A change that passes on a laptop must pass there."""
