@@ -151,7 +151,7 @@ test-monitoring: $(SETUP) control-plane ## Raise the alerts by their faults, on 
 .PHONY: picture
 picture: $(SETUP) control-plane ## Draw the dashboard of a node where Redis is nearly full, for README
 	$(AS_ROOT) env CURVES=$(CURDIR)/$(VENV)/curves.json \
-		pytest -n 0 -m alerts -k "full and Redis" tests/runtime
+		pytest -n 0 -m alerts -k nearly tests/runtime
 	uv sync --quiet --locked --group pictures
 	$(PYTHON) -m tools.picture $(VENV)/curves.json docs/dashboard.svg
 
