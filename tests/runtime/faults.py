@@ -77,6 +77,16 @@ def _full(claim: str) -> Make:
 
 
 @contextmanager
+def _full_redis(system: System) -> Iterator[None]:
+    """Leave no room on the volume of Redis."""
+    with _full(_REDIS)(system):
+        # The last block of its log may have room for many alerts.
+        system.redis("SET", "filler", "x" * 10_000)
+        yield
+    system.redis("DEL", "filler")
+
+
+@contextmanager
 def _nearly_full_memory(system: System) -> Iterator[None]:
     """Fill Redis to more than 85 % of its limit; it still takes alerts."""
 
@@ -186,7 +196,7 @@ FAULTS: Sequence[Fault] = (
     Fault(
         name="no room for Redis",
         prepare=_small("redis", _REDIS),
-        make=_full(_REDIS),
+        make=_full_redis,
         fires={"RedisCannotPersist": 60},
     ),
     Fault(
