@@ -85,7 +85,7 @@ def test_a_hostile_payload_is_only_a_value(github: GitHub, key: str, value: str)
     """Whoever has the dispatch App's key chooses it."""
     github.answer("delivery", "exit 2")
     done = github.run(WORKFLOWS / "operate.yml", "repository_dispatch", dispatched(**{key: value}))
-    assert done.jobs == {"prepare": False}
+    assert done.jobs == {"prepare": False, "report": True}, done.log
     [(arguments, _)] = github.calls("delivery")
     assert any(each.endswith(value) for each in arguments)
     assert (arguments[-1] == value) is (key == "tag")
@@ -97,7 +97,7 @@ def test_hostile_code_lands_nothing(github: GitHub) -> None:
     github.answer("delivery", BUNDLED % "echo 'on: push' > .github/workflows/evil.yml")
     before = github.remote.head()
     done = github.run(WORKFLOWS / "operate.yml", "repository_dispatch", dispatched())
-    assert done.jobs == {"prepare": True, "land": False}
+    assert done.jobs == {"prepare": True, "land": False, "report": True}
     assert "evil.yml" in done.log
     assert github.remote.head() == before
 
@@ -112,7 +112,7 @@ def test_hostile_code_replaces_no_script(github: GitHub) -> None:
         """,
     )
     done = github.run(WORKFLOWS / "operate.yml", "repository_dispatch", dispatched())
-    assert done.jobs == {"prepare": True, "land": False}, done.log
+    assert done.jobs == {"prepare": True, "land": False, "report": True}, done.log
     assert not (github.records / "stolen").exists()
 
 
