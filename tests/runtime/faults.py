@@ -146,7 +146,7 @@ def _stuck(system: System) -> Iterator[None]:
 
     def send(signal: str) -> None:
         script = (
-            "for each in /proc/[0-9]*; do grep -qs pyflink.fn_execution $each/cmdline && "
+            "for each in /proc/[0-9]*; do grep -qs [p]yflink.fn_execution $each/cmdline && "
             f"kill -{signal} ${{each#/proc/}}; done; true"
         )
         system.node.execute(pod, "taskmanager", "bash", "-c", script, namespace=NAMESPACE)
