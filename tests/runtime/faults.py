@@ -181,7 +181,12 @@ FAULTS: Sequence[Fault] = (
         make=_missing("flink-jobmanager"),
         fires={"JobNotRunning": 180, "DetectionStopped": 300, "CheckpointTooOld": 420},
     ),
-    Fault(name="a stuck job", make=_stuck, fires={"DetectionFallsBehind": 480}),
+    Fault(
+        name="a stuck job",
+        make=_stuck,
+        # Not DetectionFallsBehind: Flink counts what waits when it reads, and it no longer does.
+        fires={"DetectionStopped": 360, "CheckpointTooOld": 480},
+    ),
     Fault(
         name="no room for checkpoints",
         prepare=_small("flink-jobmanager", CHECKPOINTS),
