@@ -4,7 +4,9 @@ They take minutes, root and Linux, and have a command of their own: `make test-r
 """
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,12 @@ from tests.runtime.images.build import Image
 from tests.runtime.images.build import build as build_images
 from tests.runtime.node.build import build as build_node
 from tests.runtime.node.node import Node, node
-from tests.runtime.observer import NOTICED
-from tests.runtime.system import System, delivered
+from tests.runtime.observer import NOTICED, ROW, Survived, table
+from tests.runtime.system import System, delivered, transaction
 
 _HERE = Path(__file__).parent
 _TIMEOUT = 3600
-"""In seconds: a test restarts Flink a dozen times; on a busy machine each start takes minutes."""
+"""In seconds: a test restarts Flink several times; on a busy machine each start takes minutes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,11 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what users noticed of each fault."""
+    """Print what was noticed, then what users noticed of each event as a table."""
+    rows = []
     for report in terminalreporter.getreports("passed"):
         for name, noticed in report.user_properties:
             if name == NOTICED:
                 terminalreporter.write_line(f"{report.location[2]}: {noticed}")
+            elif name == ROW:
+                rows.append(noticed)
+    for line in table(rows) if rows else []:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +74,25 @@ def system(whole_system: System) -> System:
     """Wait until all of dist/dev is ready, whatever the previous test did to it."""
     whole_system.wait_until_ready()
     return whole_system
+
+
+@pytest.fixture
+def survived(system: System, record_property: Callable[[str, object], None]) -> Survived:
+    """Provide a context for an event that the system survives.
+
+    Afterwards everything is ready again and nothing accepted is lost: what a user posts first is
+    found counted.
+    """
+
+    @contextmanager
+    def observed(event: str) -> Iterator[None]:
+        user = f"user-{time.monotonic_ns()}"
+        for amount in (1.0, 2.0):
+            system.accept(transaction(user, amount))
+        posted = system.wait_for_history(user, posted=2)
+        with system.observed(lambda noticed: record_property(ROW, [event, *noticed])):
+            yield
+            system.wait_until_ready()
+            system.wait_for_history(user, posted=posted)
+
+    return observed

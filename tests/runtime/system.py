@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 from uuid import uuid4
 
 from delivery.control_plane.client import Client, Reference
@@ -35,6 +36,7 @@ CONTAINERS: list[tuple[str, str]] = [
 ]
 """Each workload with each of its containers."""
 CHECKPOINTS = "flink-checkpoints"
+REDIS_DATA = "data-redis-0"
 FRAUD = 1_000_000.0
 """An amount that the job always scores as fraud."""
 
@@ -56,7 +58,7 @@ class System:
         self._client = client
         self._sync = sync
         self._shown = shown
-        self._checkpoints = node.volume(CHECKPOINTS, namespace=NAMESPACE)
+        self._checkpoints = self.volume(CHECKPOINTS)
         self._transactions = f"http://{address(client, 'payment-api')}/transaction"
 
     def deliver(self, *manifests: Manifest) -> None:
@@ -96,19 +98,7 @@ class System:
 
         May be called by any thread.
         """
-        request = urllib.request.Request(  # noqa: S310 - always http
-            self._transactions,
-            json.dumps(sent).encode(),
-            {"Content-Type": "application/json"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - always http
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
-        except OSError:
-            return 0
+        return post(self._transactions, sent)
 
     def accept(self, sent: Manifest) -> None:
         """Post a transaction until it is accepted."""
@@ -154,8 +144,10 @@ class System:
         return next(numbers)
 
     def redis(self, *command: str) -> str:
-        """Run redis-cli and return its answer."""
+        """Run redis-cli and return its answer; nothing while its container is away."""
         pod = self.pod("redis")
+        if "redis" not in self.node.containers(pod, namespace=NAMESPACE):
+            return ""
         done = self.node.execute(pod, "redis", "redis-cli", *command, namespace=NAMESPACE)
         return done.stdout.strip()
 
@@ -193,15 +185,15 @@ class System:
         return self.node.containers(self.pod(workload), namespace=NAMESPACE)[name]
 
     @contextmanager
-    def observed(self, note: Callable[[str], None]) -> Iterator[None]:
-        """Post frauds meanwhile, and note what users noticed of a fault."""
+    def observed(self, note: Callable[[list[str]], None]) -> Iterator[None]:
+        """Post frauds meanwhile, and note what users noticed."""
         user = f"observer-{uuid4()}"
         with closing(Observer(lambda: transaction(user), self.post, self._shown)) as observer:
             yield
             known = len(observer.accepted)
             self.wait(lambda: len(observer.accepted) > known, "no transaction was accepted")
         self.wait(observer.is_finished, "the last fraud was not shown")
-        note(observer.summary())
+        note(observer.noticed())
 
     def is_ready(self, name: str) -> bool:
         """Return whether the one pod of a workload is ready."""
@@ -223,6 +215,10 @@ class System:
         with self.without("flink-jobmanager"):
             for each in self._checkpoints.glob("*/chk-*"):
                 shutil.rmtree(each)
+
+    def volume(self, claim: str) -> Path:
+        """Return the folder behind a claim."""
+        return self.node.volume(claim, namespace=NAMESPACE)
 
     @contextmanager
     def small_volume(self, workload: str, claim: str) -> Iterator[Path]:
@@ -301,11 +297,48 @@ def delivered(node: Node) -> Iterator[System]:
             yield system
 
 
+@contextmanager
+def filled(volume: Path) -> Iterator[None]:
+    """Leave no room on a volume meanwhile, also where its owner makes some."""
+    filler, done = volume / "filler", Event()
+
+    def fill() -> None:
+        with filler.open("wb", buffering=0) as file:
+            while not done.wait(0.1):
+                with suppress(OSError):
+                    while True:
+                        file.write(bytes(1024))
+
+    thread = Thread(target=fill)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        filler.unlink()
+
+
 def commands(document: str, heading: str = "# ") -> list[str]:
     """Return the blocks of commands in a document below docs/, or in one section of it."""
     text = (REPOSITORY / "docs" / document).read_text(encoding="utf-8")
     _, _, section = text.partition(heading)
     return re.findall(r"```(?:sh)?\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
+
+
+def post(url: str, sent: Manifest) -> int:
+    """Post a transaction and return the status, 0 without an answer."""
+    request = urllib.request.Request(  # noqa: S310 - always http
+        url, json.dumps(sent).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - always http
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0
 
 
 def transaction(user: str, amount: float = FRAUD) -> Manifest:

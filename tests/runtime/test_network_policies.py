@@ -9,8 +9,6 @@ from tests.runtime.node import pods
 from tests.runtime.sync import NAMESPACE
 from tests.runtime.system import CONTAINERS, KINDS, System
 
-pytestmark = pytest.mark.xdist_group("delivered")
-
 CLUSTER = Cluster(load(REPOSITORY))
 NETWORK = CLUSTER.network([pods.NAMESPACE])
 SERVERS = {
@@ -42,8 +40,8 @@ def allowed(client: Pod) -> set[tuple[str, int]]:
     }
 
 
-@pytest.mark.parametrize(("workload", "container"), CONTAINERS)
-def test_a_container_reaches_what_its_policies_allow_and_nothing_else(
+@pytest.mark.parametrize(("workload", "container"), dict(CONTAINERS).items())
+def test_a_pod_reaches_what_its_policies_allow_and_nothing_else(
     system: System, workload: str, container: str
 ) -> None:
     """`delivery connections` proves nothing if it misreads the policies."""

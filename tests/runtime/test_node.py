@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,14 +11,10 @@ from pathlib import Path
 import pytest
 
 from delivery.control_plane.assets import locate
-from delivery.control_plane.client import Reference
 from delivery.control_plane.programs import StartError, wait_until
 from tests.runtime.node import pods
 from tests.runtime.node.build import build
 from tests.runtime.node.node import Node, node
-
-# Two of them share the node of the delivered system.
-pytestmark = pytest.mark.xdist_group("delivered")
 
 SECONDS = 180
 GONE_SECONDS = 10
@@ -163,36 +159,3 @@ def test_a_memory_limit_that_is_hit_is_counted(running_node: Node) -> None:
             seconds=SECONDS,
             what="nothing was counted",
         )
-
-
-def test_a_network_policy_is_enforced(running_node: Node) -> None:
-    """All tests of dist/dev run with its policies, and would also pass if nothing enforced them."""
-    policy = {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": "server", "namespace": pods.NAMESPACE},
-        "spec": {"podSelector": {"matchLabels": {"name": "server"}}, "ingress": []},
-    }
-    serve = ("redis-server", "--protected-mode", "no")
-    with (
-        pods.running(running_node, "server", *serve) as server,
-        pods.running(running_node, "client", "sleep", "3600") as client,
-        closing(running_node.server.client()) as api,
-    ):
-        address = f"{server.address}:6379"
-
-        def wait(*, reached: bool) -> None:
-            wait_until(
-                lambda: bool(running_node.reached(client.container, [address])) is reached,
-                programs=running_node.programs,
-                seconds=SECONDS,
-                what=f"the server {'could not' if reached else 'could still'} be reached",
-            )
-
-        wait(reached=True)
-        api.create(policy)
-        try:
-            wait(reached=False)
-        finally:
-            api.delete(Reference.of(policy))
-        wait(reached=True)

@@ -172,10 +172,6 @@ class Node:
             text=True,
         )
 
-    def tag_image(self, reference: str, other: str) -> None:
-        """Give an image another reference."""
-        self._run(self._ctr("images", "tag", reference, other))
-
     def log(self, pod: str, container: str, *, namespace: str) -> str:
         """Return the logs of all runs of a container that the node still has."""
         uid = self._pod(pod, namespace)["metadata"]["uid"]

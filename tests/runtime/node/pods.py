@@ -27,14 +27,19 @@ class Running(NamedTuple):
 
 @contextmanager
 def running(
-    node: Node, name: str, *command: str, limits: Mapping[str, str] | None = None
+    node: Node,
+    name: str,
+    *command: str,
+    image: str = "redis",
+    limits: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
-    """Run a command in a pod with the image of Redis; delete it afterwards.
+    """Run a command in a pod; delete it afterwards.
 
     Args:
         node: Where.
         name: Name of the pod and its container, and value of its label `name`.
         command: The command.
+        image: Name of the image's recipe.
         limits: Resource limits of its container. Default: none.
 
     Returns:
@@ -52,7 +57,7 @@ def running(
             "containers": [
                 {
                     "name": name,
-                    "image": read_references()["redis"],
+                    "image": read_references()[image],
                     "command": command,
                     "resources": {"limits": dict(limits or {})},
                 }
