@@ -6,7 +6,7 @@ Two groups of tests run side by side, each with a cluster that has the pods of b
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from delivery.clusters.argocd import API_VERSION, NAMESPACE, refresh
+from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Reference
 from delivery.manifests.manifest import Manifest
 from delivery_by_argocd import BROKEN, CRASHING, FirstSync, System
@@ -27,6 +28,8 @@ OF_REFUSALS = pytest.mark.xdist_group("argocd-refusals")
 
 REPAIR_SECONDS = 90
 """From the good commit until everything is healthy again."""
+TIMEOUT_SECONDS = 20
+"""Argo CD's limit of a sync; `delivery kind` sets minutes."""
 RELEASE_SECONDS = 90
 """From a release beside broken services until it runs."""
 Fault = Callable[[Manifest], None]
@@ -214,6 +217,49 @@ def test_refused_manifests_hold_back_neither_a_release_nor_their_repair(
     for environment in ENVIRONMENTS:
         system.wait(partial(state, system, environment), f"{environment.name} did not fail")
     release.roll(released)
+    release.repair()
+
+
+def _wait_for_health(workload: Manifest) -> None:
+    """Never start, and be waited for: a sync of two waves waits for the health of the first."""
+    workload["metadata"]["annotations"] = {"argocd.argoproj.io/sync-wave": "-1"}
+    _tag(BROKEN, workload)
+
+
+def _is_waiting(system: System, environment: Environment) -> bool:
+    return "waiting for healthy state" in system.operation(environment).get("message", "")
+
+
+@pytest.fixture
+def _sync_timeout(
+    system: System, assets: ControlPlaneAssets, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Give Argo CD's controller the setting of `delivery kind`, as its pod would get it."""
+    [variable] = [
+        variable["name"]
+        for manifest in yaml.load_all(assets.argocd_install.read_bytes(), yaml.CSafeLoader)
+        if manifest["metadata"]["name"] == "argocd-application-controller"
+        and manifest["kind"] == "StatefulSet"
+        for variable in manifest["spec"]["template"]["spec"]["containers"][0]["env"]
+        if variable.get("valueFrom", {}).get("configMapKeyRef", {}).get("key")
+        == "controller.sync.timeout.seconds"
+    ]
+    with monkeypatch.context() as patched:
+        patched.setenv(variable, str(TIMEOUT_SECONDS))
+        with system.argo.without_controller():
+            pass
+    yield
+    with system.argo.without_controller():
+        pass
+
+
+@pytest.mark.usefixtures("_sync_timeout")
+def test_a_sync_that_waits_for_health_is_ended(system: System) -> None:
+    """Should somebody add a wave or a hook, the repair must not wait without end, as by default."""
+    release = Release(system)
+    release.commit({"redis": _wait_for_health})
+    for environment in ENVIRONMENTS:
+        system.wait(partial(_is_waiting, system, environment), f"{environment.name} did not wait")
     release.repair()
 
 
