@@ -1,7 +1,9 @@
 """Nodes come and go: a real scheduler finds room for every pod, on volumes that can follow it."""
 
+import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -36,8 +38,8 @@ class Cluster:
         """Names of the nodes."""
         return sorted(node["metadata"]["name"] for node in self.client.list("v1", "Node"))
 
-    def kubectl(self, *arguments: str) -> None:
-        """Run the real kubectl.
+    def kubectl(self, *arguments: str) -> str:
+        """Run the real kubectl and return what it prints.
 
         Raises:
             AssertionError: If it fails.
@@ -46,6 +48,7 @@ class Cluster:
         command = [str(server.kubectl), f"--kubeconfig={server.kubeconfig}", *arguments]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def pods(self, node: str = "") -> list[Manifest]:
         """Return the pods that are not leaving; with a node's name, those on it."""
@@ -64,6 +67,31 @@ class Cluster:
             if (each["metadata"]["namespace"], each["metadata"]["name"]) == (self.namespace, budget)
         )
 
+    @property
+    def workloads(self) -> dict[str, Manifest]:
+        """What keeps pods running, by name."""
+        return {
+            workload["metadata"]["name"]: workload
+            for kind in ("Deployment", "StatefulSet")
+            for workload in self.client.list("apps/v1", kind, namespace=self.namespace)
+        }
+
+    @contextmanager
+    def watched(self) -> Iterator[Counter[str]]:
+        """Provide the ready pods of each workload: in the end, the fewest at any moment."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        listed = self.client.request("GET", path).body
+        pods = {pod["metadata"]["uid"]: pod for pod in listed["items"]}
+        fewest = _ready(pods.values())
+        yield fewest
+        since = listed["metadata"]["resourceVersion"]
+        watch = f"{path}?watch=1&resourceVersion={since}&timeoutSeconds=1"
+        for event in map(json.loads, self.kubectl("get", "--raw", watch).splitlines()):
+            pods[event["object"]["metadata"]["uid"]] = event["object"]
+            ready = _ready(pods.values())
+            for name in fewest:
+                fewest[name] = min(fewest[name], ready[name])
+
     def missing(self, nodes: int) -> list[str]:
         """Return the workloads with fewer running pods than they can have on some nodes."""
         running = [
@@ -73,9 +101,7 @@ class Cluster:
         ]
         return [
             name
-            for kind in ("Deployment", "StatefulSet")
-            for workload in self.client.list("apps/v1", kind, namespace=self.namespace)
-            for name in [workload["metadata"]["name"]]
+            for name, workload in self.workloads.items()
             if running.count(name) < min(workload["spec"]["replicas"], _most(workload, nodes))
         ]
 
@@ -91,6 +117,19 @@ class Cluster:
             seconds=SECONDS,
             what=f"some pods in {self.namespace} did not run again",
         )
+
+
+def _ready(pods: Iterable[Manifest]) -> Counter[str]:
+    """Count the ready pods of each workload; leaving ones do not count."""
+    return Counter(
+        pod["metadata"]["labels"]["app.kubernetes.io/name"]
+        for pod in pods
+        if "deletionTimestamp" not in pod["metadata"]
+        and any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for condition in pod["status"].get("conditions", [])
+        )
+    )
 
 
 def _most(workload: Manifest, nodes: int) -> int:
@@ -206,6 +245,23 @@ def test_every_pod_runs_again(
         with event(cluster, node):
             cluster.wait(len(cluster.nodes) - 1)
         cluster.wait(len(cluster.nodes))
+
+
+def test_an_upgrade_of_all_nodes_takes_one_pod_of_a_workload_at_a_time(cluster: Cluster) -> None:
+    """Transactions keep coming, and nobody waits between two nodes: only the budgets do."""
+    with cluster.watched() as fewest:
+        for node in cluster.nodes:
+            with drained(cluster, node):
+                pass
+        cluster.wait(len(cluster.nodes))
+    several = {
+        name: workload["spec"]["replicas"]
+        for name, workload in cluster.workloads.items()
+        if workload["spec"]["replicas"] > 1
+    }
+    assert {name: fewest[name] for name in several} == {
+        name: replicas - 1 for name, replicas in several.items()
+    }
 
 
 def test_broken_brokers_do_not_block_a_drain(cluster: Cluster) -> None:
