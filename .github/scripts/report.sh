@@ -17,8 +17,11 @@ while read -r status; do
     commit=$(jq --raw-output .commit <<< "$status")
     for pause in "${pauses[@]}"; do
         sleep "$pause"
-        if answer=$(jq 'del(.commit) | .description |= .[:140]' <<< "$status" |
-            gh api --method=POST "repos/$1/statuses/$commit" --input=- --jq=.context 2>&1); then
+        answer="not a status"
+        # No pipe: where gh ends before it has read, jq would fail as well, whatever gh found.
+        if body=$(jq 'del(.commit) | .description |= .[:140]' <<< "$status") &&
+            answer=$(gh api --method=POST "repos/$1/statuses/$commit" --input=- --jq=.context \
+                <<< "$body" 2>&1); then
             echo "report: $commit: $answer" >&2
             continue 2
         fi
