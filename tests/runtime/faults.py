@@ -1,7 +1,6 @@
 """Faults of the running system, and the alerts that each of them must raise."""
 
 import re
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from copy import deepcopy
@@ -11,7 +10,7 @@ from typing import TypeAlias
 
 from tests.runtime.monitoring import MONITORED
 from tests.runtime.sync import MANAGER, NAMESPACE, find
-from tests.runtime.system import CHECKPOINTS, System, commands, transaction
+from tests.runtime.system import CHECKPOINTS, System, commands, filled, transaction
 
 Make: TypeAlias = Callable[[System], AbstractContextManager[object]]
 
@@ -63,17 +62,7 @@ def _small(workload: str, claim: str) -> Make:
 
 def _full(claim: str) -> Make:
     """Return a fault: no room on a volume."""
-
-    @contextmanager
-    def make(system: System) -> Iterator[None]:
-        filler = system.node.volume(claim, namespace=NAMESPACE) / "filler"
-        subprocess.run(["dd", "if=/dev/zero", f"of={filler}"], check=False, capture_output=True)
-        try:
-            yield
-        finally:
-            filler.unlink()
-
-    return make
+    return lambda system: filled(system.node.volume(claim, namespace=NAMESPACE))
 
 
 @contextmanager

@@ -300,23 +300,28 @@ def delivered(node: Node) -> Iterator[System]:
 @contextmanager
 def filled(volume: Path) -> Iterator[None]:
     """Leave no room on a volume meanwhile, also where its owner makes some."""
-    filler, done = volume / "filler", Event()
+    done = Event()
+    filler = volume / "filler"
+    with filler.open("wb", buffering=0) as file:
 
-    def fill() -> None:
-        with filler.open("wb", buffering=0) as file:
+        def fill() -> None:
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(1024))
+
+        def stay_full() -> None:
             while not done.wait(0.1):
-                with suppress(OSError):
-                    while True:
-                        file.write(bytes(1024))
+                fill()
 
-    thread = Thread(target=fill)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        filler.unlink()
+        fill()
+        thread = Thread(target=stay_full)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            filler.unlink()
 
 
 def commands(document: str, heading: str = "# ") -> list[str]:
