@@ -81,18 +81,21 @@ ENVIRONMENT = {
     "GIT_COMMITTER_EMAIL": "person@example.test",
 }
 
+# Whichever test is the first to need a remote, which may have dates of its own.
+_START = {f"GIT_{role}_DATE": "1700000000 +0000" for role in ("AUTHOR", "COMMITTER")}
+
 
 def trust(image: Image) -> Image:
     """Take an image for proved, without a question to anybody."""
     return image
 
 
-def run_git(folder: Path, *arguments: str) -> str:
-    """Return the output of Git."""
+def run_git(folder: Path, *arguments: str, **variables: str) -> str:
+    """Return the output of Git, which gets these environment variables as well."""
     return subprocess.run(
         ["git", *arguments],
         cwd=folder,
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT, **variables},
         check=True,
         capture_output=True,
         text=True,
@@ -214,7 +217,7 @@ def _build(remote: Remote, chain: Sequence[Environment]) -> None:
     write_applications(clone, chain)
     render(clone)
     run_git(clone, "switch", "--quiet", "--create", "develop")
-    commit(clone, "Start")
+    commit(clone, "Start", **_START)
     run_git(clone, "push", "--quiet", "origin", *(f"HEAD:refs/heads/{e.branch}" for e in chain))
     run_git(clone, "fetch", "--quiet")
 
@@ -236,10 +239,10 @@ def _template() -> Remote:
     return template
 
 
-def commit(clone: Path, message: str) -> str:
-    """Commit everything in a clone."""
+def commit(clone: Path, message: str, **variables: str) -> str:
+    """Commit everything in a clone; Git gets these environment variables as well."""
     run_git(clone, "add", "--all")
-    run_git(clone, "commit", "--quiet", "--allow-empty", "--message", message)
+    run_git(clone, "commit", "--quiet", "--allow-empty", "--message", message, **variables)
     return run_git(clone, "rev-parse", "HEAD")
 
 
