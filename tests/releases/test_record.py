@@ -11,7 +11,7 @@ from delivery.releases.changes import Build
 from delivery.releases.record import Run
 from fraud_detection.images import ImagesError
 from promoting import bump, land, pin, promote
-from remotes import DEV, STAGING, Remote
+from remotes import Remote
 
 A, B = "a" * 40, "b" * 40
 
@@ -22,8 +22,7 @@ pytestmark = pytest.mark.usefixtures("git_environment")
 def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
     """Create a remote whose branches develop and main are equal; all commits are of one time."""
     monkeypatch.setenv("GIT_COMMITTER_DATE", "1700000000 +0200")
-    # One that is built here, not a copy of an older one.
-    return Remote.create(tmp_path, DEV, STAGING)
+    return Remote.create(tmp_path)
 
 
 def runs(remote: Remote, service: str = "payment-api") -> list[Run]:

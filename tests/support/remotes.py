@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from unittest.mock import patch
 
 import yaml
 
@@ -229,11 +228,7 @@ def _template() -> Remote:
     atexit.register(temporary.cleanup)
     folder = Path(temporary.name)
     template = Remote(folder / "remote.git", folder / "clone")
-    with patch.dict(os.environ):
-        # Of the test that happens to be the first.
-        for role in ("AUTHOR", "COMMITTER"):
-            os.environ.pop(f"GIT_{role}_DATE", None)
-        _build(template, (DEV, STAGING))
+    _build(template, (DEV, STAGING))
     for sample in folder.glob("**/hooks/*.sample"):
         sample.unlink()
     return template
