@@ -10,6 +10,8 @@ import pytest
 from delivery import processes
 from delivery.processes import run
 
+pytestmark = pytest.mark.slow
+
 # Holds the pipe open in a process of its own, which ignores SIGTERM.
 STUBBORN_CHILD = """\
 exec 9> life

@@ -16,10 +16,13 @@ from promtool import NOBODY, Case, Series, Value
 from rendering import Manifest, large
 from repository import REPOSITORY
 
-pytestmark = pytest.mark.skipif(
-    promtool.PROMTOOL is None and not os.environ.get("SKIP_NOTHING"),
-    reason="There is no promtool: run `make test-packages`.",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        promtool.PROMTOOL is None and not os.environ.get("SKIP_NOTHING"),
+        reason="There is no promtool: run `make test-packages`.",
+    ),
+]
 
 RUNBOOKS = REPOSITORY / "docs" / "runbooks"
 RULES = promtool.rules(large)
