@@ -29,6 +29,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker("slow")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the tests that share a cluster: they run one after the other, for minutes."""
+    items.sort(key=lambda item: not any(item.iter_markers("xdist_group")))
+
+
 @pytest.fixture(scope="session")
 def api_server_assets() -> ApiServerAssets:
     """The programs of an API server alone."""

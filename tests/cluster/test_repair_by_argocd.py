@@ -1,6 +1,6 @@
 """Git alone fixes what Git broke, and a broken service holds back no other release.
 
-Two groups of tests run side by side, each with a cluster that has the pods of both environments.
+Two clusters with the pods of both environments serve all tests, side by side.
 """
 
 import json
@@ -23,7 +23,7 @@ from repository import REPOSITORY
 
 UPGRADES = REPOSITORY / "docs" / "upgrades.md"
 pytestmark = pytest.mark.timeout(300)
-IN_ROUNDS = pytest.mark.xdist_group("argocd-repair")
+OF_REPAIR = pytest.mark.xdist_group("argocd-repair")
 OF_REFUSALS = pytest.mark.xdist_group("argocd-refusals")
 
 REPAIR_SECONDS = 90
@@ -160,7 +160,7 @@ def _is_broken(system: System, workload: str, environment: Environment) -> bool:
     return bool(status["sync"]["status"] == "Synced" and health[workload] != "Healthy")
 
 
-@IN_ROUNDS
+@OF_REPAIR
 @pytest.mark.parametrize("shift", range(len(FAULTS) + 1))
 def test_broken_services_hold_back_neither_a_release_nor_their_repair(
     system: System, shift: int
@@ -254,6 +254,7 @@ def _sync_timeout(
 
 
 @pytest.mark.usefixtures("_sync_timeout")
+@OF_REPAIR
 def test_a_sync_that_waits_for_health_is_ended(system: System) -> None:
     """Should somebody add a wave or a hook, the repair must not wait without end, as by default."""
     release = Release(system)
@@ -267,7 +268,7 @@ START = json.loads("".join(re.findall(r"--patch '(.*)'", UPGRADES.read_text(enco
 """What the guide patches an Application with."""
 
 
-@OF_REFUSALS
+@OF_REPAIR
 def test_a_stateful_set_is_replaced_without_its_pod(system: System) -> None:
     """docs/upgrades.md: the order in which its pods start is immutable, and Redis's had another."""
 
