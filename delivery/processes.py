@@ -13,8 +13,10 @@ from typing import IO, cast
 _GRACE_SECONDS = 5
 """Time between SIGTERM and SIGKILL, in which a program can remove its temporary files."""
 _GUARDED = ["/bin/sh", "-c", 'read -r _ && exec "$@"', "sh"]
-"""Becomes the program once it reads a line, which it gets when the guard knows it: before that,
-our end would leave it behind."""
+"""A shell that waits for a line, and then becomes the program.
+
+The line comes when the guard knows the process: if we were killed before that, nobody would end the
+program."""
 
 
 def run(

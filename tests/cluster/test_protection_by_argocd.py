@@ -36,7 +36,10 @@ def system(unkind_sync: FirstSync) -> System:
 
 
 def sync_in_vain(system: System, *refusals: str) -> None:
-    """Have Argo CD sync dev, and wait until it says why it cannot, which each retry interrupts."""
+    """Have Argo CD sync dev, and wait until it reports why it cannot.
+
+    Each retry replaces the report for a moment.
+    """
 
     def is_refused() -> bool:
         message = system.operation(DEV).get("message", "")
