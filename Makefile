@@ -146,7 +146,7 @@ test-runtime: $(SETUP) control-plane ## Really run dist/dev on a node (Linux, ro
 
 .PHONY: test-monitoring
 test-monitoring: $(SETUP) control-plane ## Raise the alerts by their faults, on a node as well; takes two hours
-	$(AS_ROOT) pytest -n 0 -m alerts tests/runtime
+	$(AS_ROOT) pytest -n 2 -m alerts tests/runtime
 
 .PHONY: picture
 picture: $(SETUP) control-plane ## Draw the dashboard of a node where Redis is nearly full, for README

@@ -73,6 +73,11 @@ VOLUME = 'kubelet_volume_stats_%s_bytes{persistentvolumeclaim="%s"}'
 SCALER = "kube_horizontalpodautoscaler"
 SCALED = '{horizontalpodautoscaler="a"}'
 JOB = "flink_jobmanager_job_"
+WRITTEN = 'redpanda_kafka_max_offset{redpanda_topic="%s",redpanda_partition="%d"}'
+READ = (
+    "flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_currentOffset"
+    '{partition="%d"}'
+)
 
 HEALTHY: Series = {
     LAST: rising(60),
@@ -88,7 +93,12 @@ HEALTHY: Series = {
     f'{JOB}uptime{{job_id="a"}}': rising(60000),
     f'{JOB}numRestarts{{job_id="a"}}': constant(2),
     f'{JOB}numberOfCompletedCheckpoints{{job_id="a"}}': rising(6),
-    "flink_taskmanager_job_task_operator_pendingRecords": constant(900),
+    WRITTEN % ("transactions", 0): rising(600),
+    READ % 0: rising(600, -901),
+    # It has not been read since the last restart.
+    WRITTEN % ("transactions", 1): constant(5000),
+    READ % 1: constant(-1),
+    WRITTEN % ("another", 0): rising(6000),
     "redis_up": constant(1),
     "redis_memory_used_bytes": constant(75),
     "redis_memory_max_bytes": constant(100),
@@ -229,14 +239,11 @@ CASES = (
             80: {"CheckpointTooOld", "CheckpointsStaleSlow", "CheckpointsStaleFast"},
         },
     ),
-    fault(
-        "DetectionFallsBehind",
-        {"flink_taskmanager_job_task_operator_pendingRecords": since_fault(50, 900)},
-        late=8,
-    ),
+    fault("DetectionFallsBehind", {READ % 0: rising(550, 2099)}, late=8),
+    fault("DetectionFallsBehind", {READ % 0: constant(35099)}, late=7, name="a stuck job"),
     Case(
         name="a backlog that is worked off",
-        series={"flink_taskmanager_job_task_operator_pendingRecords": since_fault(-50, 5000)},
+        series={READ % 0: rising(650, -8001)},
         firing={70: NOBODY, 90: NOBODY, 119: NOBODY},
     ),
     fault("ProbesFail", {PROBES % ("Readiness", "failed"): since_fault(2, 3)}, late=11),

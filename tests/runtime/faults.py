@@ -173,8 +173,7 @@ FAULTS: Sequence[Fault] = (
     Fault(
         name="a stuck job",
         make=_stuck,
-        # Not DetectionFallsBehind: Flink counts what waits when it reads, and it no longer does.
-        fires={"DetectionStopped": 360, "CheckpointTooOld": 480},
+        fires={"DetectionStopped": 360, "DetectionFallsBehind": 420, "CheckpointTooOld": 480},
     ),
     Fault(
         name="no room for checkpoints",

@@ -6,6 +6,18 @@ from fraud_detection.platform.alerts import Alert, Objective, Recording, Rule, S
 
 _RUNBOOK = "flink"
 
+WRITTEN = (
+    "label_replace(max by (redpanda_partition) (redpanda_kafka_max_offset{$own, "
+    'redpanda_topic="transactions"}), "partition", "$$1", "redpanda_partition", "(.*)")'
+)
+"""The offset behind the newest transaction of each partition, in PromQL."""
+_READ = (
+    "max by (partition) (flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_"
+    "currentOffset{$own})"
+)
+WAITING = "namespace:transactions_waiting:sum"
+"""Recorded: transactions that the job has not read yet."""
+
 
 def flink() -> Iterator[Rule]:
     """Return the rules of the job."""
@@ -59,11 +71,17 @@ def flink() -> Iterator[Rule]:
         loss="For too much of the time the newest checkpoint is older than 2 minutes.",
         runbook=_RUNBOOK,
     ).rules()
-    pending = "sum(flink_taskmanager_job_task_operator_pendingRecords{$own})"
+    yield Recording(
+        name=WAITING,
+        # Flink's own pendingRecords stays at 0 when a job is stuck. An offset is -1 until the
+        # first transaction after a restart.
+        expression=f"sum(clamp_min({WRITTEN} - on (partition) ({_READ} >= 0) - 1, 0))",
+    )
+    waiting = f"{WAITING}{{$own}}"
     yield Alert(
         name="DetectionFallsBehind",
         severity=Severity.WARNING,
-        expression=f"{pending} > 1000 and deriv({pending}[10m:1m]) > 0",
+        expression=f"{waiting} > 1000 and deriv({waiting}[10m]) > 0",
         after="5m",
         loss="Alerts come later and later: transactions arrive faster than they are detected.",
         runbook=_RUNBOOK,

@@ -6,15 +6,12 @@ from cdk8s_plus_27 import k8s
 
 from constructs import Construct
 from fraud_detection.monitoring.cluster import cluster
+from fraud_detection.monitoring.flink import WAITING, WRITTEN
 from fraud_detection.platform.dashboard import Kind, Panel, Query, dashboard
 from fraud_detection.platform.monitoring import Watch
 
 _DELAYS = "sum by (le) (increase(fraud_prober_alert_delay_seconds_bucket{$own}[1h]))"
-_WRITTEN = (
-    "label_replace(max by (redpanda_partition) (redpanda_kafka_max_offset{$own, "
-    'redpanda_topic="transactions"}), "partition", "$$1", "redpanda_partition", "(.*)")'
-)
-_READ = (
+_COMMITTED = (
     "max by (partition) (flink_taskmanager_job_task_operator_KafkaSourceReader_topic_partition_"
     "committedOffset{$own})"
 )
@@ -93,11 +90,7 @@ def _rows(delay: float) -> list[list[Panel]]:
             Panel(
                 title="Transactions that wait",
                 kind=Kind.NUMBER,
-                queries=[
-                    Query(
-                        expression="sum(flink_taskmanager_job_task_operator_pendingRecords{$own})"
-                    )
-                ],
+                queries=[Query(expression=f"{WAITING}{{$own}}")],
                 limit=1000,
             ),
             Panel(
@@ -135,7 +128,7 @@ def _rows(delay: float) -> list[list[Panel]]:
                 kind=Kind.CURVES,
                 queries=[
                     Query(
-                        expression=f"{_WRITTEN} - on (partition) {_READ}",
+                        expression=f"clamp_min({WRITTEN} - on (partition) ({_COMMITTED} >= 0), 0)",
                         legend="{{partition}}",
                     )
                 ],
