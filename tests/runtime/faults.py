@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from tests.runtime.monitoring import MONITORED
 from tests.runtime.sync import MANAGER, NAMESPACE, find
-from tests.runtime.system import CHECKPOINTS, System, commands, filled, transaction
+from tests.runtime.system import CHECKPOINTS, REDIS_DATA, System, commands, filled, transaction
 
 Make: TypeAlias = Callable[[System], AbstractContextManager[object]]
 
@@ -28,7 +28,6 @@ while True:
     time.sleep(1)
 """
 """Runs in the broker's container: 50 transactions a second."""
-_REDIS = "data-redis-0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ def _full(claim: str) -> Make:
 @contextmanager
 def _full_redis(system: System) -> Iterator[None]:
     """Leave no room on the volume of Redis."""
-    with _full(_REDIS)(system):
+    with _full(REDIS_DATA)(system):
         # The last block of its log may have room for many alerts.
         system.redis("SET", "filler", "x" * 10_000)
         yield
@@ -188,7 +187,7 @@ FAULTS: Sequence[Fault] = (
     Fault(name="nearly full Redis", make=_nearly_full_memory, fires={"RedisMemoryNearlyFull": 300}),
     Fault(
         name="no room for Redis",
-        prepare=_small("redis", _REDIS),
+        prepare=_small("redis", REDIS_DATA),
         make=_full_redis,
         fires={"RedisCannotPersist": 60},
     ),

@@ -7,14 +7,12 @@ from dataclasses import replace
 import promtool
 from delivery.control_plane.api_server import ApiServer
 from delivery.manifests.manifest import Manifest
-from fraud_detection.environments import DEV, ENVIRONMENTS
-from fraud_detection.images import read_images
+from fraud_detection.environments import DEV
 from fraud_detection.platform.image import Image
 from fraud_detection.platform.monitoring import Monitoring
 from fraud_detection.platform.network import OutsidePods
 from rendering import Manifests
-from repository import REPOSITORY
-from tests.runtime.sync import NAMESPACE
+from tests.runtime.sync import IMAGES, NAMESPACE
 
 WATCHER = OutsidePods(namespace="monitoring", labels={"app.kubernetes.io/name": "prometheus"})
 IMAGE = Image(repository="registry.local/monitoring", tag="1.0.0")
@@ -22,10 +20,9 @@ IMAGE = Image(repository="registry.local/monitoring", tag="1.0.0")
 DELAY = 20.0
 """Time limit of alerts, in seconds: two cores run everything here."""
 
-_RELEASES = read_images(REPOSITORY / "images.yaml", environments=[e.name for e in ENVIRONMENTS])
 MONITORED = Manifests(
     replace(DEV, monitoring=Monitoring(prometheus=WATCHER, operator={}, delay=DELAY)),
-    replace(_RELEASES.for_environment(DEV.name), redis_exporter=IMAGE),
+    replace(IMAGES, redis_exporter=IMAGE),
 )
 _OPERATORS = ("PodMonitor", "PrometheusRule")
 _LONG = {"10m", "30m"}

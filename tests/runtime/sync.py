@@ -8,6 +8,8 @@ import yaml
 from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
 from delivery.manifests.manifest import Manifest
+from fraud_detection.environments import DEV, ENVIRONMENTS
+from fraud_detection.images import read_images
 from repository import REPOSITORY
 from tests.runtime.node.node import Node
 
@@ -30,6 +32,10 @@ def rendered() -> list[Manifest]:
     ]
 
 
+IMAGES = read_images(
+    REPOSITORY / "images.yaml", environments=[each.name for each in ENVIRONMENTS]
+).for_environment(DEV.name)
+"""The committed images of dev."""
 [NAMESPACE] = {manifest["metadata"]["namespace"] for manifest in rendered()}
 
 

@@ -37,6 +37,12 @@ CONTAINERS: list[tuple[str, str]] = [
 """Each workload with each of its containers."""
 CHECKPOINTS = "flink-checkpoints"
 REDIS_DATA = "data-redis-0"
+TOPIC_DATA = "data-redpanda-0"
+_SEND = """
+import sys, kafka
+producer = kafka.KafkaProducer(bootstrap_servers="127.0.0.1:9093")
+producer.send("transactions", sys.argv[1].encode(), partition=int(sys.argv[2])).get(timeout=60)
+"""
 FRAUD = 1_000_000.0
 """An amount that the job always scores as fraud."""
 
@@ -103,6 +109,12 @@ class System:
     def accept(self, sent: Manifest) -> None:
         """Post a transaction until it is accepted."""
         self.wait(lambda: self.post(sent) == HTTPStatus.ACCEPTED, "payment-api did not accept it")
+
+    def send(self, sent: Manifest, *, partition: int) -> None:
+        """Write a transaction into a partition of the topic, from the broker's container."""
+        command = ("python3", "-c", _SEND, json.dumps(sent), str(partition))
+        done = self.node.execute(self.pod("redpanda"), "redpanda", *command, namespace=NAMESPACE)
+        assert done.returncode == 0, done.stderr
 
     def wait_for_alert(self, sent: Manifest) -> Manifest:
         """Wait until alert-monitor shows the alert of a transaction, and return the first one."""

@@ -1,17 +1,24 @@
 """dist/dev, really run: it does its job, under load and with what its clients do to it."""
 
 import time
+from dataclasses import replace
 from threading import Event, Thread
 
 import pytest
 
+from fraud_detection.environments import DEV
+from rendering import Manifests
 from tests.runtime.observer import Survived
+from tests.runtime.sync import IMAGES
 from tests.runtime.system import CONTAINERS, KINDS, System, commands, transaction
 
 STEPS = {"alert-monitor": "connect", "payment-api": "post", "redis": "alert"}
 """The step at which the prober fails while a workload is missing."""
 OUTAGE_SECONDS = 180
 """After 75 s the liveness probe of `/health` killed payment-api."""
+MORE_PARTITIONS = 4
+MORE = Manifests(replace(DEV, topic=replace(DEV.topic, partitions=MORE_PARTITIONS)), IMAGES)
+"""dev with a wider topic. A topic does not shrink: it stays as wide for the tests that follow."""
 LOAD = 3600
 """Number of transactions: one a second for an hour."""
 
@@ -62,6 +69,16 @@ def test_payment_api_survives_a_broker_outage_under_load(
         done.set()
         client.join()
     assert system.container("payment-api", "payment-api") == before
+
+
+def test_the_job_reads_new_partitions(system: System, survived: Survived) -> None:
+    """Its source looks for partitions when it starts: the one that ran would never read these."""
+    with survived("the topic gets more partitions"):
+        system.deliver(*MORE)
+        for partition in range(MORE_PARTITIONS):
+            sent = transaction("spread")
+            system.send(sent, partition=partition)
+            system.wait_for_alert(sent)
 
 
 def test_poison_stops_the_job_until_it_is_skipped(system: System, survived: Survived) -> None:

@@ -101,14 +101,15 @@ def prometheus(monitored: System) -> Iterator[Prometheus]:
         yield running
 
 
-RUNBOOKS = [
-    line
+RUNBOOKS = {
+    line: None
     for page in sorted((REPOSITORY / "docs" / "runbooks").glob("*.md"))
     if page.stem != "poison-message"
     for block in commands(f"runbooks/{page.name}")
     for line in block.splitlines()
     if not any(each in line for each in UNTRIED)
-]
+}
+"""Each command once, in their order."""
 
 
 def consequences(alert: str) -> set[str]:

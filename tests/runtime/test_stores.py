@@ -1,12 +1,21 @@
 """dist/dev, really run: full and damaged volumes stop nothing for good, and backups come back."""
 
+import shutil
 import tarfile
 import time
 from functools import partial
 from pathlib import Path
 
 from tests.runtime.observer import Survived
-from tests.runtime.system import CHECKPOINTS, REDIS_DATA, System, commands, filled, transaction
+from tests.runtime.system import (
+    CHECKPOINTS,
+    REDIS_DATA,
+    TOPIC_DATA,
+    System,
+    commands,
+    filled,
+    transaction,
+)
 
 REFUSED = "Could not finalize the pending checkpoint"
 STOPPED = "switched from state RUNNING"
@@ -144,3 +153,18 @@ def test_a_checkpoint_of_flink_comes_back(system: System) -> None:
     system.wait(has_come_back, "Flink did not resume from the backup")
     system.wait_until_ready()
     system.wait_for_history(user, posted=posted)
+
+
+def test_the_topic_comes_back(system: System) -> None:
+    """Without the transactions nobody knows what was paid, nor Flink what is usual for a user."""
+    back_up, come_back = commands("backup.md", "## The topic\n")
+    user = f"saved-{time.monotonic_ns()}"
+    for amount in (1.0, 2.0):
+        system.accept(transaction(user, amount))
+    system.follow(back_up)
+    with system.without("redpanda"):
+        for left in system.volume(TOPIC_DATA).glob("*"):
+            shutil.rmtree(left)
+    system.follow(come_back)
+    system.wait_until_ready()
+    system.wait_for_history(user, posted=2)

@@ -23,6 +23,7 @@ import yaml
 from kafka import (  # type: ignore[import-not-found] # in the image
     KafkaAdminClient,
     KafkaConsumer,
+    KafkaProducer,
     TopicPartition,
 )
 from kafka.admin import (  # type: ignore[import-not-found] # in the image
@@ -109,6 +110,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     trim.add_argument("--offset", required=True, choices=["end"])
     trim.add_argument("--no-confirm", required=True, action="store_true")
     trim.add_argument("-X", required=True, dest="option", type=_brokers)
+    for command in RECORDS:
+        records = topics.add_parser(command)
+        records.add_argument("topic")
+        records.add_argument("--format", required=True, choices=[r"%v\n"])
+        if command == "consume":
+            records.add_argument("--offset", required=True, choices=[":end"])
     alter_config = topics.add_parser("alter-config")
     alter_config.add_argument("topic")
     alter_config.add_argument("--set", required=True)
@@ -307,6 +314,31 @@ def configs(admin: KafkaAdminClient, name: str) -> dict[str, str]:
     return {key: value for key, value, _, source, *_ in entries if source == OWN_SETTING}
 
 
+def consume(brokers: str, name: str) -> None:
+    """Print the values of all records of a topic, up to its present end."""
+    with closing(KafkaConsumer(bootstrap_servers=brokers)) as consumer:
+        partitions = [
+            TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()
+        ]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning()
+        ends = consumer.end_offsets(partitions)
+        while any(consumer.position(each) < end for each, end in ends.items()):
+            for each, records in consumer.poll(timeout_ms=1000).items():
+                say(*(record.value.decode() for record in records if record.offset < ends[each]))
+
+
+def produce(brokers: str, name: str) -> None:
+    """Send each line of the standard input to a topic, without a key."""
+    with closing(KafkaProducer(bootstrap_servers=brokers)) as producer:
+        for sent in [producer.send(name, line.rstrip(b"\n")) for line in sys.stdin.buffer]:
+            done = sent.get(timeout=60)
+            say(f"Produced to partition {done.partition} at offset {done.offset}.")
+
+
+RECORDS = {"consume": consume, "produce": produce}
+
+
 def topic(flags: argparse.Namespace) -> int:
     """Show or change a topic, and print it as rpk does.
 
@@ -315,6 +347,9 @@ def topic(flags: argparse.Namespace) -> int:
     """
     try:
         brokers = flags.option if flags.command == "trim-prefix" else os.environ["RPK_BROKERS"]
+        if flags.command in RECORDS:
+            RECORDS[flags.command](brokers, flags.topic)
+            return 0
         admin = KafkaAdminClient(bootstrap_servers=brokers)
         [found] = admin.describe_topics([flags.topic])
         partitions = found["partitions"]
