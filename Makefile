@@ -142,7 +142,7 @@ confirm: $(SETUP) control-plane ## Let a real Argo CD confirm verdicts and proof
 
 .PHONY: test-runtime
 test-runtime: $(SETUP) control-plane ## Really run dist/dev on a node (Linux, root); takes half an hour
-	$(AS_ROOT) pytest -n 2 -m "runtime and not alerts" tests/runtime
+	$(AS_ROOT) pytest -n 3 -m "runtime and not alerts" tests/runtime
 
 .PHONY: test-monitoring
 test-monitoring: $(SETUP) control-plane ## Raise the alerts by their faults, on a node as well; takes two hours

@@ -17,6 +17,7 @@ from tests.runtime.images.build import build as build_images
 from tests.runtime.node.build import build as build_node
 from tests.runtime.node.node import Node, node
 from tests.runtime.observer import NOTICED, ROW, Survived, table
+from tests.runtime.sync import rendered
 from tests.runtime.system import System, delivered, transaction
 
 _HERE = Path(__file__).parent
@@ -65,7 +66,7 @@ def running_node(
 @pytest.fixture(scope="session")
 def whole_system(running_node: Node) -> Iterator[System]:
     """Deliver the committed dist/dev to the node."""
-    with delivered(running_node) as system:
+    with delivered(running_node, rendered()) as system:
         yield system
 
 

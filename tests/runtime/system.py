@@ -5,7 +5,7 @@ import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http import HTTPStatus
 from itertools import count
@@ -17,7 +17,6 @@ from delivery.control_plane.client import Client, Reference
 from delivery.manifests.manifest import Manifest
 from repository import REPOSITORY
 from tests.runtime.dashboard import Dashboard
-from tests.runtime.node.node import NAME as NODE_NAME
 from tests.runtime.node.node import Node
 from tests.runtime.observer import Observer
 from tests.runtime.sync import NAMESPACE, Sync, find, rendered
@@ -55,10 +54,19 @@ class System:
         client: Client of the node's API server.
         sync: Sync that delivered it.
         shown: alert-monitor's dashboard.
+        manifests: What was delivered.
     """
 
-    def __init__(self, node: Node, client: Client, sync: Sync, shown: Dashboard) -> None:
+    def __init__(
+        self,
+        node: Node,
+        client: Client,
+        sync: Sync,
+        shown: Dashboard,
+        manifests: Sequence[Manifest],
+    ) -> None:
         self.node = node
+        self._manifests = manifests
         self.first_restarts = {name: restarts(client, name) for name in KINDS}
         """Restarts of each workload until everything was ready."""
         self._client = client
@@ -68,12 +76,12 @@ class System:
         self._transactions = f"http://{address(client, 'payment-api')}/transaction"
 
     def deliver(self, *manifests: Manifest) -> None:
-        """Apply manifests; without any, the committed ones again."""
-        self._sync.deliver(manifests or rendered())
+        """Apply manifests; without any, those that were delivered first."""
+        self._sync.deliver(manifests or self._manifests)
 
     def wait_until_ready(self) -> None:
         """Wait until everything is healthy."""
-        self._sync.wait_until_healthy(rendered())
+        self._sync.wait_until_healthy(self._manifests)
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition, and fail if it does not hold in time."""
@@ -242,14 +250,13 @@ class System:
             with self.without(workload):
                 stack.close()
 
-    def drain(self) -> None:
-        """Empty the node as an upgrade does, and give it back."""
+    def drain(self, node: str) -> None:
+        """Empty a node as an upgrade does, and give it back."""
         try:
-            command = f"kubectl drain {NODE_NAME} --delete-emptydir-data --timeout=5m"
-            drained = self.node.shell(command)
+            drained = self.node.shell(f"kubectl drain {node} --delete-emptydir-data --timeout=5m")
             assert drained.returncode == 0, drained.stdout
         finally:
-            self.node.shell(f"kubectl uncordon {NODE_NAME}").check_returncode()
+            self.node.shell(f"kubectl uncordon {node}").check_returncode()
 
     def delete_pod(self, name: str) -> None:
         """Delete the one pod of a workload, and wait until it is gone."""
@@ -292,8 +299,8 @@ class System:
 
 
 @contextmanager
-def delivered(node: Node) -> Iterator[System]:
-    """Deliver the committed dist/dev to an empty node.
+def delivered(node: Node, manifests: Sequence[Manifest]) -> Iterator[System]:
+    """Deliver an environment in dev's namespace to an empty node.
 
     Raises:
         StartError: If it does not become healthy.
@@ -301,9 +308,9 @@ def delivered(node: Node) -> Iterator[System]:
     with closing(node.server.client()) as client:
         sync = Sync(node, client)
         sync.make_namespace()
-        sync.deliver(rendered())
+        sync.deliver(manifests)
         with closing(Dashboard(f"ws://{address(client, 'alert-monitor')}/ws")) as shown:
-            system = System(node, client, sync, shown)
+            system = System(node, client, sync, shown, manifests)
             # Without one a restarted job reads only new transactions.
             system.wait(lambda: bool(system.checkpoints()), "there was no checkpoint")
             yield system

@@ -59,7 +59,7 @@ class Run:
 
     def groups(self) -> list[Path]:
         """Return its cgroups that exist."""
-        return list(Path("/sys/fs/cgroup").glob(f"**/node-{self.process.pid}"))
+        return list(Path("/sys/fs/cgroup").glob(f"**/node-{self.process.pid}-*"))
 
     def programs(self) -> list[str]:
         """Return the first word of each of its programs, found by its two namespaces."""

@@ -5,6 +5,7 @@ from threading import Event, Thread
 
 import pytest
 
+from tests.runtime.node.node import NAME
 from tests.runtime.observer import Survived
 from tests.runtime.system import CONTAINERS, KINDS, System, transaction
 
@@ -42,7 +43,7 @@ def test_nothing_accepted_is_lost_with_a_container(
 def test_nothing_accepted_is_lost_with_a_drained_node(system: System, survived: Survived) -> None:
     """No pod may refuse to go, and each must find all that it had when there is room again."""
     with survived("the only node is drained, and is back at once"):
-        system.drain()
+        system.drain(NAME)
 
 
 def test_no_request_fails_while_payment_api_is_rolled(system: System) -> None:

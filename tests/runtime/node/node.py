@@ -1,7 +1,8 @@
-"""A real Kubernetes node on this machine, without Docker.
+"""A real Kubernetes node on this machine, or several, without Docker.
 
 There are kubelet, containerd, kube-proxy, CoreDNS, and kube-network-policies, which enforces
-NetworkPolicies between pods; what is sent to the node itself, such as DNS, is not judged.
+NetworkPolicies between pods; what is sent to the node itself, such as DNS, is not judged. Several
+nodes have a kubelet and a containerd each, and share everything else: disks and network, too.
 
 Everything lives in namespaces of its own, which end with their first process. Whoever uses the node
 is in its network meanwhile: Services and pods answer by their addresses, and nothing else does.
@@ -32,7 +33,8 @@ from tests.runtime.node.build import PAUSE_IMAGE, NodeAssets
 
 FILES = Path(__file__).parent / "files"
 NAME = "node-1"
-ADDRESS = "10.250.0.1"
+_ADDRESS = "10.250.0.{}"
+ADDRESS = _ADDRESS.format(1)
 PODS = "10.244.0.0/24"
 _CLONE_NEWNET = 0x40000000
 _READY_SECONDS = 120
@@ -41,6 +43,25 @@ _VOLUMES = 8
 _SMALL_VOLUME = 64 << 20
 _QUEUE = 100
 _CGROUPS = Path("/sys/fs/cgroup")
+_LOGS = "log-pods"
+_NETWORK = {
+    "cniVersion": "1.0.0",
+    "name": "pods",
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": True,
+            "hairpinMode": True,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": PODS}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        },
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ],
+}
 _SYSCTLS = {
     "vm.overcommit_memory": 1,
     "vm.panic_on_oom": 0,
@@ -54,9 +75,10 @@ _SYSCTLS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A running node.
+    """A running node, or several.
 
     Attributes:
+        names: Their names.
         server: Its API server.
         state: Folder with all that it stores; removed in the end.
         programs: Running programs.
@@ -65,6 +87,7 @@ class Node:
         cgroup: Parent cgroup of all pods, from the root of each hierarchy.
     """
 
+    names: Sequence[str]
     server: ApiServer
     state: Path
     programs: tuple[Program, ...]
@@ -91,7 +114,7 @@ class Node:
         identity = self.containers(pod, namespace=namespace)[container]
         name = f"exec-{time.monotonic_ns()}"
         return subprocess.run(
-            self._ctr("task", "exec", "--exec-id", name, identity, *command),
+            self._task(identity, "exec", "--exec-id", name, identity, *command),
             check=False,
             capture_output=True,
             text=True,
@@ -99,7 +122,7 @@ class Node:
 
     def reached(self, container: str, addresses: Iterable[str]) -> set[str]:
         """Return which addresses (HOST:PORT) a container, given by id, can reach over TCP."""
-        listed = self._run(self._ctr("task", "list"))
+        listed = self._run(self._task(container, "list"))
         processes = dict(line.split()[:2] for line in listed.splitlines())
         command: Sequence[str | Path] = (sys.executable, FILES / "reach.py", *addresses)
         network = ("nsenter", f"--target={processes[container]}", "--net", "--")
@@ -107,7 +130,7 @@ class Node:
 
     def kill(self, container: str) -> None:
         """Send SIGKILL to the first process of a container, given by id."""
-        self._run(self._ctr("task", "kill", "--signal", "SIGKILL", container))
+        self._run(self._task(container, "kill", "--signal", "SIGKILL", container))
 
     def memory_failures(self, container: str) -> int:
         """Return how often a container, given by id, or its pod hit the memory limit.
@@ -174,8 +197,9 @@ class Node:
 
     def log(self, pod: str, container: str, *, namespace: str) -> str:
         """Return the logs of all runs of a container that the node still has."""
-        uid = self._pod(pod, namespace)["metadata"]["uid"]
-        folder = self.state / "log-pods" / f"{namespace}_{pod}_{uid}" / container
+        found = self._pod(pod, namespace)
+        logs = self.state / found["spec"]["nodeName"] / _LOGS
+        folder = logs / f"{namespace}_{pod}_{found['metadata']['uid']}" / container
         return "".join(
             file.read_text(encoding="utf-8", errors="replace")
             for file in sorted(folder.glob("*.log"))
@@ -183,19 +207,26 @@ class Node:
 
     def import_image(self, archive: Path) -> None:
         """Import the image of a docker-archive."""
-        self._run(self._ctr("images", "import", str(archive)))
+        for name in self.names:
+            self._run(
+                self._ctr(name, "images", "import", "--discard-unpacked-layers", str(archive))
+            )
 
     @staticmethod
     def _run(command: Sequence[str | Path]) -> str:
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    def _ctr(self, *arguments: str) -> list[str | Path]:
-        programs = (
-            self.assets.programs["ctr"],
-            "--address=/run/containerd.sock",
-            "--namespace=k8s.io",
-        )
-        return self.inside(*programs, *arguments)
+    def _ctr(self, name: str, *arguments: str) -> list[str | Path]:
+        options = (f"--address=/run/{name}.sock", "--namespace=k8s.io")
+        return self.inside(self.assets.programs["ctr"], *options, *arguments)
+
+    def _task(self, container: str, *arguments: str) -> list[str | Path]:
+        """Return a command line about tasks, for the node that runs a container, given by id."""
+        holders = [
+            name for name in self.names if container in self._run(self._ctr(name, "task", "list"))
+        ]
+        # Without any, containerd says so itself.
+        return self._ctr([*holders, NAME][0], "task", *arguments)
 
     def _on_the_node(self, path: Path) -> Path:
         """Return a path that shows this process the node's own mounts."""
@@ -206,7 +237,8 @@ class Node:
             found = client.get(Reference("v1", "PersistentVolumeClaim", claim, namespace))
             name = found["spec"]["volumeName"]
             volume = client.get(Reference("v1", "PersistentVolume", name))
-        return Path(volume["spec"]["local"]["path"])
+        source = volume["spec"].get("local") or volume["spec"]["hostPath"]
+        return Path(source["path"])
 
     def _pod(self, name: str, namespace: str) -> Manifest:
         with closing(self.server.client()) as client:
@@ -220,8 +252,9 @@ def node(
     state: Path,
     *,
     images: Sequence[Path] = (),
+    names: Sequence[str] = (NAME,),
 ) -> Iterator[Node]:
-    """Run a node; the calling thread is in its network meanwhile.
+    """Run a node, or several; the calling thread is in their network meanwhile.
 
     Needs root, and from Debian `runc`, `containernetworking-plugins`, `nftables`, `iptables`,
     `conntrack`, `iproute2`. Any number may run side by side, each in a process of its own.
@@ -231,34 +264,46 @@ def node(
         assets: The node's own programs.
         state: An empty folder.
         images: Archives of images that pods may use from the start.
+        names: Names of the nodes.
 
     Raises:
         StartError: If it does not start.
     """
     with ExitStack() as stack:
-        cgroup = stack.enter_context(_cgroup(f"node-{os.getpid()}"))
+        # A process may run a second one meanwhile.
+        cgroup = stack.enter_context(_cgroup(f"node-{os.getpid()}-{time.monotonic_ns()}"))
         first_process = _start_namespaces(stack, assets, state)
         stack.enter_context(_network_of(first_process))
         server = stack.enter_context(api_server(control_plane.api_server))
-        containerd = _start_containerd(stack, first_process, assets, state)
         running = Node(
+            names=names,
             server=server,
             state=state,
-            programs=(*server.programs, containerd),
+            programs=server.programs,
             assets=assets,
             first_process=first_process,
             cgroup=cgroup,
         )
+        (state / "cni").mkdir()
+        (state / "cni" / "10-pods.conflist").write_text(json.dumps(_NETWORK), encoding="utf-8")
+        programs = [_start_containerd(stack, running, name) for name in names]
         for archive in (assets.pause_image, *images):
             running.import_image(archive)
-        programs = _start_the_rest(stack, running, control_plane)
+        for number, name in enumerate(names, 1):
+            group = _add_group(f"{cgroup}/{name}")
+            programs.append(_start_kubelet(stack, running, name, number, group))
+        programs.extend(_start_the_rest(stack, running, control_plane))
         with closing(server.client()) as client:
             make_volumes(client, {NAME: _folders(state)})
+
+            def are_ready() -> bool:
+                return sum(map(is_ready, client.list("v1", "Node"))) == len(names)
+
             wait_until(
-                lambda: any(map(is_ready, client.list("v1", "Node"))),
+                are_ready,
                 programs=[*running.programs, *programs],
                 seconds=_READY_SECONDS,
-                what="the node was not ready",
+                what="the nodes were not ready",
             )
         yield replace(running, programs=(*running.programs, *programs))
 
@@ -268,33 +313,42 @@ def _is_unified() -> bool:
     return (_CGROUPS / "cgroup.controllers").exists()
 
 
+def _hierarchies() -> list[Path]:
+    """Return the roots of all cgroups: one, or several with version 1."""
+    if _is_unified():
+        return [_CGROUPS]
+    return [each for each in _CGROUPS.iterdir() if each.is_dir() and not each.is_symlink()]
+
+
 @contextmanager
 def _cgroup(name: str) -> Iterator[str]:
-    """Provide a cgroup for all pods, in each hierarchy with version 1; remove it afterwards."""
+    """Provide a cgroup for all pods, in each hierarchy; remove it and those in it afterwards."""
     if _is_unified():
-        hierarchies = [_CGROUPS]
         controllers = (_CGROUPS / "cgroup.controllers").read_text(encoding="ascii").split()
         allowed = " ".join(f"+{each}" for each in controllers)
         (_CGROUPS / "cgroup.subtree_control").write_text(allowed, encoding="ascii")
-    else:
-        folders = [each for each in _CGROUPS.iterdir() if each.is_dir()]
-        hierarchies = [each for each in folders if not each.is_symlink()]
-    for hierarchy in hierarchies:
+    for hierarchy in _hierarchies():
         for left in hierarchy.glob("node-*"):
             # By a process that was killed.
-            if not Path("/proc", left.name.removeprefix("node-")).exists():
+            if not Path("/proc", left.name.split("-")[1]).exists():
                 _remove_groups(left)
+    try:
+        yield _add_group(name)
+    finally:
+        for hierarchy in _hierarchies():
+            _remove_groups(hierarchy / name)
+
+
+def _add_group(name: str) -> str:
+    """Create a cgroup in each hierarchy, and return its name."""
+    for hierarchy in _hierarchies():
         (hierarchy / name).mkdir()
         for setting in ("cpuset.cpus", "cpuset.mems"):
             # In version 2 those of the parent count unasked.
             if (hierarchy / setting).exists():
                 value = (hierarchy / setting).read_text(encoding="ascii")
                 (hierarchy / name / setting).write_text(value, encoding="ascii")
-    try:
-        yield name
-    finally:
-        for hierarchy in hierarchies:
-            _remove_groups(hierarchy / name)
+    return name
 
 
 def _remove_groups(top: Path) -> None:
@@ -310,9 +364,9 @@ def _remove_groups(top: Path) -> None:
 
 def _start_namespaces(stack: ExitStack, assets: NodeAssets, state: Path) -> int:
     """Start the first process of new namespaces; when it ends, the kernel kills all others."""
-    for folder in ("run", "var-lib-cni", "var-lib-kubelet", "log-pods", "log-containers", "sysctl"):
+    for folder in ("run", "var-lib-cni", "var-lib-kubelet", "log-containers", "sysctl"):
         (state / folder).mkdir()
-    for path in ("/var/lib/cni", "/var/lib/kubelet", "/var/log/pods", "/var/log/containers"):
+    for path in ("/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"):
         Path(path).mkdir(parents=True, exist_ok=True)
     for name, value in _SYSCTLS.items():
         (state / "sysctl" / name).write_text(f"{value}\n", encoding="ascii")
@@ -363,39 +417,22 @@ def _inside(process: int, command: Sequence[str | Path]) -> list[str | Path]:
     return ["nsenter", f"--target={process}", *kinds, "--wd=/", "--", *command]
 
 
-def _start_containerd(
-    stack: ExitStack, first_process: int, assets: NodeAssets, state: Path
-) -> Program:
-    (state / "cni").mkdir()
-    network = {
-        "cniVersion": "1.0.0",
-        "name": "pods",
-        "plugins": [
-            {
-                "type": "bridge",
-                "bridge": "cni0",
-                "isGateway": True,
-                "hairpinMode": True,
-                "ipam": {
-                    "type": "host-local",
-                    "ranges": [[{"subnet": PODS}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
-                },
-            },
-            {"type": "portmap", "capabilities": {"portMappings": True}},
-        ],
-    }
-    (state / "cni" / "10-pods.conflist").write_text(json.dumps(network), encoding="utf-8")
+def _start_containerd(stack: ExitStack, running: Node, name: str) -> Program:
+    state, assets = running.state, running.assets
+    folder = state / name
+    folder.mkdir()
     configuration = _filled(
         "containerd.toml",
-        state,
+        folder,
+        folder=str(folder),
+        name=name,
         pause_image=PAUSE_IMAGE,
         shim=str(assets.programs["containerd-shim-runc-v2"]),
-        state=str(state),
+        network=str(state / "cni"),
     )
-    command = _inside(first_process, [assets.programs["containerd"], "--config", configuration])
-    program = start(stack, command, logs=_logs(state, "containerd"))
-    socket_file = state / "run" / "containerd.sock"
+    command = running.inside(assets.programs["containerd"], "--config", configuration)
+    program = start(stack, command, logs=_logs(folder, "containerd"))
+    socket_file = state / "run" / f"{name}.sock"
 
     def answers() -> bool:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -406,13 +443,31 @@ def _start_containerd(
     return program
 
 
+def _start_kubelet(stack: ExitStack, running: Node, name: str, number: int, cgroup: str) -> Program:
+    folder, address = running.state / name, _ADDRESS.format(number)
+    if address != ADDRESS:
+        command = running.inside("ip", "address", "add", f"{address}/24", "dev", "eth0")
+        subprocess.run(command, check=True)
+    configuration = folder / "kubelet.json"
+    configuration.write_text(json.dumps(_kubelet(folder, address, cgroup)), encoding="utf-8")
+    command = running.inside(
+        running.assets.programs["kubelet"],
+        f"--kubeconfig={running.server.kubeconfig}",
+        f"--config={configuration}",
+        f"--root-dir={folder}/kubelet",
+        f"--cert-dir={folder}/kubelet-certificates",
+        f"--node-ip={address}",
+        f"--hostname-override={name}",
+        f"--node-labels=topology.kubernetes.io/zone=zone-{number}",
+    )
+    return start(stack, command, logs=_logs(folder, "kubelet"))
+
+
 def _start_the_rest(
     stack: ExitStack, running: Node, control_plane: ControlPlaneAssets
 ) -> list[Program]:
     state, assets = running.state, running.assets
     kubeconfig = f"--kubeconfig={running.server.kubeconfig}"
-    kubelet = state / "kubelet.json"
-    kubelet.write_text(json.dumps(_kubelet(running.cgroup)), encoding="utf-8")
     corefile = _filled(
         "Corefile", state, address=ADDRESS, kubeconfig=str(running.server.kubeconfig)
     )
@@ -431,16 +486,6 @@ def _start_the_rest(
             "--leader-elect=false",
             "--secure-port=0",
         ],
-        "kubelet": running.inside(
-            assets.programs["kubelet"],
-            kubeconfig,
-            f"--config={kubelet}",
-            f"--root-dir={state}/kubelet",
-            f"--cert-dir={state}/kubelet-certificates",
-            f"--node-ip={ADDRESS}",
-            f"--hostname-override={NAME}",
-            "--node-labels=topology.kubernetes.io/zone=zone-1",
-        ),
         "kube-proxy": running.inside(
             assets.programs["kube-proxy"],
             kubeconfig,
@@ -481,12 +526,12 @@ def _logs(state: Path, name: str) -> Path:
     return folder
 
 
-def _kubelet(cgroup: str) -> Manifest:
-    """Return the configuration of kubelet, mostly for a machine that is not its own."""
+def _kubelet(folder: Path, address: str, cgroup: str) -> Manifest:
+    """Return the configuration of a kubelet, mostly for a machine that is not its own."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": ADDRESS,
+        "address": address,
         # For the API server, which has no certificate, so that `kubectl logs` and the like work.
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
         "authorization": {"mode": "AlwaysAllow"},
@@ -494,7 +539,7 @@ def _kubelet(cgroup: str) -> Manifest:
         "cgroupRoot": f"/{cgroup}",
         "clusterDNS": [ADDRESS],
         "clusterDomain": "cluster.local",
-        "containerRuntimeEndpoint": "unix:///run/containerd.sock",
+        "containerRuntimeEndpoint": f"unix:///run/{folder.name}.sock",
         "enforceNodeAllocatable": ["pods"],
         "evictionHard": {
             "imagefs.available": "1%",
@@ -503,16 +548,17 @@ def _kubelet(cgroup: str) -> Manifest:
         },
         "failCgroupV1": False,
         "failSwapOn": False,
-        "healthzBindAddress": "127.0.0.1",
+        "healthzPort": 0,
         # Never: an image that no pod uses just now would go, and there is nowhere to get it again.
         "imageGCHighThresholdPercent": 100,
+        "podLogsDir": str(folder / _LOGS),
         # What this machine asks for names is out of reach.
         "resolvConf": "",
         "staticPodPath": "",
     }
 
 
-def _filled(name: str, folder: Path, **values: str) -> Path:
+def _filled(name: str, folder: Path, /, **values: str) -> Path:
     text = Template((FILES / name).read_text(encoding="utf-8")).substitute(values)
     target = folder / name
     target.write_text(text, encoding="utf-8")

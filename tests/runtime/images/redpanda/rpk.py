@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A stand-in for Redpanda and its rpk: a Kafka broker under Redpanda's names.
 
-Knows what the dev environment asks of it, and nothing more: the command lines, the configuration
-and the admin API of one broker. Everything else ends it with status 2 and one sentence, or is
-answered with 501.
+Knows what the environments ask of it, and nothing more: the command lines, the configuration and
+the admin API of a broker. Everything else ends it with status 2 and one sentence, or is answered
+with 501. In maintenance mode it hands nothing over: its partitions get other leaders when it stops.
 """
 
 import argparse
@@ -42,7 +42,6 @@ PROPERTIES = CONFIGURATION / "kafka.properties"
 JARS = "/opt/kafka/*"
 CLUSTER_ID = "c3RhbmQtaW4tcmVkcGFuZA"
 """Any 16 bytes, in base64."""
-NODE_ID = 0
 OWN_SETTING = 1
 """Kafka's number for a setting of a topic."""
 
@@ -157,25 +156,34 @@ def cluster_properties() -> dict[str, str]:
     }
 
 
+def node_id(flags: argparse.Namespace) -> int:
+    """Return the number of this broker, from 0: its place among the seeds."""
+    seeds: list[str] = flags.seeds.split(",")
+    return seeds.index(flags.advertise_rpc_addr)
+
+
 def broker_properties(flags: argparse.Namespace, redpanda: dict[str, Any]) -> dict[str, str]:
     """Translate the flags and the section `redpanda` of `redpanda.yaml`.
 
-    The brokers' own traffic is that of Kafka's controllers here.
+    The RPC listener is that of Kafka's controllers here.
     """
     known = {"data_directory", "developer_mode", "empty_seed_starts_cluster"}
     check_known("redpanda.yaml", redpanda, known | {"kafka_api", "rpc_server", "admin"})
     if redpanda["developer_mode"] or redpanda["empty_seed_starts_cluster"]:
         refuse("developer_mode and empty_seed_starts_cluster must be false.")
-    if flags.seeds != flags.advertise_rpc_addr:
-        refuse("it knows a cluster of one broker, which must be its own only seed.")
+    seeds = flags.seeds.split(",")
+    if flags.advertise_rpc_addr not in seeds:
+        refuse("it knows brokers that are all seeds.")
+    copies = str(len(seeds))
+    majority = str(len(seeds) // 2 + 1)
     [kafka], rpc = redpanda["kafka_api"], redpanda["rpc_server"]
     listener = kafka["name"]
     if not flags.advertise_kafka_addr.startswith(f"{listener}://"):
         refuse(f"--advertise-kafka-addr is not for the listener {listener}.")
     return {
         "process.roles": "broker,controller",
-        "node.id": f"{NODE_ID}",
-        "controller.quorum.voters": f"{NODE_ID}@{flags.seeds}",
+        "node.id": str(node_id(flags)),
+        "controller.quorum.voters": ",".join(f"{n}@{seed}" for n, seed in enumerate(seeds)),
         "controller.listener.names": "RPC",
         "inter.broker.listener.name": listener,
         "listeners": f"{listener}://{kafka['address']}:{kafka['port']},"
@@ -186,9 +194,11 @@ def broker_properties(flags: argparse.Namespace, redpanda: dict[str, Any]) -> di
         "log.dirs": f"{redpanda['data_directory']}/kafka",
         # Redpanda acknowledges what is on the disk.
         "log.flush.interval.messages": "1",
-        "offsets.topic.replication.factor": "1",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
+        # It acknowledges what a majority has.
+        "min.insync.replicas": majority,
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": majority,
     }
 
 
@@ -246,37 +256,81 @@ def public_metrics(address: str, started: float) -> str:
     return "\n".join([*lines, ""])
 
 
-def serve_admin_api(admin: dict[str, Any], kafka: dict[str, Any]) -> None:
-    """Serve what the probes and Prometheus use, beside the broker."""
-    broker = f"127.0.0.1:{kafka['port']}"
-    started = time.monotonic()
+class AdminApi(ThreadingHTTPServer):
+    """What the probes, the hooks and Prometheus use, beside the broker.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/public_metrics":
-                self.answer("text/plain", public_metrics(broker, started))
-            elif self.path == "/metrics":
-                # Redpanda's internal ones, which no rule uses.
-                self.answer("text/plain", "")
-            elif self.path == "/v1/status/ready":
-                state = "ready" if answers(broker) else "booting"
-                self.answer("application/json", json.dumps({"status": state}))
-            else:
-                self.send_error(501, "The stand-in does not know this path")
+    Args:
+        admin: Address and port.
+        kafka: Address and port of the broker.
+        number: Number of the broker.
+    """
 
-        def answer(self, content_type: str, text: str) -> None:
-            body = text.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def __init__(self, admin: dict[str, Any], kafka: dict[str, Any], number: int) -> None:
+        super().__init__((admin["address"], admin["port"]), AdminRequest)
+        self.broker = f"127.0.0.1:{kafka['port']}"
+        self.number = number
+        self.started = time.monotonic()
+        self.is_in_maintenance = False
 
-        def log_request(self, *_: object) -> None:
-            """Log no probes."""
 
-    server = ThreadingHTTPServer((admin["address"], admin["port"]), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+class AdminRequest(BaseHTTPRequestHandler):
+    """A request to the admin API."""
+
+    server: AdminApi
+
+    def do_GET(self) -> None:
+        """Answer what the stand-in knows."""
+        api = self.server
+        if self.path == "/public_metrics":
+            self.answer("text/plain", public_metrics(api.broker, api.started))
+        elif self.path == "/metrics":
+            # Redpanda's internal ones, which no rule uses.
+            self.answer("text/plain", "")
+        elif self.path == "/v1/status/ready":
+            self.answer_json({"status": "ready" if answers(api.broker) else "booting"})
+        elif self.path == "/v1/node_config":
+            self.answer_json({"node_id": api.number})
+        elif self.path == "/v1/maintenance":
+            state = api.is_in_maintenance
+            self.answer_json({"draining": state, "finished": state})
+        else:
+            self.refuse()
+
+    def do_PUT(self) -> None:
+        """Begin maintenance."""
+        self.set_maintenance(to=True)
+
+    def do_DELETE(self) -> None:
+        """End maintenance."""
+        self.set_maintenance(to=False)
+
+    def set_maintenance(self, *, to: bool) -> None:
+        """Begin or end maintenance."""
+        if self.path == f"/v1/brokers/{self.server.number}/maintenance":
+            self.server.is_in_maintenance = to
+            self.answer_json({})
+        else:
+            self.refuse()
+
+    def refuse(self) -> None:
+        """Answer what the stand-in does not know."""
+        self.send_error(501, "The stand-in does not know this path")
+
+    def answer_json(self, content: dict[str, Any]) -> None:
+        """Answer with JSON."""
+        self.answer("application/json", json.dumps(content))
+
+    def answer(self, content_type: str, text: str) -> None:
+        """Answer with a text."""
+        body = text.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, *_: object) -> None:
+        """Log no probes."""
 
 
 def start(flags: argparse.Namespace) -> int:
@@ -293,7 +347,8 @@ def start(flags: argparse.Namespace) -> int:
     # rpk too writes into this folder.
     PROPERTIES.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
     [admin], [kafka] = redpanda["admin"], redpanda["kafka_api"]
-    serve_admin_api(admin, kafka)
+    api = AdminApi(admin, kafka, node_id(flags))
+    threading.Thread(target=api.serve_forever, daemon=True).start()
 
     storage = ("kafka.tools.StorageTool", "format", "--ignore-formatted")
     formatting = java(flags, *storage, "--cluster-id", CLUSTER_ID, "--config", str(PROPERTIES))

@@ -3,7 +3,7 @@
 # Its end ends every process and every mount of the node.
 #
 # inside.sh STATE ADDRESS QUEUE PAUSE
-#   STATE    folder with run/, var-lib-cni/, var-lib-kubelet/, log-pods/, log-containers/, sysctl/
+#   STATE    folder with run/, var-lib-cni/, var-lib-kubelet/, log-containers/, sysctl/
 #   ADDRESS  of the node
 #   QUEUE    number of the queue at which kube-network-policies waits for packets
 #   PAUSE    program that reaps orphans and does nothing else
@@ -21,7 +21,6 @@ umount -l "$state/cgroup"
 mount --bind "$state/run" /run
 mount --bind "$state/var-lib-cni" /var/lib/cni
 mount --bind "$state/var-lib-kubelet" /var/lib/kubelet
-mount --bind "$state/log-pods" /var/log/pods
 mount --bind "$state/log-containers" /var/log/containers
 
 # kubelet would set these for the whole machine: it finds them as it wants them, and they stay as
