@@ -175,25 +175,42 @@ class Node:
             self._run(["find", folder, "-mindepth", "1", "-delete"])
             self._run(["cp", "--archive", f"{mounted}/.", folder])
         finally:
-            self._run(self.inside("umount", folder))
+            self._run(self.inside("umount", "--lazy", folder))
             disk.unlink()
 
     def shell(self, script: str) -> "subprocess.CompletedProcess[str]":
         """Run a script with kubectl, as an administrator of the cluster would."""
-        variables = {
-            "HOME": str(self.state),
-            "KUBECONFIG": str(self.server.kubeconfig),
-            "PATH": f"{self.server.kubectl.parent}:/usr/bin:/bin",
-        }
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.state,
-            env=variables,
+            env=self._variables(),
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    @contextmanager
+    def background(self, script: str) -> Iterator[None]:
+        """Run such a script meanwhile."""
+        with subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.state,
+            env=self._variables(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as running:
+            try:
+                yield
+            finally:
+                running.terminate()
+
+    def _variables(self) -> dict[str, str]:
+        return {
+            "HOME": str(self.state),
+            "KUBECONFIG": str(self.server.kubeconfig),
+            "PATH": f"{self.server.kubectl.parent}:/usr/bin:/bin",
+        }
 
     def log(self, pod: str, container: str, *, namespace: str) -> str:
         """Return the logs of all runs of a container that the node still has."""
@@ -207,10 +224,9 @@ class Node:
 
     def import_image(self, archive: Path) -> None:
         """Import the image of a docker-archive."""
+        options = ("--local", "--discard-unpacked-layers")
         for name in self.names:
-            self._run(
-                self._ctr(name, "images", "import", "--discard-unpacked-layers", str(archive))
-            )
+            self._run(self._ctr(name, "images", "import", *options, str(archive)))
 
     @staticmethod
     def _run(command: Sequence[str | Path]) -> str:
