@@ -21,6 +21,8 @@ from tests.runtime.observer import Survived
 from tests.runtime.sync import IMAGES
 from tests.runtime.system import System, delivered
 
+pytestmark = pytest.mark.xdist_group("drains")
+
 NAMES = ("node-1", "node-2", "node-3")
 SHARED = "shared"
 """The StorageClass of the disks that are on every node."""
