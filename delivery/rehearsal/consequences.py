@@ -1,6 +1,7 @@
 """Side effects of a change on other objects, unless they existed before."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from delivery.manifests import workloads
@@ -63,14 +64,18 @@ def _content_changes(outcome: Outcome) -> bool:
 
 def _dangling(objects: Objects) -> Iterator[Consequence]:
     """Return the objects that select or name something that does not exist."""
+    # Looked up for each of hundreds of objects.
+    neighbours: dict[str, list[Manifest]] = defaultdict(list)
+    for key, workload in workloads.select(objects, *workloads.KINDS):
+        neighbours[key.namespace].append(workload)
     for key, service in workloads.select(objects, "Service"):
         if service["spec"].get("selector"):
-            yield from _dangling_service(key, service["spec"], objects)
+            yield from _dangling_service(key, service["spec"], neighbours[key.namespace])
     for key, budget in workloads.select(objects, "PodDisruptionBudget"):
-        if not _selected(key, budget["spec"].get("selector") or {}, objects):
+        if not _selected(budget["spec"].get("selector") or {}, neighbours[key.namespace]):
             yield Consequence(key, "selects no pod: it protects nothing")
     for key, policy in workloads.select(objects, "NetworkPolicy"):
-        if not _selected(key, policy["spec"].get("podSelector") or {}, objects):
+        if not _selected(policy["spec"].get("podSelector") or {}, neighbours[key.namespace]):
             yield Consequence(key, "selects no pod: it allows and protects nothing")
     for key, autoscaler in workloads.select(objects, "HorizontalPodAutoscaler"):
         target = autoscaler["spec"]["scaleTargetRef"]
@@ -86,8 +91,10 @@ def _never_ready(objects: Objects) -> Iterator[Consequence]:
             )
 
 
-def _dangling_service(key: Key, spec: Manifest, objects: Objects) -> Iterator[Consequence]:
-    behind = _selected(key, {"matchLabels": spec["selector"]}, objects)
+def _dangling_service(
+    key: Key, spec: Manifest, neighbours: Sequence[Manifest]
+) -> Iterator[Consequence]:
+    behind = _selected({"matchLabels": spec["selector"]}, neighbours)
     if not behind:
         yield Consequence(key, "selects no pod: clients get no answer")
         return
@@ -97,13 +104,9 @@ def _dangling_service(key: Key, spec: Manifest, objects: Objects) -> Iterator[Co
             yield Consequence(key, f"leads to the port {target}, which no pod has")
 
 
-def _selected(key: Key, selector: Manifest, objects: Objects) -> list[Manifest]:
-    """Return the workloads in the namespace of an object whose pods a selector matches."""
-    return [
-        each
-        for owner, each in workloads.select(objects, *workloads.KINDS)
-        if owner.namespace == key.namespace and selects(selector, workloads.labels(each))
-    ]
+def _selected(selector: Manifest, neighbours: Sequence[Manifest]) -> list[Manifest]:
+    """Return the workloads whose pods a selector matches."""
+    return [each for each in neighbours if selects(selector, workloads.labels(each))]
 
 
 def _port_names(workload: Manifest) -> set[str]:
