@@ -9,13 +9,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
-import trustme
-
 from delivery.clusters.simulated import SimulatedCluster, simulated_cluster
 from delivery.commands import run
 from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import ApiError, Client, Reference
-from delivery.control_plane.programs import Program, serve, start, wait_until
+from delivery.control_plane.programs import SHORT_LIVED, Program, serve, start, wait_until
 from delivery.manifests.applications import FOLDER, parse
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import manifests, read_folder
@@ -71,6 +69,7 @@ class ArgoCd:
         verify.write_text("#!/bin/sh\n", encoding="utf-8")
         verify.chmod(0o755)
         self._environment = {
+            **SHORT_LIVED,
             "PATH": f"{own}{os.pathsep}{os.environ['PATH']}",
             "KUBECONFIG": str(cluster.server.kubeconfig),
             # Makes https://kubernetes.default.svc the server of the kubeconfig.
@@ -244,6 +243,9 @@ def _write_identity(folder: Path) -> _Identity:
         key=folder / "reposerver" / "tls" / "tls.key",
     )
     identity.key.parent.mkdir(parents=True)
+    # A fifth of the start of every command, and only the demo needs it.
+    import trustme  # noqa: PLC0415
+
     # Its key is never written, so that it signs no second certificate.
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(identity.authority))

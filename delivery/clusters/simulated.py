@@ -12,7 +12,7 @@ from delivery.clusters.metrics import Millicores, serve_metrics
 from delivery.control_plane.api_server import ApiServer, api_server
 from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Client
-from delivery.control_plane.programs import Program, start, wait_until
+from delivery.control_plane.programs import SHORT_LIVED, Program, start, wait_until
 from delivery.manifests.manifest import Manifest
 
 _NODES = ("node-1", "node-2", "node-3")
@@ -62,11 +62,13 @@ def simulated_cluster(assets: ControlPlaneAssets) -> Iterator[SimulatedCluster]:
                 "--kube-api-burst=2000",
             ],
             logs=server.folder,
+            environment=SHORT_LIVED,
         )
         scheduler = start(
             stack,
             [assets.kube_scheduler, *arguments, "--leader-elect=false", "--secure-port=0"],
             logs=server.folder,
+            environment=SHORT_LIVED,
         )
         kwok = start(
             stack,
@@ -79,6 +81,7 @@ def simulated_cluster(assets: ControlPlaneAssets) -> Iterator[SimulatedCluster]:
                 "--server-address=",
             ],
             logs=server.folder,
+            environment=SHORT_LIVED,
         )
         programs = (*server.programs, controllers, scheduler, kwok)
         with closing(server.client()) as client:
