@@ -123,14 +123,12 @@ def variables(workload: Manifest) -> dict[str, str]:
 
 def _autoscaler(key: Key, objects: Objects) -> Manifest:
     """Return the spec of the workload's autoscaler, or an empty one."""
-    found = select(objects, "HorizontalPodAutoscaler")
-    return next((each["spec"] for _, each in found if targets(each, key)), {})
-
-
-def targets(autoscaler: Manifest, key: Key) -> bool:
-    """Tell whether a HorizontalPodAutoscaler scales an object."""
-    target = autoscaler["spec"]["scaleTargetRef"]
-    return bool(target["kind"] == key.kind and target["name"] == key.name)
+    for _, autoscaler in select(objects, "HorizontalPodAutoscaler"):
+        spec: Manifest = autoscaler["spec"]
+        target = spec["scaleTargetRef"]
+        if (target["kind"], target["name"]) == (key.kind, key.name):
+            return spec
+    return {}
 
 
 def _configured(workload: Manifest) -> int:

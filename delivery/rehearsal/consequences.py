@@ -77,9 +77,10 @@ def _dangling(objects: Objects) -> Iterator[Consequence]:
     for key, policy in workloads.select(objects, "NetworkPolicy"):
         if not _selected(policy["spec"].get("podSelector") or {}, neighbours[key.namespace]):
             yield Consequence(key, "selects no pod: it allows and protects nothing")
+    names = {(key.kind, key.name) for key in objects}
     for key, autoscaler in workloads.select(objects, "HorizontalPodAutoscaler"):
         target = autoscaler["spec"]["scaleTargetRef"]
-        if not any(workloads.targets(autoscaler, owner) for owner in objects):
+        if (target["kind"], target["name"]) not in names:
             yield Consequence(key, f"scales nothing: there is no {target['kind']}/{target['name']}")
 
 
