@@ -120,7 +120,7 @@ def _settings_stay() -> Iterator[None]:
 def test_nothing_is_left_of_a_node_that_ended(tmp_path: Path) -> None:
     """The tests must leave the machine as they found it."""
     run = Run(tmp_path)
-    assert {"kubelet", "etcd", "pause"} <= set(run.programs())
+    assert {"kubelet", "etcd", "pause"} <= set(run.programs()), run.report
     assert run.groups()
     run.end()
     run.wait_for_programs()
