@@ -19,7 +19,7 @@ from delivery.control_plane.assets import (
 )
 from delivery.control_plane.cache import ControlPlaneError
 from delivery.control_plane.client import Client
-from delivery_by_argocd import FirstSync, first_synced, sync_quickly, with_unkind_pods
+from delivery_by_argocd import FirstSync, first_synced, retry_quickly, with_unkind_pods
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ def unkind_sync(
     """
     programs = with_unkind_pods(assets, tmp_path_factory.mktemp("stages"))
     git = tmp_path_factory.mktemp("git")
-    with first_synced(programs, git, change=sync_quickly) as first_sync:
+    with first_synced(programs, git, change=retry_quickly) as first_sync:
         yield first_sync
 
 
