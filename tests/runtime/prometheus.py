@@ -22,6 +22,7 @@ _NAME = "prometheus"
 _FOLDER = "/etc/prometheus"
 _PORT = 9090
 _KUBELET = f"{ADDRESS}:10250"
+KUBE_STATE_METRICS = f"{ADDRESS}:8080"
 _SECONDS = 300
 # This machine's own disk may be nearly full.
 _FIRING_OR_PENDING = f'ALERTS{{{monitoring.HURRIED}="",alertname!="VolumeFull"}}'
@@ -195,6 +196,11 @@ def _files(receiver: str) -> Manifest:
             *monitoring.scrape_configs(receiver),
             {"job_name": "kubelet", **kubelet},
             {"job_name": "probes", "metrics_path": "/metrics/probes", **kubelet},
+            {
+                "job_name": "kube-state-metrics",
+                "honor_labels": True,
+                "static_configs": [{"targets": [KUBE_STATE_METRICS]}],
+            },
         ],
     }
     alertmanager = {

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -20,14 +20,17 @@ from threading import Event, Thread
 import pytest
 
 import promtool
-from delivery.control_plane.programs import wait_until
+from delivery.control_plane.client import Reference
+from delivery.control_plane.programs import start, wait_until
 from repository import REPOSITORY
 from tests.runtime import monitoring
 from tests.runtime.faults import FAULTS, Fault
 from tests.runtime.images.build import build_monitoring
 from tests.runtime.monitoring import IMAGE, WATCHER
+from tests.runtime.node.build import build_kube_state_metrics
 from tests.runtime.observer import NOTICED
-from tests.runtime.prometheus import Page, Prometheus, watching
+from tests.runtime.prometheus import KUBE_STATE_METRICS, Page, Prometheus, watching
+from tests.runtime.sync import NAMESPACE
 from tests.runtime.system import System, commands, transaction
 
 pytestmark = pytest.mark.alerts
@@ -36,8 +39,18 @@ CALM_SECONDS = 3600
 ROLLED = ("payment-api", "alert-monitor", "flink-jobmanager")
 UNTRIED = ("-n argocd", "top pods", "rpk cluster health")
 """Commands of the runbooks that need what the node lacks: Argo CD, metrics-server, Redpanda."""
-ELSEWHERE = ("ALERTS", "argocd_", "kube_")
-"""Series of programs that the node lacks, and of Prometheus itself."""
+ELSEWHERE = ("ALERTS", "argocd_")
+"""Series of a program that the node lacks, and of Prometheus itself."""
+SCALED = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "payment-api", "namespace": NAMESPACE},
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "payment-api"},
+        "maxReplicas": 1,
+    },
+}
+"""dev has no autoscaler of its own."""
 SLACK_SECONDS = 90
 """Beyond an alert's own time: scrapes, evaluations, and the way through Alertmanager."""
 END_SECONDS = 900
@@ -45,14 +58,23 @@ END_SECONDS = 900
 
 
 @pytest.fixture(scope="module")
-def monitored(whole_system: System) -> Iterator[System]:
+def monitored(whole_system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Switch monitoring on."""
-    whole_system.node.import_image(build_monitoring(sys.stderr, IMAGE.reference).archive)
+    node = whole_system.node
+    node.import_image(build_monitoring(sys.stderr, IMAGE.reference).archive)
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": WATCHER.namespace}}
-    with closing(whole_system.node.server.client()) as client:
+    with closing(node.server.client()) as client:
         client.create(namespace)
-    whole_system.deliver(*monitoring.applied())
-    yield whole_system
+    host, _, port = KUBE_STATE_METRICS.partition(":")
+    kube_state_metrics = node.inside(
+        build_kube_state_metrics(sys.stderr),
+        f"--kubeconfig={node.server.kubeconfig}",
+        *(f"--host={host}", f"--port={port}", "--telemetry-host=127.0.0.1"),
+    )
+    with ExitStack() as stack:
+        start(stack, kube_state_metrics, logs=tmp_path_factory.mktemp("kube-state-metrics"))
+        whole_system.deliver(*monitoring.applied())
+        yield whole_system
     whole_system.deliver()
 
 
@@ -151,11 +173,16 @@ def test_every_metric_and_label_is_real(monitored: System, prometheus: Prometheu
     def exists(name: str) -> bool:
         return bool(found(name))
 
-    for name in used.keys() - recorded:
-        if not name.startswith(ELSEWHERE):
-            # Some exist from the first checkpoint on.
-            wait(monitored, partial(exists, name), 300, f"there is no {name}")
-            assert used[name] <= found(name), name
+    with closing(monitored.node.server.client()) as client:
+        client.create(SCALED)
+        try:
+            for name in used.keys() - recorded:
+                if not name.startswith(ELSEWHERE):
+                    # Some exist from the first checkpoint on.
+                    wait(monitored, partial(exists, name), 300, f"there is no {name}")
+                    assert used[name] <= found(name), name
+        finally:
+            client.delete(Reference.of(SCALED))
 
 
 @pytest.mark.parametrize("command", RUNBOOKS)

@@ -70,10 +70,26 @@ def build(log: TextIO) -> NodeAssets:
     with Cache("node", log).locked() as cache:
         pause = cache.get("pause", _PAUSE.read_text(encoding="utf-8"), _compile_pause)
         return NodeAssets(
-            programs={name: _program(cache, name) for name in _PACKAGES},
+            programs={
+                name: _program(cache, name, pin, package)
+                for name, (pin, package) in _PACKAGES.items()
+            },
             pause=pause,
             pause_image=cache.get("pause.tar", pause, lambda made: _write_pause(pause, made)),
         )
+
+
+def build_kube_state_metrics(log: TextIO) -> Path:
+    """Build what only the tests of monitoring need.
+
+    Args:
+        log: Gets a line if it is built.
+
+    Raises:
+        NodeError: If it does not compile.
+    """
+    with Cache("node", log).locked() as cache:
+        return _program(cache, "kube-state-metrics", "kube-state-metrics", ".")
 
 
 def _require_packages() -> None:
@@ -86,8 +102,7 @@ def _require_packages() -> None:
         raise NodeError("There is no Go to build a node with: install Go.")
 
 
-def _program(cache: Cache, name: str) -> Path:
-    pin, package = _PACKAGES[name]
+def _program(cache: Cache, name: str, pin: str, package: str) -> Path:
     pins = [file.read_text(encoding="utf-8") for file in sorted((_PINS / pin).iterdir())]
     linker_flags = "-s -w"
     [(module, version)] = re.findall(r"^require (\S+) (\S+)$", "\n".join(pins), re.MULTILINE)
