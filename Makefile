@@ -140,9 +140,12 @@ api-server: $(PACKAGES) ## Get and verify what a rehearsal needs of it
 confirm: $(SETUP) control-plane ## Let a real Argo CD confirm verdicts and proofs, and bumps race
 	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster tests/releases
 
+# Each takes 2 GB of disk and 2 GB of memory, and one of them three times as much.
+NODES = 3
+
 .PHONY: test-runtime
-test-runtime: $(SETUP) control-plane ## Really run dist/dev on a node (Linux, root); takes half an hour
-	$(AS_ROOT) pytest -n 3 -m "runtime and not alerts" tests/runtime
+test-runtime: $(SETUP) control-plane ## Really run dist/dev on a node (Linux, root); takes a quarter of an hour
+	$(AS_ROOT) pytest -n $(NODES) -m "runtime and not alerts" tests/runtime
 
 .PHONY: test-monitoring
 test-monitoring: $(SETUP) control-plane ## Raise the alerts by their faults, on a node as well; takes two hours

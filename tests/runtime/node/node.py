@@ -470,7 +470,8 @@ def _start_kubelet(stack: ExitStack, running: Node, name: str, number: int, cgro
         running.assets.programs["kubelet"],
         f"--kubeconfig={running.server.kubeconfig}",
         f"--config={configuration}",
-        f"--root-dir={folder}/kubelet",
+        # Short: below it are sockets.
+        f"--root-dir=/run/{name}-kubelet",
         f"--cert-dir={folder}/kubelet-certificates",
         f"--node-ip={address}",
         f"--hostname-override={name}",
