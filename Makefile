@@ -141,7 +141,7 @@ confirm: $(SETUP) control-plane ## Let a real Argo CD confirm verdicts and proof
 	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster tests/releases
 
 # Each takes 2 GB of disk and 2 GB of memory, and one of them three times as much.
-NODES = 3
+NODES ?= 3
 
 .PHONY: test-runtime
 test-runtime: $(SETUP) control-plane ## Really run dist/dev on a node (Linux, root); takes a quarter of an hour
