@@ -140,7 +140,7 @@ api-server: $(PACKAGES) ## Get and verify what a rehearsal needs of it
 confirm: $(SETUP) control-plane ## Let a real Argo CD confirm verdicts and proofs, and bumps race
 	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster tests/releases
 
-# Each takes 2 GB of disk and 2 GB of memory, and one of them three times as much.
+# How many processes run the tests. Each has a node, with 2 GB of disk and of memory; one has three more.
 NODES ?= 3
 
 .PHONY: test-runtime

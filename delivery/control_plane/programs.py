@@ -22,7 +22,7 @@ _TAKEN = "address already in use"
 _PR_SET_PDEATHSIG = 1
 
 SHORT_LIVED = {"GOGC": "400"}
-"""Environment of Go programs that soon end: less garbage collection, for more memory.
+"""Environment of Go programs that end soon: less garbage collection, for more memory.
 
 An API server is ready half a second earlier, for 90 MB; a first sync by Argo CD takes a sixth less
 processor time.

@@ -15,6 +15,7 @@ from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
 from delivery.manifests.manifest import Manifest
+from delivery_by_argocd import PAUSE_SECONDS
 from fraud_detection.environments import ENVIRONMENTS, Environment
 from rendering import Manifests
 from settings import LARGE
@@ -23,8 +24,6 @@ pytestmark = [pytest.mark.xdist_group("nodes"), pytest.mark.timeout(300)]
 
 SECONDS = 60
 """How soon every pod must run again once there is room for it."""
-PAUSE_SECONDS = 0.2
-"""Between two questions: those of the default pause keep an API server busier than pods do."""
 
 
 @dataclass(frozen=True, kw_only=True)

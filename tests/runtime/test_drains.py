@@ -48,10 +48,9 @@ def make_shared_volumes(running: Node) -> None:
         "metadata": {"name": SHARED},
         "provisioner": "kubernetes.io/no-provisioner",
     }
-    claims = STAGING.limits.volume_claims
     with closing(running.server.client()) as client:
         client.create(storage_class)
-        for number in range(claims):
+        for number in range(STAGING.limits.volume_claims):
             folder = running.state / SHARED / str(number)
             folder.mkdir(parents=True)
             # Kubernetes gives such a volume to no group.
@@ -85,7 +84,7 @@ def whole_system(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_stops_for_long_while_a_node_of_three_is_drained(
+def test_nothing_accepted_is_lost_while_a_node_of_three_is_drained(
     system: System, survived: Survived, name: str
 ) -> None:
     """No budget may hold it up, and every pod finds its data where it goes."""

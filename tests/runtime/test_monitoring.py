@@ -123,15 +123,15 @@ def prometheus(monitored: System) -> Iterator[Prometheus]:
         yield running
 
 
-RUNBOOKS = {
-    line: None
+RUNBOOKS = dict.fromkeys(
+    line
     for page in sorted((REPOSITORY / "docs" / "runbooks").glob("*.md"))
     if page.stem != "poison-message"
     for block in commands(f"runbooks/{page.name}")
     for line in block.splitlines()
     if not any(each in line for each in UNTRIED)
-}
-"""Each command once, in their order."""
+)
+"""The commands of the runbooks, each once."""
 
 
 def consequences(alert: str) -> set[str]:

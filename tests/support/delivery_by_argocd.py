@@ -34,7 +34,7 @@ from working_tree import commit_all, copy_working_tree
 
 WAIT_SECONDS = 120
 PAUSE_SECONDS = 0.2
-"""Between two questions: those of the default pause keep an API server busier than Argo CD does."""
+"""Between two questions: with the default pause they cost more processor time than what we test."""
 MANAGER = "a-person"
 BROKEN = "broken"
 """Tag of images that never start, where some do not run."""

@@ -238,11 +238,11 @@ class Node:
 
     def _task(self, container: str, *arguments: str) -> list[str | Path]:
         """Return a command line about tasks, for the node that runs a container, given by id."""
-        holders = [
+        holders = (
             name for name in self.names if container in self._run(self._ctr(name, "task", "list"))
-        ]
-        # Without any, containerd says so itself.
-        return self._ctr([*holders, NAME][0], "task", *arguments)
+        )
+        # If no node runs it, containerd reports that itself.
+        return self._ctr(next(holders, NAME), "task", *arguments)
 
     def _on_the_node(self, path: Path) -> Path:
         """Return a path that shows this process the node's own mounts."""
@@ -470,7 +470,7 @@ def _start_kubelet(stack: ExitStack, running: Node, name: str, number: int, cgro
         running.assets.programs["kubelet"],
         f"--kubeconfig={running.server.kubeconfig}",
         f"--config={configuration}",
-        # Short: below it are sockets.
+        # The sockets below it need short paths: Linux allows 107 bytes.
         f"--root-dir=/run/{name}-kubelet",
         f"--cert-dir={folder}/kubelet-certificates",
         f"--node-ip={address}",
