@@ -61,11 +61,14 @@ def client(server: ApiServer) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def first_sync(
     assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FirstSync]:
-    """All environments after their first sync by Argo CD, for all tests of a module."""
+    """All environments after their first sync by Argo CD.
+
+    Each worker has one, for the tests of all its modules.
+    """
     with first_synced(assets, tmp_path_factory.mktemp("git")) as first_sync:
         yield first_sync
 
@@ -74,10 +77,7 @@ def first_sync(
 def unkind_sync(
     assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FirstSync]:
-    """All environments after their first sync, where some images do not run and retries are quick.
-
-    Each worker has one, for the tests of all its modules.
-    """
+    """The same, where some images do not run and retries are quick."""
     programs = with_unkind_pods(assets, tmp_path_factory.mktemp("stages"))
     git = tmp_path_factory.mktemp("git")
     with first_synced(programs, git, change=retry_quickly) as first_sync:

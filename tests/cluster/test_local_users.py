@@ -3,27 +3,27 @@
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import trustme
 
-from delivery.clusters.argocd import ArgoCd, argocd
+from delivery.clusters.argocd import ArgoCd
 from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.programs import wait_until
+from delivery_by_argocd import FirstSync
 
-pytestmark = [pytest.mark.xdist_group("argocd-local-users"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("argocd-delivery"), pytest.mark.timeout(180)]
 
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """Start of every gRPC connection: HTTP/2's preface, and a frame SETTINGS without any."""
 SETTINGS = 4
 
 
-@pytest.fixture(scope="module")
-def argo(assets: ControlPlaneAssets) -> Iterator[ArgoCd]:
+@pytest.fixture
+def argo(first_sync: FirstSync) -> ArgoCd:
     """A running Argo CD."""
-    with argocd(assets) as argo:
-        yield argo
+    return first_sync.system.argo
 
 
 def arguments_of(argo: ArgoCd, name: str) -> list[str]:

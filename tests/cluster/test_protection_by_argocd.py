@@ -1,8 +1,8 @@
 """A real Argo CD protects what runs from bad commits and from changes by hand.
 
-One cluster serves all tests, as its start and the first sync take half a minute; it also serves
-those of test_repair_by_argocd.py whose manifests are refused. Each test begins
-with all branches at the same commit and all environments synced to it, whatever earlier tests did.
+One cluster serves all tests, and those of test_repair_by_argocd.py, as its start and the first sync
+take half a minute. Each test begins with all branches at the same commit and all environments
+synced to it, whatever earlier tests did.
 """
 
 import json
@@ -25,7 +25,7 @@ from remotes import run_git
 from repository import REPOSITORY
 from working_tree import bump
 
-pytestmark = [pytest.mark.xdist_group("argocd-refusals"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("argocd-faults"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Git alone fixes what Git broke, and a broken service holds back no other release.
 
-Two clusters with the pods of both environments serve all tests, side by side.
+One cluster with the pods of both environments serves all tests.
 """
 
 import json
@@ -17,21 +17,18 @@ from delivery.clusters.argocd import API_VERSION, NAMESPACE, refresh
 from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Reference
 from delivery.manifests.manifest import Manifest
-from delivery_by_argocd import BROKEN, CRASHING, FirstSync, System
+from delivery_by_argocd import BROKEN, CRASHED, CRASHING, FirstSync, Origin, System
 from fraud_detection.environments import DEV, ENVIRONMENTS, Environment
 from repository import REPOSITORY
 
 UPGRADES = REPOSITORY / "docs" / "upgrades.md"
-pytestmark = pytest.mark.timeout(300)
-OF_REPAIR = pytest.mark.xdist_group("argocd-repair")
-OF_REFUSALS = pytest.mark.xdist_group("argocd-refusals")
+pytestmark = [pytest.mark.xdist_group("argocd-faults"), pytest.mark.timeout(300)]
 
-REPAIR_SECONDS = 90
-"""From the good commit until everything is healthy again."""
+SECONDS = 90
+"""From a commit until what is good in it runs."""
 TIMEOUT_SECONDS = 20
 """Argo CD's limit of a sync; `delivery kind` sets minutes."""
-RELEASE_SECONDS = 90
-"""From a release beside broken services until it runs."""
+KINDS = {"Deployment", "StatefulSet"}
 Fault = Callable[[Manifest], None]
 
 
@@ -56,11 +53,10 @@ def _nothing(_workload: Manifest) -> None:
     pass
 
 
-FAULTS: Mapping[str, Fault] = {
-    "never starts": partial(_tag, BROKEN),
-    "crashes": partial(_tag, CRASHING),
-    "bad setting": _too_large,
-}
+NEVER_STARTS = partial(_tag, BROKEN)
+CRASHES = partial(_tag, CRASHING)
+LIFE = (NEVER_STARTS, None, CRASHES, None, _too_large, None, None)
+"""How the releases of a workload change it, one after the other; None stands for a good one."""
 
 
 def _workloads(folder: Path) -> list[str]:
@@ -68,21 +64,11 @@ def _workloads(folder: Path) -> list[str]:
         manifest["metadata"]["name"]
         for file in folder.glob("*.yaml")
         for manifest in yaml.load_all(file.read_bytes(), yaml.CSafeLoader)
-        if manifest["kind"] in {"Deployment", "StatefulSet"}
+        if manifest["kind"] in KINDS
     )
 
 
 WORKLOADS = _workloads(REPOSITORY / "dist" / DEV.name)
-
-
-def edit(environment: Environment, changes: Mapping[str, Fault], repository: Path) -> None:
-    """Change workloads in the rendered files of an environment."""
-    for file in (repository / "dist" / environment.name).glob("*.yaml"):
-        manifests = list(yaml.load_all(file.read_bytes(), yaml.CSafeLoader))
-        for manifest in manifests:
-            if manifest["kind"] in {"Deployment", "StatefulSet"}:
-                changes.get(manifest["metadata"]["name"], _nothing)(manifest)
-        file.write_text(yaml.safe_dump_all(manifests), encoding="utf-8")
 
 
 @pytest.fixture
@@ -90,6 +76,19 @@ def system(unkind_sync: FirstSync) -> System:
     """All environments, synced and healthy, whatever earlier tests did."""
     unkind_sync.system.go_back()
     return unkind_sync.system
+
+
+def _change(
+    environment: Environment, changes: Mapping[str, Fault], origin: Origin, repository: Path
+) -> None:
+    """Change workloads in the rendered files of an environment, as they were at the start."""
+    origin.git("checkout", "--quiet", origin.start, "--", f"dist/{environment.name}")
+    for file in (repository / "dist" / environment.name).glob("*.yaml"):
+        manifests = list(yaml.load_all(file.read_bytes(), yaml.CSafeLoader))
+        for manifest in manifests:
+            if manifest["kind"] in KINDS:
+                changes.get(manifest["metadata"]["name"], _nothing)(manifest)
+        file.write_text(yaml.safe_dump_all(manifests), encoding="utf-8")
 
 
 class Release:
@@ -101,89 +100,79 @@ class Release:
 
     def __init__(self, system: System) -> None:
         self._system = system
+        self._committed = 0.0
 
     def commit(self, changes: Mapping[str, Fault]) -> None:
-        """Commit changes of workloads to each environment, and have Argo CD see them."""
+        """Commit nothing but changes of some workloads, and have Argo CD see them."""
+        self._committed = time.monotonic()
+        origin = self._system.origin
         for environment in ENVIRONMENTS:
-            self._system.origin.commit(environment, partial(edit, environment, changes))
+            origin.commit(environment, partial(_change, environment, changes, origin))
             refresh(self._system.client, environment.application)
 
-    def roll(self, workload: str) -> None:
-        """Release another image of a workload, which must run in time."""
-        tag = f"{time.monotonic_ns():040x}"
-        start = time.monotonic()
-        self.commit({workload: partial(_tag, tag)})
-        self._system.wait(
-            lambda: all(self._runs(each, workload, tag) for each in ENVIRONMENTS),
-            f"{workload} was not released",
-        )
-        assert time.monotonic() - start < RELEASE_SECONDS
+    def wait(self, condition: Callable[[System, Environment], bool]) -> None:
+        """Wait for a condition of each environment, which must hold soon after the commit."""
+        for environment in ENVIRONMENTS:
+            met = partial(condition, self._system, environment)
+            self._system.wait(met, f"{environment.name} was not released")
+        assert time.monotonic() - self._committed < SECONDS
 
     def repair(self) -> None:
-        """Commit what was there before, and nothing else; all must be healthy in time."""
-        start = time.monotonic()
-        self.restore()
-        self._system.settle(*ENVIRONMENTS)
-        assert time.monotonic() - start < REPAIR_SECONDS
-
-    def restore(self) -> None:
-        """Commit what was there before, and have Argo CD see it."""
-        for environment in ENVIRONMENTS:
-            self._system.origin.commit(environment, partial(_restore, environment, self._system))
-            refresh(self._system.client, environment.application)
-
-    def _runs(self, environment: Environment, workload: str, tag: str) -> bool:
-        pods = self._system.client.list("v1", "Pod", namespace=environment.namespace)
-        return any(
-            pod["spec"]["containers"][0]["image"].endswith(f":{tag}")
-            and any(
-                condition["type"] == "Ready" and condition["status"] == "True"
-                for condition in pod.get("status", {}).get("conditions", [])
-            )
-            for pod in pods
-            if pod["metadata"]["labels"]["app.kubernetes.io/name"] == workload
-        )
+        """Commit what was there at the start, and nothing else."""
+        self.commit({})
+        self.wait(lambda system, environment: _unhealthy(system, environment) == set())
 
 
-def _restore(environment: Environment, system: System, _repository: Path) -> None:
-    system.origin.git("checkout", "--quiet", system.origin.start, "--", f"dist/{environment.name}")
-
-
-def _is_broken(system: System, workload: str, environment: Environment) -> bool:
-    """Whether Argo CD has applied everything, and one workload is not healthy."""
+def _unhealthy(system: System, environment: Environment) -> set[str] | None:
+    """Return the workloads that are not healthy; none before the newest commit is applied."""
     status = system.application(environment)["status"]
-    health = {
-        each["name"]: each.get("health", {}).get("status")
+    head = system.origin.head(environment)
+    if (status["sync"]["status"], status["sync"]["revision"]) != ("Synced", head):
+        return None
+    return {
+        each["name"]
         for each in status["resources"]
-        if each["kind"] in {"Deployment", "StatefulSet"}
+        if each["kind"] in KINDS and each["health"]["status"] != "Healthy"
     }
-    return bool(status["sync"]["status"] == "Synced" and health[workload] != "Healthy")
 
 
-@OF_REPAIR
-@pytest.mark.parametrize("shift", range(len(FAULTS) + 1))
-def test_broken_services_hold_back_neither_a_release_nor_their_repair(
-    system: System, shift: int
-) -> None:
+def _ready(system: System, environment: Environment, tag: str) -> Iterator[tuple[str, Manifest]]:
+    """Yield the condition `Ready` of each pod whose image has a tag, with its workload."""
+    for pod in system.client.list("v1", "Pod", namespace=environment.namespace):
+        if pod["spec"]["containers"][0]["image"].endswith(f":{tag}"):
+            for condition in pod.get("status", {}).get("conditions", []):
+                if condition["type"] == "Ready":
+                    yield pod["metadata"]["labels"]["app.kubernetes.io/name"], condition
+
+
+def _is_released(
+    broken: set[str], crashing: set[str], system: System, environment: Environment
+) -> bool:
+    crashed = {
+        workload
+        for workload, ready in _ready(system, environment, CRASHING)
+        if ready.get("reason") == CRASHED
+    }
+    return _unhealthy(system, environment) == broken and crashed == crashing
+
+
+@pytest.mark.timeout(600)
+def test_broken_services_hold_back_neither_a_release_nor_their_repair(system: System) -> None:
     """A sync that waits for health starts no other: one bad image froze the environment.
 
-    In these four rounds every workload of both environments has every fault, and is released while
-    others have theirs.
+    Each commit breaks some workloads, repairs those that the one before broke, and releases others,
+    until every workload of both environments has had every fault.
     """
     release = Release(system)
-    # The last place in each round is free of faults.
-    places = [*FAULTS.values(), None]
-    planned = {
-        workload: places[(number + shift) % len(places)]
-        for number, workload in enumerate(WORKLOADS)
-    }
-    release.commit({workload: fault for workload, fault in planned.items() if fault})
-    for workload in (workload for workload, fault in planned.items() if fault):
-        for environment in ENVIRONMENTS:
-            broken = partial(_is_broken, system, workload, environment)
-            system.wait(broken, f"{workload} is healthy in {environment.name}")
-    for workload in (workload for workload, fault in planned.items() if not fault):
-        release.roll(workload)
+    for number in range(len(LIFE)):
+        planned = {
+            workload: LIFE[(number + place) % len(LIFE)] for place, workload in enumerate(WORKLOADS)
+        }
+        broken = {workload for workload, fault in planned.items() if fault}
+        crashing = {workload for workload, fault in planned.items() if fault is CRASHES}
+        good = partial(_tag, f"{number:040}")
+        release.commit({workload: fault or good for workload, fault in planned.items()})
+        release.wait(partial(_is_released, broken, crashing))
     release.repair()
 
 
@@ -200,7 +189,6 @@ def _is_given_up(system: System, environment: Environment) -> bool:
     return system.operation(environment).get("phase") == "Failed"
 
 
-@OF_REFUSALS
 @pytest.mark.parametrize(
     ("half", "state"), [(0, _is_retried), (1, _is_given_up)], ids=["retried", "given up"]
 )
@@ -211,12 +199,19 @@ def test_refused_manifests_hold_back_neither_a_release_nor_their_repair(
 
     Half of the workloads are refused, then the other half.
     """
-    release = Release(system)
+    tag = f"{half:040}"
     released, *_ = WORKLOADS[1 - half :: 2]
-    release.commit(dict.fromkeys(WORKLOADS[half::2], _invalid))
-    for environment in ENVIRONMENTS:
-        system.wait(partial(state, system, environment), f"{environment.name} did not fail")
-    release.roll(released)
+    refused = dict.fromkeys(WORKLOADS[half::2], _invalid)
+    release = Release(system)
+    release.commit(refused)
+    release.wait(state)
+    release.commit({**refused, released: partial(_tag, tag)})
+    release.wait(
+        lambda system, environment: any(
+            workload == released and ready["status"] == "True"
+            for workload, ready in _ready(system, environment, tag)
+        )
+    )
     release.repair()
 
 
@@ -254,13 +249,11 @@ def _sync_timeout(
 
 
 @pytest.mark.usefixtures("_sync_timeout")
-@OF_REPAIR
 def test_a_sync_that_waits_for_health_is_ended(system: System) -> None:
     """Should somebody add a wave or a hook, the repair must not wait without end, as by default."""
     release = Release(system)
     release.commit({"redis": _wait_for_health})
-    for environment in ENVIRONMENTS:
-        system.wait(partial(_is_waiting, system, environment), f"{environment.name} did not wait")
+    release.wait(_is_waiting)
     release.repair()
 
 
@@ -268,7 +261,6 @@ START = json.loads("".join(re.findall(r"--patch '(.*)'", UPGRADES.read_text(enco
 """What the guide patches an Application with."""
 
 
-@OF_REPAIR
 def test_a_stateful_set_is_replaced_without_its_pod(system: System) -> None:
     """docs/upgrades.md: the order in which its pods start is immutable, and Redis's had another."""
 
@@ -282,11 +274,10 @@ def test_a_stateful_set_is_replaced_without_its_pod(system: System) -> None:
 
     before = {each.name: redis(each) for each in ENVIRONMENTS}
     release = Release(system)
-    for change in (partial(release.commit, {"redis": start_in_order}), release.restore):
-        change()
+    for changes in ({"redis": start_in_order}, {}):
+        release.commit(changes)
+        release.wait(_is_refused)
         for environment in ENVIRONMENTS:
-            refused = partial(_is_refused, system, environment)
-            system.wait(refused, f"{environment.name} was not refused")
             reference = Reference("apps/v1", "StatefulSet", "redis", environment.namespace)
             system.client.delete(reference, propagation="Orphan")
             application = Reference(API_VERSION, "Application", environment.application, NAMESPACE)

@@ -30,7 +30,7 @@ NEW = "a" * 40
 rivals = pytest.mark.parametrize(
     # Fifty keep two processors busy for half a minute.
     "rivals",
-    [12, pytest.param(50, marks=pytest.mark.confirmation)],
+    [6, pytest.param(50, marks=pytest.mark.confirmation)],
 )
 
 # A bump as a process of its own; its arguments: clone, service, tag, history or empty.

@@ -40,6 +40,8 @@ BROKEN = "broken"
 """Tag of images that never start, where some do not run."""
 CRASHING = "crashing"
 """Tag of images whose containers fail once they were ready, where some do not run."""
+CRASHED = "Crashed"
+"""Why their pods are not ready."""
 _CRASH = f"""
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: Stage
@@ -56,7 +58,7 @@ spec:
   next:
     statusTemplate: |
       conditions:
-      - {{type: Ready, status: "False"}}
+      - {{type: Ready, status: "False", reason: {CRASHED}}}
       - {{type: ContainersReady, status: "False"}}
 """
 _WATCHED = {
