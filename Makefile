@@ -140,7 +140,8 @@ api-server: $(PACKAGES) ## Get and verify what a rehearsal needs of it
 confirm: $(SETUP) control-plane ## Let a real Argo CD confirm verdicts and proofs, and bumps race
 	SKIP_NOTHING=1 pytest -n 0 -m confirmation tests/cluster tests/releases
 
-# How many processes run the tests. Each has a node, with 2 GB of disk and of memory; one has three more.
+# Test processes side by side. Each starts a node, which takes 2 GB of disk and of memory; one starts
+# a cluster of three more.
 NODES ?= 3
 
 .PHONY: test-runtime

@@ -18,9 +18,9 @@ from delivery.releases import changes, landing, resolve
 from delivery.temporary import temporary_folder
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - each test gets a folder of its own below it
-"""A file system in memory: with it, tests that make small repositories take two thirds."""
+"""A file system in memory, where tests that make Git repositories take a third less time."""
 _ROOM = 4 << 30
-"""Bytes; `make test` needs a quarter."""
+"""Free bytes that it must have; `make test` has used a quarter of them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _is_roomy(folder: Path) -> bool:
-    """Whether tests can write as much as they like to a folder, and run programs from it."""
+    """Return whether a folder has room for the files of all tests, and can run programs."""
     if not folder.exists():
         return False
     found = os.statvfs(folder)

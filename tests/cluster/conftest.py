@@ -77,7 +77,7 @@ def first_sync(
 def unkind_sync(
     assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FirstSync]:
-    """The same, where some images do not run and retries are quick."""
+    """The same, in a cluster where some images do not run and Argo CD retries quickly."""
     programs = with_unkind_pods(assets, tmp_path_factory.mktemp("stages"))
     git = tmp_path_factory.mktemp("git")
     with first_synced(programs, git, change=retry_quickly) as first_sync:

@@ -25,7 +25,7 @@ UPGRADES = REPOSITORY / "docs" / "upgrades.md"
 pytestmark = [pytest.mark.xdist_group("argocd-faults"), pytest.mark.timeout(300)]
 
 SECONDS = 90
-"""From a commit until what is good in it runs."""
+"""From a commit until it has the effect that a test expects."""
 TIMEOUT_SECONDS = 20
 """Argo CD's limit of a sync; `delivery kind` sets minutes."""
 KINDS = {"Deployment", "StatefulSet"}
@@ -55,8 +55,8 @@ def _nothing(_workload: Manifest) -> None:
 
 NEVER_STARTS = partial(_tag, BROKEN)
 CRASHES = partial(_tag, CRASHING)
-LIFE = (NEVER_STARTS, None, CRASHES, None, _too_large, None, None)
-"""How the releases of a workload change it, one after the other; None stands for a good one."""
+RELEASES = (NEVER_STARTS, None, CRASHES, None, _too_large, None, None)
+"""The releases of each workload, in order: the fault of each; None: it is good."""
 
 
 def _workloads(folder: Path) -> list[str]:
@@ -81,7 +81,7 @@ def system(unkind_sync: FirstSync) -> System:
 def _change(
     environment: Environment, changes: Mapping[str, Fault], origin: Origin, repository: Path
 ) -> None:
-    """Change workloads in the rendered files of an environment, as they were at the start."""
+    """Restore the rendered files of an environment, and change some workloads in them."""
     origin.git("checkout", "--quiet", origin.start, "--", f"dist/{environment.name}")
     for file in (repository / "dist" / environment.name).glob("*.yaml"):
         manifests = list(yaml.load_all(file.read_bytes(), yaml.CSafeLoader))
@@ -103,7 +103,7 @@ class Release:
         self._committed = 0.0
 
     def commit(self, changes: Mapping[str, Fault]) -> None:
-        """Commit nothing but changes of some workloads, and have Argo CD see them."""
+        """Commit the files of the start with some workloads changed, and have Argo CD see them."""
         self._committed = time.monotonic()
         origin = self._system.origin
         for environment in ENVIRONMENTS:
@@ -111,7 +111,7 @@ class Release:
             refresh(self._system.client, environment.application)
 
     def wait(self, condition: Callable[[System, Environment], bool]) -> None:
-        """Wait for a condition of each environment, which must hold soon after the commit."""
+        """Wait until a condition holds for each environment, `SECONDS` after the commit at most."""
         for environment in ENVIRONMENTS:
             met = partial(condition, self._system, environment)
             self._system.wait(met, f"{environment.name} was not released")
@@ -124,10 +124,10 @@ class Release:
 
 
 def _unhealthy(system: System, environment: Environment) -> set[str] | None:
-    """Return the workloads that are not healthy; none before the newest commit is applied."""
+    """Return the workloads that are not healthy, or None until the newest commit is applied."""
     status = system.application(environment)["status"]
-    head = system.origin.head(environment)
-    if (status["sync"]["status"], status["sync"]["revision"]) != ("Synced", head):
+    sync = status["sync"]
+    if sync["status"] != "Synced" or sync["revision"] != system.origin.head(environment):
         return None
     return {
         each["name"]
@@ -137,7 +137,7 @@ def _unhealthy(system: System, environment: Environment) -> set[str] | None:
 
 
 def _ready(system: System, environment: Environment, tag: str) -> Iterator[tuple[str, Manifest]]:
-    """Yield the condition `Ready` of each pod whose image has a tag, with its workload."""
+    """Yield the workload and the condition `Ready` of each pod whose image has a tag."""
     for pod in system.client.list("v1", "Pod", namespace=environment.namespace):
         if pod["spec"]["containers"][0]["image"].endswith(f":{tag}"):
             for condition in pod.get("status", {}).get("conditions", []):
@@ -148,25 +148,26 @@ def _ready(system: System, environment: Environment, tag: str) -> Iterator[tuple
 def _is_released(
     broken: set[str], crashing: set[str], system: System, environment: Environment
 ) -> bool:
-    crashed = {
+    """Return whether exactly the broken workloads are unhealthy, and the crashing ones crashed."""
+    return _unhealthy(system, environment) == broken and crashing == {
         workload
         for workload, ready in _ready(system, environment, CRASHING)
         if ready.get("reason") == CRASHED
     }
-    return _unhealthy(system, environment) == broken and crashed == crashing
 
 
 @pytest.mark.timeout(600)
 def test_broken_services_hold_back_neither_a_release_nor_their_repair(system: System) -> None:
     """A sync that waits for health starts no other: one bad image froze the environment.
 
-    Each commit breaks some workloads, repairs those that the one before broke, and releases others,
-    until every workload of both environments has had every fault.
+    Each commit breaks some workloads, repairs those that the previous one broke, and releases
+    others, until every workload of both environments has had every fault.
     """
     release = Release(system)
-    for number in range(len(LIFE)):
+    for number in range(len(RELEASES)):
         planned = {
-            workload: LIFE[(number + place) % len(LIFE)] for place, workload in enumerate(WORKLOADS)
+            workload: RELEASES[(number + place) % len(RELEASES)]
+            for place, workload in enumerate(WORKLOADS)
         }
         broken = {workload for workload, fault in planned.items() if fault}
         crashing = {workload for workload, fault in planned.items() if fault is CRASHES}

@@ -41,7 +41,7 @@ BROKEN = "broken"
 CRASHING = "crashing"
 """Tag of images whose containers fail once they were ready, where some do not run."""
 CRASHED = "Crashed"
-"""Why their pods are not ready."""
+"""The reason why pods with such an image are not ready."""
 _CRASH = f"""
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: Stage
