@@ -9,5 +9,6 @@ def _services(services: None) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the tests of this folder: nearly all of them need a Git remote."""
-    item.add_marker("slow")
+    """Mark the tests of this folder that ask Git, which nearly all do."""
+    if "git_environment" in getattr(item, "fixturenames", ()):
+        item.add_marker("slow")

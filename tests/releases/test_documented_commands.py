@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from click import ClickException
 from click.testing import CliRunner
 
 import remotes
@@ -49,6 +50,16 @@ def documented(page: str) -> list[str]:
 COMMANDS = [
     command for page in PAGES for command in documented(page) if command.split()[1] not in ELSEWHERE
 ]
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("delivery ")])
+def test_a_documented_command_is_whole(command: str) -> None:
+    """A reader pastes it; a name alone, in a sentence, is written as a word instead."""
+    name, *arguments = shlex.split(command)[1:]
+    try:
+        main.commands[name].make_context(name, arguments)
+    except ClickException as error:
+        pytest.fail(f"{command}: {error.format_message()}")
 
 
 @pytest.fixture

@@ -26,10 +26,8 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(git_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the path of the user's own configuration; all commits have the same date."""
-    for name, value in remotes.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_DATE", "1700000000 +0000")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
