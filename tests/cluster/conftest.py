@@ -19,7 +19,7 @@ from delivery.control_plane.assets import (
 )
 from delivery.control_plane.cache import ControlPlaneError
 from delivery.control_plane.client import Client
-from delivery_by_argocd import FirstSync, first_synced, retry_quickly, with_unkind_pods
+from delivery_by_argocd import FirstSync, first_synced, hurry, with_unkind_pods
 
 T = TypeVar("T")
 
@@ -77,10 +77,10 @@ def first_sync(
 def unkind_sync(
     assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FirstSync]:
-    """The same, in a cluster where some images do not run and Argo CD retries quickly."""
+    """The same, in a cluster where some images do not run and Argo CD hurries."""
     programs = with_unkind_pods(assets, tmp_path_factory.mktemp("stages"))
     git = tmp_path_factory.mktemp("git")
-    with first_synced(programs, git, change=retry_quickly) as first_sync:
+    with first_synced(programs, git, change=hurry) as first_sync:
         yield first_sync
 
 

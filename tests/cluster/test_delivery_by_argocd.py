@@ -5,7 +5,9 @@ half a minute. Each test begins with all environments synced to their branches, 
 tests released.
 """
 
+import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -22,6 +24,41 @@ from rendering import large
 from working_tree import bump
 
 pytestmark = [pytest.mark.xdist_group("argocd-delivery"), pytest.mark.timeout(300)]
+
+
+RULES = {
+    "networkpolicies": "apis/networking.k8s.io/v1",
+    "resourcequotas": "api/v1",
+    "limitranges": "api/v1",
+}
+WORKLOADS = {"deployments": "apis/apps/v1", "statefulsets": "apis/apps/v1"}
+"""Kinds whose creation is compared, with the path of their API."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def created(first_sync: FirstSync) -> dict[tuple[str, str], list[int]]:
+    """Return the resource versions at which objects were created, by environment and kind.
+
+    The API server forgets them after minutes, so that no test can wait to ask.
+    """
+    server = first_sync.system.argo.cluster.server
+    watches = {}
+    for environment in ENVIRONMENTS:
+        for kind, api in {**RULES, **WORKLOADS}.items():
+            path = f"/{api}/namespaces/{environment.namespace}/{kind}"
+            query = f"watch=1&resourceVersion={first_sync.since}&timeoutSeconds=1"
+            kubectl: list[str | Path] = [server.kubectl, f"--kubeconfig={server.kubeconfig}"]
+            watches[environment.name, kind] = subprocess.Popen(
+                [*kubectl, "get", "--raw", f"{path}?{query}"], stdout=subprocess.PIPE, text=True
+            )
+    return {
+        place: [
+            int(event["object"]["metadata"]["resourceVersion"])
+            for event in map(json.loads, watch.communicate()[0].splitlines())
+            if event["type"] == "ADDED"
+        ]
+        for place, watch in watches.items()
+    }
 
 
 @pytest.fixture
@@ -90,18 +127,15 @@ def test_nothing_is_out_of_sync_after_hard_refreshes(
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda environment: environment.name)
 def test_the_rules_of_the_namespace_precede_its_pods(
-    first_sync: FirstSync, environment: Environment
+    created: dict[tuple[str, str], list[int]], environment: Environment
 ) -> None:
     """A quota does not refuse pods that exist already, and a pod starts wide open without policies.
 
     All are applied in one wave; within it Argo CD goes by the kind.
     """
-
-    def created(*kinds: str) -> list[int]:
-        return [version for kind in kinds for version in first_sync.created[environment.name, kind]]
-
-    rules = created("networkpolicies", "resourcequotas", "limitranges")
-    assert max(rules) < min(created("deployments", "statefulsets"))
+    rules = [version for kind in RULES for version in created[environment.name, kind]]
+    pods = [version for kind in WORKLOADS for version in created[environment.name, kind]]
+    assert max(rules) < min(pods)
 
 
 def test_a_bump_on_develop_rolls_one_deployment_in_dev_alone(system: System) -> None:

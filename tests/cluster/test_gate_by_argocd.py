@@ -20,7 +20,7 @@ from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Reference
 from delivery.control_plane.programs import Program, require_running
 from delivery.manifests.applications import FOLDER
-from delivery_by_argocd import BROKEN, System, first_synced, retry_quickly, with_unkind_pods
+from delivery_by_argocd import BROKEN, System, first_synced, hurry, with_unkind_pods
 from fraud_detection.argocd import ArgoCd
 from fraud_detection.commit_status import context
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING, Environment
@@ -60,7 +60,7 @@ def report_to(github: GitHubApi, repository: Path) -> None:
         service = "appID: $fraud-detection-app-id\n"
         text = text.replace(service, f"{service}    enterpriseBaseURL: {github.url}\n")
         file.write_text(text, encoding="utf-8")
-    retry_quickly(repository)
+    hurry(repository)
 
 
 def credentials() -> dict[str, object]:

@@ -22,11 +22,11 @@ esac
 """A stand-in for gpg that signs everything and verifies nothing."""
 
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = pytest.mark.usefixtures("git_environment", "home")
 
 
 @pytest.fixture
-def home(git_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the path of the user's own configuration; all commits have the same date."""
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_DATE", "1700000000 +0000")
