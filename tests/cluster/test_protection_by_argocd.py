@@ -6,6 +6,7 @@ synced to it, whatever earlier tests did.
 """
 
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -210,12 +211,20 @@ def test_a_foreign_repository_is_refused(system: System, tmp_path: Path) -> None
 
 def test_the_replicas_of_an_autoscaler_are_left_alone(system: System) -> None:
     """Argo CD would undo at once what the load needs."""
+
+    def scale_at_once(repository: Path) -> None:
+        file = repository / "dist" / STAGING.name / "payment-api.yaml"
+        text = re.sub(r"(stabilizationWindowSeconds): \d+", r"\1: 0", file.read_text("utf-8"))
+        file.write_text(text, encoding="utf-8")
+
     most = STAGING.payment_api.max_replicas
     payment_api = deployed(STAGING, "payment-api")
 
     def replicas() -> int:
         return int(system.client.get(payment_api)["spec"]["replicas"])
 
+    system.origin.commit(STAGING, scale_at_once)
+    system.settle(STAGING)
     # The load stays: the Deployment would otherwise scale down during another test.
     system.argo.cluster.millicores[STAGING.namespace, "payment-api"] = 1000
     system.wait(lambda: replicas() == most, "the autoscaler did not scale")
