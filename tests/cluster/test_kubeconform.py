@@ -18,6 +18,8 @@ from rendering import Manifest, large
 from repository import REPOSITORY
 from schemas import schema_of
 
+pytestmark = pytest.mark.xdist_group("kubeconform")
+
 KUBERNETES_SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
 VERSIONS = ("1.27.0", "1.37.0")
 """The version of the typed constructs, and the newest of the package."""

@@ -151,7 +151,7 @@ def fault(alert: str, series: Series, *, late: int, ends: int = 6, name: str = "
             start + late: {alert},
             end - 1: {alert},
             end + ends: NOBODY,
-            promtool.MINUTES - 1: NOBODY,
+            end + 60: NOBODY,
         },
     )
 

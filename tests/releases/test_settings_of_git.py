@@ -1,6 +1,8 @@
 """Settings of the user's own Git, none of which may change an answer."""
 
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -47,12 +49,18 @@ def land(remote: Remote, tag: str, *, dry_run: bool = False) -> landing.Landing:
     )
 
 
-@pytest.fixture
-def remote(tmp_path: Path) -> Remote:
-    """Create a remote with a bump on develop, and commits on main, one signed, that merge."""
-    remote = Remote.create(tmp_path)
+@cache
+def template() -> tuple[Remote, list[object]]:
+    """Create a remote with a bump on develop, and commits on main, one signed, that merge.
+
+    Returns:
+        The remote, for tests to copy, and the answers without any setting.
+    """
+    # The folder of all tests, which is removed in the end.
+    folder = Path(mkdtemp())
+    remote = Remote.create(folder)
     land(remote, OLD)
-    signer = tmp_path / "gpg"
+    signer = folder / "gpg"
     signer.write_text(SIGNER, encoding="utf-8")
     signer.chmod(0o755)
     run_git(remote.clone, "config", "gpg.program", str(signer))
@@ -64,7 +72,21 @@ def remote(tmp_path: Path) -> Remote:
     run_git(remote.clone, "push", "--quiet", "origin", "HEAD:main")
     run_git(remote.clone, "switch", "--quiet", "develop")
     run_git(remote.clone, "pull", "--quiet", "origin", "develop")
-    return remote
+    return remote, answers(remote)
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Remote:
+    """Copy the remote."""
+    original, _ = template()
+    return original.copy(tmp_path)
+
+
+@pytest.fixture
+def expected() -> list[object]:
+    """Return the answers that no setting may change."""
+    _, answers = template()
+    return answers
 
 
 def answers(remote: Remote) -> list[object]:
@@ -118,18 +140,18 @@ def configure(path: Path, setting: str) -> None:
     ],
 )
 def test_a_setting_of_the_user_changes_nothing(
-    remote: Remote, home: Path, tmp_path: Path, setting: str
+    remote: Remote, expected: list[object], home: Path, tmp_path: Path, setting: str
 ) -> None:
     """A reviewer and a workflow must read the same, and a person's bump be the robot's."""
-    expected = answers(remote)
     (tmp_path / "gitattributes").write_text("* text eol=crlf\n", encoding="utf-8")
     configure(home, setting.replace("gitattributes", str(tmp_path / "gitattributes")))
     assert_ignored(remote, expected)
 
 
-def test_usual_settings_of_people_change_nothing(remote: Remote, home: Path) -> None:
+def test_usual_settings_of_people_change_nothing(
+    remote: Remote, expected: list[object], home: Path
+) -> None:
     """None of them would alone, today; a newer Git or command may obey more of them."""
-    expected = answers(remote)
     for setting in (
         "alias.log=!false",
         "color.ui=always",
@@ -170,10 +192,13 @@ def test_usual_settings_of_people_change_nothing(remote: Remote, home: Path) -> 
     ],
 )
 def test_a_variable_of_the_user_changes_nothing(
-    remote: Remote, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    remote: Remote,
+    expected: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
 ) -> None:
     """Also inside a hook, and for somebody who looks at what Git does."""
-    expected = answers(remote)
     with monkeypatch.context() as patch:
         patch.setenv(name, value)
         found = answers(remote)

@@ -159,17 +159,21 @@ class Remote:
             folder: The folder.
             environments: The chain, beginning with `DEV`. Default: `DEV` and `STAGING`.
         """
+        if not environments:
+            # Hundreds of tests need this one, and Git starts twenty processes to build it.
+            return _template().copy(folder)
         remote = cls(folder / "remote.git", folder / "clone")
-        if environments:
-            _build(remote, environments)
-            return remote
-        # Hundreds of tests need this one, and Git starts twenty processes to build it.
-        template = _template()
-        shutil.copytree(template.bare, remote.bare)
-        shutil.copytree(template.clone, remote.clone)
+        _build(remote, environments)
+        return remote
+
+    def copy(self, folder: Path) -> "Remote":
+        """Copy both to an empty folder."""
+        remote = Remote(folder / "remote.git", folder / "clone")
+        shutil.copytree(self.bare, remote.bare)
+        shutil.copytree(self.clone, remote.clone)
         config = remote.clone / ".git" / "config"
         text = config.read_text(encoding="utf-8")
-        config.write_text(text.replace(str(template.bare), str(remote.bare)), encoding="utf-8")
+        config.write_text(text.replace(str(self.bare), str(remote.bare)), encoding="utf-8")
         return remote
 
     def head(self, branch: str = "develop") -> str:
