@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import pytest
 import remotes
 from delivery.releases import changes, landing, resolve
 from delivery.temporary import temporary_folder
+from serving import serving
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - each test gets a folder of its own below it
 """A file system in memory, where tests that make Git repositories take a third less time."""
@@ -109,9 +109,5 @@ class _Unauthorized(BaseHTTPRequestHandler):
 @pytest.fixture
 def locked_server() -> Iterator[str]:
     """Start a server that answers 401 to everybody; return its address."""
-    with HTTPServer(("127.0.0.1", 0), _Unauthorized) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with HTTPServer(("127.0.0.1", 0), _Unauthorized) as server, serving(server):
         yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()

@@ -1,7 +1,6 @@
 """`make audit`, with a stand-in for the vulnerability database."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from repository import REPOSITORY
+from serving import serving
 from tools import audit
 from tools.audit import Package
 
@@ -91,9 +91,7 @@ def run(root: Path) -> Iterator[Audit]:
         def log_message(self, *_: object) -> None:
             """Log nothing."""
 
-    with HTTPServer(("127.0.0.1", 0), Database) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with HTTPServer(("127.0.0.1", 0), Database) as server, serving(server):
 
         def run(*, answer: bytes = b"", **accepted: str) -> Result:
             answers[0] = answer
@@ -103,8 +101,6 @@ def run(root: Path) -> Iterator[Audit]:
             return CliRunner().invoke(audit.main, ["--root", str(root), "--url", url])
 
         yield run
-        server.shutdown()
-        thread.join()
 
 
 def test_every_lock_file_is_read(root: Path) -> None:

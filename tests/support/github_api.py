@@ -2,7 +2,6 @@
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+
+from serving import serving
 
 
 class Report(NamedTuple):
@@ -159,12 +160,7 @@ def github_api(*, context: ssl.SSLContext | None = None) -> Iterator[GitHubApi]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
         scheme = "http" if context is None else "https"
         github.url = f"{scheme}://127.0.0.1:{server.server_port}"
-        try:
+        with serving(server):
             yield github
-        finally:
-            server.shutdown()
-            thread.join()

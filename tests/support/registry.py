@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
+from serving import serving
+
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 PAGE = 2
@@ -171,13 +173,9 @@ def _drip(handler: Handler) -> None:
 @contextmanager
 def serve(*, tokens: bool = True) -> Iterator[StandIn]:
     """Run a registry until the end of the block; `tokens` is that of `StandIn`."""
-    with StandIn(tokens=tokens) as stand_in:
-        thread = threading.Thread(target=stand_in.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with StandIn(tokens=tokens) as stand_in, serving(stand_in):
         yield stand_in
         stand_in.stopped.set()
-        stand_in.shutdown()
-        thread.join()
 
 
 def _about(kind: str, content: bytes) -> dict[str, str]:

@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from fraud_detection.services.files.flink import ready
+from serving import serving
 
 
 class Rest(ThreadingHTTPServer):
@@ -38,13 +38,9 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rest]:
     """The server that the probe asks."""
-    with Rest(("127.0.0.1", 0), Handler) as server:
+    with Rest(("127.0.0.1", 0), Handler) as server, serving(server):
         monkeypatch.setattr(ready, "REST_PORT", server.server_port)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def job(*, state: str = "RUNNING", running: int = 2, total: int = 2) -> dict[str, Any]:

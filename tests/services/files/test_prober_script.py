@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 from repository import SERVICE_FILES
+from serving import serving
 
 pytestmark = pytest.mark.slow
 
@@ -206,22 +207,17 @@ def prober(system: System) -> Iterator[Prober]:
     """The script, ready to probe the running system."""
     with ExitStack() as stack:
         payment_api = stack.enter_context(PaymentApi(system))
+        stack.enter_context(serving(payment_api))
         alert_monitor = stack.enter_context(serve(system.watch, "127.0.0.1", 0))
-        threads = [
-            Thread(target=payment_api.serve_forever, kwargs={"poll_interval": 0.01}),
-            Thread(target=alert_monitor.serve_forever),
-        ]
-        for thread in threads:
-            thread.start()
+        thread = Thread(target=alert_monitor.serve_forever)
+        thread.start()
         yield Prober(
             system,
             f"127.0.0.1:{payment_api.server_port}",
             f"127.0.0.1:{alert_monitor.socket.getsockname()[1]}",
         )
-        payment_api.shutdown()
         alert_monitor.shutdown()
-        for thread in threads:
-            thread.join()
+        thread.join()
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from repository import SERVICE_FILES
+from serving import serving
 
 FILES = SERVICE_FILES / "redpanda"
 NODE = ("GET", "/v1/node_config")
@@ -64,12 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def admin() -> Iterator[Admin]:
     """A running admin API."""
-    with Admin() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with Admin() as server, serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 class Hooks:

@@ -5,11 +5,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
 from repository import SERVICE_FILES
+from serving import serving
 
 SCRIPT = SERVICE_FILES / "redpanda/ready.sh"
 
@@ -47,12 +47,8 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def admin() -> Iterator[Admin]:
     """A running admin API."""
-    with Admin(("127.0.0.1", 0), _Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with Admin(("127.0.0.1", 0), _Handler) as server, serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def ready(address: str) -> bool:

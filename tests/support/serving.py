@@ -1,0 +1,19 @@
+"""Servers of the tests' own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socketserver import BaseServer
+from threading import Thread
+
+
+@contextmanager
+def serving(server: BaseServer) -> Iterator[None]:
+    """Answer requests until the end of the block."""
+    # By default it looks twice a second whether to stop, and each test would wait for that.
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
