@@ -46,7 +46,7 @@ def created(first_sync: FirstSync) -> dict[tuple[str, str], list[int]]:
     for environment in ENVIRONMENTS:
         for kind, api in {**RULES, **WORKLOADS}.items():
             path = f"/{api}/namespaces/{environment.namespace}/{kind}"
-            query = f"watch=1&resourceVersion={first_sync.since}&timeoutSeconds=1"
+            query = f"watch=1&resourceVersion={first_sync.since}&timeoutSeconds=3"
             kubectl: list[str | Path] = [server.kubectl, f"--kubeconfig={server.kubeconfig}"]
             watches[environment.name, kind] = subprocess.Popen(
                 [*kubectl, "get", "--raw", f"{path}?{query}"], stdout=subprocess.PIPE, text=True

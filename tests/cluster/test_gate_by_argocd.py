@@ -130,7 +130,9 @@ def commit(system: System, change: Callable[[Path], object]) -> str:
 def soak_unseen(system: System) -> None:
     """Wait until dev has soaked, without having the controller look."""
     system.settle(DEV)
-    finished = datetime.fromisoformat(system.operation(DEV)["finishedAt"]).timestamp()
+    finished = datetime.strptime(
+        system.operation(DEV)["finishedAt"], "%Y-%m-%dT%H:%M:%S%z"
+    ).timestamp()
     system.wait(lambda: time.time() - finished > SOAK + 2, "the clock stood still")
 
 
@@ -161,7 +163,9 @@ def test_a_release_is_pending_until_it_has_soaked(system: System, github: GitHub
     wait(system, DEV, lambda: "success" in github.states(released, DEV_STATUS))
     arrived = time.time()
     assert github.states(released, DEV_STATUS) == ["pending", "success"]
-    finished = datetime.fromisoformat(system.operation(DEV)["finishedAt"]).timestamp()
+    finished = datetime.strptime(
+        system.operation(DEV)["finishedAt"], "%Y-%m-%dT%H:%M:%S%z"
+    ).timestamp()
     assert arrived - finished >= SOAK
     assert github.statuses[-1].description == "Synced, Healthy for 0.05 minutes"
 

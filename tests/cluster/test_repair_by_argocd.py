@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +26,7 @@ pytestmark = [pytest.mark.xdist_group("argocd-faults"), pytest.mark.timeout(300)
 
 SECONDS = 90
 """From a commit until it has the effect that a test expects."""
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 15
 """Argo CD's limit of a sync; `delivery kind` sets minutes."""
 KINDS = {"Deployment", "StatefulSet"}
 Fault = Callable[[Manifest], None]
@@ -223,16 +222,15 @@ def _wait_for_health(workload: Manifest) -> None:
     _tag(BROKEN, workload)
 
 
-def _is_overdue(system: System, environment: Environment) -> bool:
-    """Return whether a sync waits for health for longer than it may.
+def _is_waiting(system: System, environment: Environment) -> bool:
+    return "waiting for healthy state" in system.operation(environment).get("message", "")
 
-    Argo CD looks at the time when it refreshes: after the next commit, every few minutes at least.
-    """
-    operation = system.operation(environment)
-    if "waiting for healthy state" not in operation.get("message", ""):
-        return False
-    waited = datetime.now(timezone.utc) - datetime.fromisoformat(operation["startedAt"])
-    return waited.total_seconds() > TIMEOUT_SECONDS
+
+def _is_overdue(system: System, environment: Environment) -> bool:
+    """Return whether the newest sync has had its time, and is ended by the next refresh."""
+    limit = time.gmtime(time.time() - TIMEOUT_SECONDS)
+    started: str = system.operation(environment)["startedAt"]
+    return started < time.strftime("%Y-%m-%dT%H:%M:%SZ", limit)
 
 
 @pytest.fixture
@@ -263,6 +261,7 @@ def test_a_sync_that_waits_for_health_is_ended(system: System) -> None:
     """Should somebody add a wave or a hook, the repair must not wait without end, as by default."""
     release = Release(system)
     release.commit({"redis": _wait_for_health})
+    release.wait(_is_waiting)
     release.wait(_is_overdue)
     release.repair()
 
