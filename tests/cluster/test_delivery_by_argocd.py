@@ -1,8 +1,8 @@
 """A real Argo CD delivers the working tree to all environments, and nothing else.
 
 One cluster serves all tests, and those of test_local_users.py, as its start and the first sync take
-half a minute. Each test begins with all environments synced to their branches, whatever earlier
-tests released.
+ten seconds and more. Each test begins with all environments synced to their branches, whatever
+earlier tests released.
 """
 
 import json

@@ -1,8 +1,8 @@
 """A real Argo CD protects what runs from bad commits and from changes by hand.
 
 One cluster serves all tests, and those of test_repair_by_argocd.py, as its start and the first sync
-take half a minute. Each test begins with all branches at the same commit and all environments
-synced to it, whatever earlier tests did.
+take ten seconds and more. Each test begins with all branches at the same commit and all
+environments synced to it, whatever earlier tests did.
 """
 
 import json
