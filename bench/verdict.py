@@ -1,4 +1,4 @@
-"""How long a clean clone takes to its first verdict, and a pull request to its comments.
+"""How long a clean clone takes to its first verdict, and a pull request to its comments and tests.
 
 Each row starts from a clone. Cold: without any cache; packages come from their registries, and the
 control plane from a mirror in a folder of this machine. The jobs are those of ci.yml, without the
@@ -21,8 +21,8 @@ import yaml
 
 REPOSITORY = Path(__file__).parent.parent
 REHEARSE = "delivery rehearse HEAD^"
-LIMITS = {"cold": 40.0, "warm": 15.0, "rehearse": 60.0, "dist": 45.0}
-"""The most seconds of each row: a person's first rehearsal, and two jobs of ci.yml."""
+LIMITS = {"cold": 40.0, "warm": 15.0, "rehearse": 60.0, "dist": 45.0, "test": 240.0}
+"""The most seconds of each row: a person's first rehearsal, two jobs of ci.yml, and all tests."""
 REHEARSAL_LIMIT = 3.5
 """The most seconds of a person's rehearsal alone, once there are programs for it."""
 _OURS = re.compile(r"( image: ghcr\.io/\S+:)[0-9a-f]{40}")
@@ -200,6 +200,10 @@ def measure(folder: Path) -> list[Target]:
         meaning = f"the job {name} of ci.yml, cold"
         steps = runner.job(origin, name)
         targets.append(Target(meaning=meaning, limit=LIMITS[name], steps=steps))
+    clone = person.folder / "warm"
+    person.run("make control-plane test-packages", clone)
+    tests = person.run("make test", clone, SKIP_NOTHING="1")
+    targets.append(Target(meaning="all tests", limit=LIMITS["test"], steps=[tests]))
     return targets
 
 
