@@ -1,8 +1,8 @@
 """How long a clean clone takes to its first verdict, and a pull request to its comments and tests.
 
-Each row starts from a clone. Cold: without any cache; packages come from their registries, and the
-control plane from a mirror in a folder of this machine. The jobs are those of ci.yml, without the
-actions of others that they use.
+Each row starts from a clone; the tests run in the second one. Cold: without any cache; packages
+come from their registries, and the control plane from a mirror in a folder of this machine. The
+jobs are those of ci.yml, without the actions of others that they use.
 """
 
 import os

@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         if config.getoption("part") and _is_roomy(_MEMORY):
             tempfile.tempdir = str(_MEMORY)
-        # Python has its own by now, where pytest keeps the folders of failed tests.
+        # Python remembers this folder, where pytest keeps the folders of failed tests.
         tempfile.gettempdir()
         stack = ExitStack()
         config.add_cleanup(stack.close)

@@ -19,7 +19,7 @@ from delivery.control_plane.assets import (
 )
 from delivery.control_plane.cache import ControlPlaneError
 from delivery.control_plane.client import Client
-from delivery_by_argocd import FirstSync, first_synced, hurry, with_unkind_pods
+from delivery_by_argocd import FirstSync, System, first_synced, speed_up_syncs, with_unkind_pods
 
 T = TypeVar("T")
 
@@ -77,11 +77,18 @@ def first_sync(
 def unkind_sync(
     assets: ControlPlaneAssets, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FirstSync]:
-    """The same, in a cluster where some images do not run and Argo CD hurries."""
+    """The same where some images do not run, and with faster syncs."""
     programs = with_unkind_pods(assets, tmp_path_factory.mktemp("stages"))
     git = tmp_path_factory.mktemp("git")
-    with first_synced(programs, git, change=hurry) as first_sync:
+    with first_synced(programs, git, change=speed_up_syncs) as first_sync:
         yield first_sync
+
+
+@pytest.fixture
+def system(unkind_sync: FirstSync) -> System:
+    """All environments, synced and healthy at the same commit, whatever earlier tests did."""
+    unkind_sync.system.go_back()
+    return unkind_sync.system
 
 
 def _found(find: Callable[[], T]) -> T:

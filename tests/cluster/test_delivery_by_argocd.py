@@ -1,7 +1,7 @@
 """A real Argo CD delivers the working tree to all environments, and nothing else.
 
 One cluster serves all tests, and those of test_local_users.py, as its start and the first sync take
-ten seconds and more. Each test begins with all environments synced to their branches, whatever
+at least ten seconds. Each test begins with all environments synced to their branches, whatever
 earlier tests released.
 """
 
@@ -32,14 +32,14 @@ RULES = {
     "limitranges": "api/v1",
 }
 WORKLOADS = {"deployments": "apis/apps/v1", "statefulsets": "apis/apps/v1"}
-"""Kinds whose creation is compared, with the path of their API."""
+"""The kinds whose creation is compared, each with the path of its API."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def created(first_sync: FirstSync) -> dict[tuple[str, str], list[int]]:
     """Return the resource versions at which objects were created, by environment and kind.
 
-    The API server forgets them after minutes, so that no test can wait to ask.
+    It runs before the first test, because the API server forgets them after minutes.
     """
     server = first_sync.system.argo.cluster.server
     watches = {}
@@ -51,13 +51,15 @@ def created(first_sync: FirstSync) -> dict[tuple[str, str], list[int]]:
             watches[environment.name, kind] = subprocess.Popen(
                 [*kubectl, "get", "--raw", f"{path}?{query}"], stdout=subprocess.PIPE, text=True
             )
+    outputs = {place: watch.communicate()[0] for place, watch in watches.items()}
+    assert {watch.returncode for watch in watches.values()} == {0}
     return {
         place: [
             int(event["object"]["metadata"]["resourceVersion"])
-            for event in map(json.loads, watch.communicate()[0].splitlines())
+            for event in map(json.loads, output.splitlines())
             if event["type"] == "ADDED"
         ]
-        for place, watch in watches.items()
+        for place, output in outputs.items()
     }
 
 

@@ -20,7 +20,7 @@ from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Reference
 from delivery.control_plane.programs import Program, require_running
 from delivery.manifests.applications import FOLDER
-from delivery_by_argocd import BROKEN, System, first_synced, hurry, with_unkind_pods
+from delivery_by_argocd import BROKEN, System, first_synced, speed_up_syncs, with_unkind_pods
 from fraud_detection.argocd import ArgoCd
 from fraud_detection.commit_status import context
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING, Environment
@@ -60,7 +60,7 @@ def report_to(github: GitHubApi, repository: Path) -> None:
         service = "appID: $fraud-detection-app-id\n"
         text = text.replace(service, f"{service}    enterpriseBaseURL: {github.url}\n")
         file.write_text(text, encoding="utf-8")
-    hurry(repository)
+    speed_up_syncs(repository)
 
 
 def credentials() -> dict[str, object]:
@@ -127,12 +127,16 @@ def commit(system: System, change: Callable[[Path], object]) -> str:
     return system.origin.head(DEV)
 
 
+def finished_at(system: System) -> float:
+    """Return when dev's newest sync ended, in seconds since the epoch."""
+    ended: str = system.operation(DEV)["finishedAt"]
+    return datetime.strptime(ended, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+
+
 def soak_unseen(system: System) -> None:
     """Wait until dev has soaked, without having the controller look."""
     system.settle(DEV)
-    finished = datetime.strptime(
-        system.operation(DEV)["finishedAt"], "%Y-%m-%dT%H:%M:%S%z"
-    ).timestamp()
+    finished = finished_at(system)
     system.wait(lambda: time.time() - finished > SOAK + 2, "the clock stood still")
 
 
@@ -163,9 +167,7 @@ def test_a_release_is_pending_until_it_has_soaked(system: System, github: GitHub
     wait(system, DEV, lambda: "success" in github.states(released, DEV_STATUS))
     arrived = time.time()
     assert github.states(released, DEV_STATUS) == ["pending", "success"]
-    finished = datetime.strptime(
-        system.operation(DEV)["finishedAt"], "%Y-%m-%dT%H:%M:%S%z"
-    ).timestamp()
+    finished = finished_at(system)
     assert arrived - finished >= SOAK
     assert github.statuses[-1].description == "Synced, Healthy for 0.05 minutes"
 

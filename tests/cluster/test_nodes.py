@@ -1,7 +1,4 @@
-"""Nodes come and go: a real scheduler finds room for every pod, on volumes that can follow it.
-
-All environments run side by side on the same nodes, each in its namespace.
-"""
+"""Nodes come and go: a real scheduler finds room for every pod, on volumes that can follow it."""
 
 import json
 import subprocess
@@ -9,8 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import zip_longest
-from typing import TypeAlias
+from operator import attrgetter
 
 import pytest
 
@@ -20,7 +16,7 @@ from delivery.control_plane.client import Client, Reference
 from delivery.control_plane.programs import wait_until
 from delivery.manifests.manifest import Manifest
 from delivery_by_argocd import PAUSE_SECONDS
-from fraud_detection.environments import ENVIRONMENTS
+from fraud_detection.environments import ENVIRONMENTS, Environment
 from rendering import Manifests
 from settings import LARGE
 
@@ -30,19 +26,13 @@ SECONDS = 60
 """How soon every pod must run again once there is room for it."""
 
 
-RUNNING = (*ENVIRONMENTS, replace(LARGE, monitoring=None))
-"""The environments. The kinds of the Prometheus Operator are not there, and none of them runs."""
-NAMESPACES = [environment.namespace for environment in RUNNING]
-Place: TypeAlias = tuple[str, str]
-"""Namespace and name."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """A cluster of three nodes, with what runs there."""
+    """A cluster of three nodes, with what runs in a namespace of it."""
 
     simulated: SimulatedCluster
     client: Client
+    namespace: str
 
     @property
     def nodes(self) -> list[str]:
@@ -65,25 +55,32 @@ class Cluster:
         """Return the pods that are not leaving; with a node's name, those on it."""
         return [
             pod
-            for pod in self.client.list("v1", "Pod")
-            if pod["metadata"]["namespace"] in NAMESPACES
-            and "deletionTimestamp" not in pod["metadata"]
+            for pod in self.client.list("v1", "Pod", namespace=self.namespace)
+            if "deletionTimestamp" not in pod["metadata"]
             and node in ("", pod["spec"].get("nodeName"))
         ]
 
+    def disruptions_allowed(self, budget: str) -> int:
+        """Return how many ready pods may leave; 0 without such a budget."""
+        return sum(
+            each["status"]["disruptionsAllowed"]
+            for each in self.client.list("policy/v1", "PodDisruptionBudget")
+            if (each["metadata"]["namespace"], each["metadata"]["name"]) == (self.namespace, budget)
+        )
+
     @property
-    def workloads(self) -> dict[Place, Manifest]:
-        """What keeps pods running, by place."""
+    def workloads(self) -> dict[str, Manifest]:
+        """What keeps pods running, by name."""
         return {
-            place(workload): workload
+            workload["metadata"]["name"]: workload
             for kind in ("Deployment", "StatefulSet")
-            for workload in self.client.list("apps/v1", kind)
+            for workload in self.client.list("apps/v1", kind, namespace=self.namespace)
         }
 
     @contextmanager
-    def watched(self) -> Iterator[Counter[Place]]:
+    def watched(self) -> Iterator[Counter[str]]:
         """Provide the ready pods of each workload: in the end, the fewest at any moment."""
-        path = "/api/v1/pods"
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
         listed = self.client.request("GET", path).body
         pods = {pod["metadata"]["uid"]: pod for pod in listed["items"]}
         fewest = _ready(pods.values())
@@ -93,16 +90,20 @@ class Cluster:
         for event in map(json.loads, self.kubectl("get", "--raw", watch).splitlines()):
             pods[event["object"]["metadata"]["uid"]] = event["object"]
             ready = _ready(pods.values())
-            for workload in fewest:
-                fewest[workload] = min(fewest[workload], ready[workload])
+            for name in fewest:
+                fewest[name] = min(fewest[name], ready[name])
 
-    def missing(self, nodes: int) -> list[Place]:
+    def missing(self, nodes: int) -> list[str]:
         """Return the workloads with fewer running pods than they can have on some nodes."""
-        running = Counter(_owner(pod) for pod in self.pods() if pod["status"]["phase"] == "Running")
+        running = [
+            pod["metadata"]["labels"]["app.kubernetes.io/name"]
+            for pod in self.pods()
+            if pod["status"]["phase"] == "Running"
+        ]
         return [
-            each
-            for each, workload in self.workloads.items()
-            if running[each] < min(workload["spec"]["replicas"], _most(workload, nodes))
+            name
+            for name, workload in self.workloads.items()
+            if running.count(name) < min(workload["spec"]["replicas"], _most(workload, nodes))
         ]
 
     def wait(self, nodes: int) -> None:
@@ -115,26 +116,15 @@ class Cluster:
             lambda: not self.missing(nodes),
             programs=self.simulated.programs,
             seconds=SECONDS,
-            what="some pods did not run again",
+            what=f"some pods in {self.namespace} did not run again",
             pause=PAUSE_SECONDS,
         )
 
 
-def place(manifest: Manifest) -> Place:
-    """Return where an object is."""
-    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
-
-
-def _owner(pod: Manifest) -> Place:
-    """Return the workload of a pod."""
-    metadata = pod["metadata"]
-    return metadata["namespace"], metadata["labels"].get("app.kubernetes.io/name", "")
-
-
-def _ready(pods: Iterable[Manifest]) -> Counter[Place]:
+def _ready(pods: Iterable[Manifest]) -> Counter[str]:
     """Count the ready pods of each workload; leaving ones do not count."""
     return Counter(
-        _owner(pod)
+        pod["metadata"]["labels"]["app.kubernetes.io/name"]
         for pod in pods
         if "deletionTimestamp" not in pod["metadata"]
         and any(
@@ -167,19 +157,26 @@ def empty(assets: ControlPlaneAssets) -> Iterator[SimulatedCluster]:
         yield simulated
 
 
-@pytest.fixture(scope="module")
-def cluster(empty: SimulatedCluster) -> Iterator[Cluster]:
-    """Run everything of all environments."""
+@pytest.fixture(
+    # The kinds of the Prometheus Operator are not there, and nothing of them runs.
+    scope="module",
+    params=[*ENVIRONMENTS, replace(LARGE, monitoring=None)],
+    ids=attrgetter("name"),
+    name="cluster",
+)
+def _cluster(empty: SimulatedCluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Run everything of one environment."""
+    environment: Environment = request.param
+    name = environment.namespace
     with closing(empty.server.client()) as client:
-        for environment in RUNNING:
-            name = environment.namespace
-            client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-            for manifest in Manifests(environment):
-                if manifest["kind"] not in {"Job", "ResourceQuota"}:
-                    client.apply(manifest, field_manager="test")
-        cluster = Cluster(simulated=empty, client=client)
+        client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        for manifest in Manifests(environment):
+            if manifest["kind"] not in {"Job", "ResourceQuota"}:
+                client.apply(manifest, field_manager="test")
+        cluster = Cluster(simulated=empty, client=client, namespace=name)
         cluster.wait(len(cluster.nodes))
         yield cluster
+        client.delete(Reference("v1", "Namespace", name))
 
 
 @contextmanager
@@ -235,13 +232,9 @@ def full(cluster: Cluster, node: str) -> Iterator[None]:
 
 
 def _delete_one_by_one(cluster: Cluster, node: str) -> None:
-    """Delete the pods of a node, of each environment the next when all that have room run again."""
-    pods = cluster.pods(node)
-    for each in zip_longest(
-        *([pod for pod in pods if place(pod)[0] == name] for name in NAMESPACES)
-    ):
-        for pod in filter(None, each):
-            cluster.client.delete(Reference.of(pod))
+    """Delete the pods of a node, each when all that have room run again."""
+    for pod in cluster.pods(node):
+        cluster.client.delete(Reference.of(pod))
         cluster.wait(len(cluster.nodes) - 1)
 
 
@@ -264,29 +257,25 @@ def test_an_upgrade_of_all_nodes_takes_one_pod_of_a_workload_at_a_time(cluster: 
                 pass
         cluster.wait(len(cluster.nodes))
     several = {
-        each: workload["spec"]["replicas"]
-        for each, workload in cluster.workloads.items()
+        name: workload["spec"]["replicas"]
+        for name, workload in cluster.workloads.items()
         if workload["spec"]["replicas"] > 1
     }
-    assert {each: fewest[each] for each in several} == {
-        each: replicas - 1 for each, replicas in several.items()
+    assert {name: fewest[name] for name in several} == {
+        name: replicas - 1 for name, replicas in several.items()
     }
 
 
 def test_broken_brokers_do_not_block_a_drain(cluster: Cluster) -> None:
     """Two of three use up the budget, and by default neither may leave: no drain would end."""
-    namespace = LARGE.namespace
     broken = [
-        pod
-        for pod in cluster.pods()
-        if place(pod) in {(namespace, "redpanda-0"), (namespace, "redpanda-1")}
+        pod for pod in cluster.pods() if pod["metadata"]["name"] in {"redpanda-0", "redpanda-1"}
     ]
     status = {"conditions": [{"type": "Ready", "status": "False"}]}
     for pod in broken:
         cluster.client.merge(Reference.of(pod), {"status": status}, subresource="status")
-    budget = Reference("policy/v1", "PodDisruptionBudget", "redpanda", namespace)
     wait_until(
-        lambda: not cluster.client.get(budget)["status"]["disruptionsAllowed"],
+        lambda: not cluster.disruptions_allowed("redpanda"),
         programs=cluster.simulated.programs,
         seconds=SECONDS,
         what="the budget still counted them as healthy",

@@ -1,7 +1,7 @@
 """A real Argo CD protects what runs from bad commits and from changes by hand.
 
 One cluster serves all tests, and those of test_repair_by_argocd.py, as its start and the first sync
-take ten seconds and more. Each test begins with all branches at the same commit and all
+take at least ten seconds. Each test begins with all branches at the same commit and all
 environments synced to it, whatever earlier tests did.
 """
 
@@ -20,20 +20,13 @@ from delivery.control_plane.client import ApiError, Reference
 from delivery.manifests.manifest import Manifest
 from delivery.manifests.tree import manifests, read_dist
 from delivery.rehearsal.storage import claims as claims_of
-from delivery_by_argocd import FirstSync, System, deployed
+from delivery_by_argocd import System, deployed
 from fraud_detection.environments import DEV, ENVIRONMENTS, STAGING
 from remotes import run_git
 from repository import REPOSITORY
 from working_tree import bump
 
 pytestmark = [pytest.mark.xdist_group("argocd-faults"), pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def system(unkind_sync: FirstSync) -> System:
-    """All environments, synced to the same commit."""
-    unkind_sync.system.go_back()
-    return unkind_sync.system
 
 
 def sync_in_vain(system: System, *refusals: str) -> None:

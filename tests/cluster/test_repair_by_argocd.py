@@ -17,7 +17,7 @@ from delivery.clusters.argocd import API_VERSION, NAMESPACE, refresh
 from delivery.control_plane.assets import ControlPlaneAssets
 from delivery.control_plane.client import Reference
 from delivery.manifests.manifest import Manifest
-from delivery_by_argocd import BROKEN, CRASHED, CRASHING, FirstSync, Origin, System
+from delivery_by_argocd import BROKEN, CRASHED, CRASHING, Origin, System
 from fraud_detection.environments import DEV, ENVIRONMENTS, Environment
 from repository import REPOSITORY
 
@@ -69,13 +69,6 @@ def _workloads(folder: Path) -> list[str]:
 
 
 WORKLOADS = _workloads(REPOSITORY / "dist" / DEV.name)
-
-
-@pytest.fixture
-def system(unkind_sync: FirstSync) -> System:
-    """All environments, synced and healthy, whatever earlier tests did."""
-    unkind_sync.system.go_back()
-    return unkind_sync.system
 
 
 def _change(
@@ -227,7 +220,7 @@ def _is_waiting(system: System, environment: Environment) -> bool:
 
 
 def _is_overdue(system: System, environment: Environment) -> bool:
-    """Return whether the newest sync has had its time, and is ended by the next refresh."""
+    """Return whether the newest sync is past its limit; Argo CD ends it at its next refresh."""
     limit = time.gmtime(time.time() - TIMEOUT_SECONDS)
     started: str = system.operation(environment)["startedAt"]
     return started < time.strftime("%Y-%m-%dT%H:%M:%SZ", limit)

@@ -53,8 +53,8 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("delivery ")])
-def test_a_documented_command_is_whole(command: str) -> None:
-    """A reader pastes it; a name alone, in a sentence, is written as a word instead."""
+def test_a_documented_command_is_complete(command: str) -> None:
+    """Readers paste it. Prose that only names a command must not look like one."""
     name, *arguments = shlex.split(command)[1:]
     try:
         main.commands[name].make_context(name, arguments)

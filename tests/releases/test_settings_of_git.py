@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -24,6 +23,7 @@ esac
 """A stand-in for gpg that signs everything and verifies nothing."""
 
 
+# In this order: `home` replaces a variable of the other.
 pytestmark = pytest.mark.usefixtures("git_environment", "home")
 
 
@@ -56,8 +56,7 @@ def template() -> tuple[Remote, list[object]]:
     Returns:
         The remote, for tests to copy, and the answers without any setting.
     """
-    # The folder of all tests, which is removed in the end.
-    folder = Path(mkdtemp())
+    folder = remotes.lasting_folder()
     remote = Remote.create(folder)
     land(remote, OLD)
     signer = folder / "gpg"

@@ -13,6 +13,7 @@ import zstandard
 
 from delivery.control_plane import parts, sums
 from delivery.control_plane.parts import PARTS, Part
+from serving import serving
 
 LARGE = b"".join(sha256(b"%d" % number).digest() for number in range(8192))
 """A quarter of a megabyte that cannot be compressed."""
@@ -142,9 +143,8 @@ def mirror(folder: Path, *, context: ssl.SSLContext | None = None) -> Iterator[M
         scheme = "http" if context is None else "https"
         mirror.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
         server.daemon_threads = True
-        stack.callback(server.shutdown)
+        stack.enter_context(serving(server))
         stack.callback(mirror.release.set)
-        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield mirror
 
 
@@ -171,10 +171,8 @@ def proxy(target: int) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, ExitStack() as stack:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, serving(server):
         server.daemon_threads = True
-        stack.callback(server.shutdown)
-        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}", hosts
 
 

@@ -225,12 +225,17 @@ def _build(remote: Remote, chain: Sequence[Environment]) -> None:
     run_git(clone, "fetch", "--quiet")
 
 
+def lasting_folder() -> Path:
+    """Create a folder that is removed when the process ends."""
+    temporary = TemporaryDirectory()
+    atexit.register(temporary.cleanup)
+    return Path(temporary.name)
+
+
 @cache
 def _template() -> Remote:
     """Create the remote of `DEV` and `STAGING` once per process, for others to copy."""
-    temporary = TemporaryDirectory()
-    atexit.register(temporary.cleanup)
-    folder = Path(temporary.name)
+    folder = lasting_folder()
     template = Remote(folder / "remote.git", folder / "clone")
     _build(template, (DEV, STAGING))
     for sample in folder.glob("**/hooks/*.sample"):

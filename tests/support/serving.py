@@ -1,4 +1,4 @@
-"""Servers of the tests' own."""
+"""How tests run their own servers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from threading import Thread
 @contextmanager
 def serving(server: BaseServer) -> Iterator[None]:
     """Answer requests until the end of the block."""
-    # By default it looks twice a second whether to stop, and each test would wait for that.
+    # The default, half a second, would delay the end of each test.
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
